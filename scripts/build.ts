@@ -1,0 +1,41 @@
+// The steps of scripts/build-sea.sh that need more than a shell: bundles, the single executable application, and where
+// it looks for libraries.
+
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { build, type BuildOptions } from 'esbuild'
+import { setLibraryPath } from './elf.ts'
+
+const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', define: { 'import.meta.url': '"file:///"' } }
+
+// heavy.ts is an asset of its own: main.ts loads it by name only in development.
+await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', minify: true, keepNames: true, external: ['./heavy.ts'] })
+await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs', minify: true, keepNames: true })
+
+const executable = 'dist/build/node'
+copyFileSync(process.execPath, executable)
+setLibraryPath(executable, '$ORIGIN/../lib/podwire')
+writeFileSync(
+  'dist/build/sea.json',
+  JSON.stringify({
+    main: 'dist/build/main.cjs',
+    executable,
+    output: 'dist/bin/podwire',
+    useSnapshot: true,
+    disableExperimentalSEAWarning: true,
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgvExtension: 'none', // NODE_OPTIONS of a caller must not run code in a root program
+    assets: { 'heavy.cjs': 'dist/build/heavy.cjs' },
+  }),
+)
+execFileSync(process.execPath, ['--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
+copyLibrary('libatomic.so.1')
+
+/** A library that Node.js needs and that not every host has, from this machine, with its licence. */
+function copyLibrary(name: string): void {
+  const loaded = execFileSync('ldd', [process.execPath], { encoding: 'utf8' })
+  const path = new RegExp(`${name} => (\\S+)`).exec(loaded)?.[1]
+  if (!path) throw new Error(`${name} is not among the libraries of ${process.execPath}:\n${loaded}`)
+  copyFileSync(path, `dist/lib/podwire/${name}`)
+  writeFileSync(`dist/lib/podwire/${name}.LICENSE`, readFileSync('scripts/libatomic.LICENSE'))
+}

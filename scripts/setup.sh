@@ -1,0 +1,32 @@
+# What the other scripts share: installing what is missing, and saying so.
+
+# step WORDS COMMAND...: says what takes its time, runs it quietly, shows its output when it fails.
+step() {
+  local words=$1 log start=$SECONDS
+  shift
+  log=$(mktemp)
+  printf '%s ... ' "$words"
+  if "$@" >"$log" 2>&1; then printf 'done (%d s)\n' $((SECONDS - start)); rm -f "$log"
+  else printf 'failed\n'; cat "$log"; rm -f "$log"; return 1; fi
+}
+
+# need PROGRAM:PACKAGE...: installs Debian's packages of programs that are missing, when root; else says which.
+need() {
+  local pair missing=()
+  for pair in "$@"; do command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}"); done
+  [ ${#missing[@]} = 0 ] && return
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    step "installing ${missing[*]}" sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${missing[*]}"
+  else
+    echo "missing: ${missing[*]} (as root: apt-get install ${missing[*]})" >&2
+    exit 1
+  fi
+}
+
+# packages: npm's, exactly as locked.
+packages() {
+  [ node_modules/.package-lock.json -nt package-lock.json ] && return
+  step 'installing npm packages' npm ci --ignore-scripts --no-audit --no-fund
+}
+
+node_arch() { case $(uname -m) in aarch64) echo arm64 ;; *) echo x64 ;; esac; }

@@ -1,0 +1,86 @@
+// `podwire plan CONF`: what ADD would do, as ip and nft lines. The plan is the one that ADD acts on.
+
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { checkName } from '../cni/conf.ts'
+import { CniError } from '../cni/error.ts'
+import { decodeObject } from '../cni/json.ts'
+import type { Request } from '../cni/plugin.ts'
+import type { Result } from '../cni/result.ts'
+import { configuration, type Answer } from '../cni/serve.ts'
+import { parseVersion } from '../cni/version.ts'
+import { show, type Plan } from '../facts.ts'
+import { Netns } from '../kernel/netns.ts'
+import { pluginOf, WIRERS } from '../plugins.ts'
+import { ipamOf, podName, wiringOf } from '../wire.ts'
+
+interface Part {
+  type: string
+  plan: Plan
+  notes: string[]
+}
+
+export function plan(args: string[]): Answer {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { netns: { type: 'string', default: 'pod' }, container: { type: 'string', default: 'example' }, ifname: { type: 'string', default: 'eth0' }, json: { type: 'boolean', default: false } },
+  })
+  const [file, ...more] = positionals
+  if (file === undefined || more.length > 0) throw new CniError(4, 'expected one configuration: podwire plan CONF')
+  const parts = entries(file).map((input) => partOf(input, values))
+  const stdout = values.json ? `${JSON.stringify(parts, null, 2)}\n` : parts.map((part) => text(part, podName(values.netns), parts.length > 1)).join('\n')
+  return { status: 0, stdout, stderr: parts.flatMap(({ notes }) => notes.map((note) => `podwire: ${note}\n`)).join('') }
+}
+
+/** The plugin configurations in a file: itself, or those in its list, each with what the list gives to all. */
+function entries(file: string): Record<string, unknown>[] {
+  const conf = decodeObject(read(file), file)
+  if (conf.plugins === undefined) return [conf]
+  if (!Array.isArray(conf.plugins) || conf.plugins.length === 0) throw new CniError(7, `plugins is ${JSON.stringify(conf.plugins)}: expected a list of plugin configurations`)
+  return conf.plugins.map((entry) => ({ ...(entry as object), name: conf.name, cniVersion: conf.cniVersion }))
+}
+
+function partOf(input: Record<string, unknown>, { netns, container, ifname }: { netns: string; container: string; ifname: string }): Part {
+  const type = String(input.type ?? '')
+  const [plugin, wirer] = [pluginOf(type), WIRERS[type.replace(/^podwire-/, '')]]
+  if (!plugin) return { type, plan: [], notes: [`type ${JSON.stringify(type)} is not podwire's: its executable does its own work`] }
+  const notes: string[] = []
+  const name = checkName(input.name)
+  const conf = configuration(plugin, input, name, parseVersion(input.cniVersion), notes)
+  if (!wirer) return { type, plan: type === 'loopback' ? [{ fact: 'link set', in: 'pod', dev: 'lo', up: true }] : [], notes }
+  const env = { command: 'ADD', containerID: container, netns, ifname, args: {}, path: (process.env.CNI_PATH ?? '').split(':') } as const
+  const request: Request = { env: { ...env, path: [...env.path] }, conf, stdin: Buffer.alloc(0), notes }
+  const host = new Netns()
+  try {
+    const wiring = wiringOf(host, request, leases(request, notes))
+    const wrong = wirer.problems(wiring)
+    if (wrong.length > 0) throw new CniError(7, wrong.join('; '))
+    return { type, plan: wirer.plan(wiring), notes }
+  } finally {
+    host.close()
+  }
+}
+
+/** What ADD would lease next; an executable of somebody else's cannot be asked, so its addresses are examples (RFC 5737). */
+function leases(request: Request, notes: string[]): Result {
+  const conf = request.conf as Parameters<NonNullable<ReturnType<typeof ipamOf>['preview']>>[0]['conf']
+  const attachment = { network: conf.name, containerID: request.env.containerID, ifname: request.env.ifname }
+  const preview = ipamOf(request).preview?.({ conf, attachment, args: {} })
+  if (preview) return preview
+  notes.push(`addresses come from ${conf.ipam.type} at ADD: the ones shown are examples`)
+  return { interfaces: [], ips: [{ address: '192.0.2.2/24', gateway: '192.0.2.1' }], routes: conf.ipam.routes ?? [], dns: {} }
+}
+
+function text({ type, plan }: Part, pod: string, titled: boolean): string {
+  const lines = plan.map((fact) => show(fact, pod)).filter(Boolean)
+  return `${titled ? `# ${type}\n` : ''}${lines.map((line) => `${line}\n`).join('')}`
+}
+
+function read(file: string): Uint8Array {
+  try {
+    return readFileSync(file === '-' ? 0 : file)
+  } catch (error) {
+    throw new CniError(5, (error as Error).message)
+  }
+}

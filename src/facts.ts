@@ -1,0 +1,171 @@
+// The nouns. A fact is one thing that is true of the kernel when an attachment is in place, in the words of iproute2 and
+// nft; it is plain data and can say itself. A plan is a list of facts in the order in which they become possible.
+//
+// `keep` marks what attachments share (forwarding, an nft chain): made if absent, never taken back by one of them.
+// `in: 'pod'` is the pod's network namespace; without it the one podwire was started in.
+
+export type Place = 'pod'
+
+/** A veth pair: this end, up, in the host's namespace; the peer in the pod's, down. man 4 veth */
+export interface Link {
+  fact: 'link'
+  in?: Place
+  name: string
+  mac: string
+  /** Bytes, both ends; absent: the kernel's default, 1500. */
+  mtu?: number
+  peer: { name: string; mac: string }
+}
+
+/** What is set on a link that is there. It goes with the link. */
+export interface LinkSet {
+  fact: 'link set'
+  in?: Place
+  dev: string
+  up?: true
+  alias?: string
+}
+
+/** An address. IPv6 ones are added without duplicate address detection (IFA_F_NODAD): who leased it has made sure. */
+export interface Addr {
+  fact: 'addr'
+  in?: Place
+  dev: string
+  /** With prefix length: `10.1.2.3/24`. */
+  address: string
+  /** The kernel makes no route to the prefix (IFA_F_NOPREFIXROUTE). */
+  noprefixroute?: true
+}
+
+/** A route, unicast. man 8 ip-route */
+export interface Route {
+  fact: 'route'
+  in?: Place
+  dev: string
+  /** CIDR; `0.0.0.0/0` and `::/0` are the default routes. */
+  dst: string
+  via?: string
+  src?: string
+  onlink?: true
+  /** 0 global, 253 link, 254 host. Absent: link without `via`, else global; IPv6 has none. */
+  scope?: number
+  /** Absent: main. */
+  table?: number
+  /** RTA_PRIORITY. */
+  metric?: number
+  /** RTAX_MTU, bytes. */
+  mtu?: number
+  /** RTAX_ADVMSS, bytes. */
+  advmss?: number
+  /** One of several to the same dst with the same metric: put behind the others instead of refused. */
+  append?: true
+}
+
+/** A value below /proc/sys. A link's own go with the link, the host's are kept. man 8 sysctl */
+export interface Sysctl {
+  fact: 'sysctl'
+  in?: Place
+  /** With slashes, because interface names may have dots: `net/ipv4/ip_forward`. */
+  key: string
+  value: string
+  keep?: true
+}
+
+/** nf_tables: podwire has one table of family inet, called podwire, in which all of the following live. man 8 nft */
+export interface Table {
+  fact: 'table'
+  keep: true
+}
+
+/** A map from addresses to verdicts. */
+export interface VerdictMap {
+  fact: 'map'
+  name: string
+  type: 'ipv4_addr' | 'ipv6_addr'
+  keep: true
+}
+
+/** A chain with all its rules; `base` hooks it into the packet's way. */
+export interface Chain {
+  fact: 'chain'
+  name: string
+  base?: { type: 'nat'; hook: 'postrouting'; priority: 'srcnat' }
+  rules: Rule[]
+  keep: true
+}
+
+/** One rule: at most one match, one verdict. */
+export type Rule =
+  | { match: 'ip saddr' | 'ip6 saddr'; vmap: string }
+  | { match: 'ip daddr' | 'ip6 daddr'; cidr: string; verdict: 'return' }
+  | { verdict: 'masquerade' }
+
+/** An element of a map; the owner is its comment. Taken back only while the owner is still the same. */
+export interface Element {
+  fact: 'element'
+  map: string
+  key: string
+  goto: string
+  owner: string
+}
+
+/**
+ * The connections that the kernel tracks for an address. Nothing makes them but traffic; they are taken back with the
+ * attachment, so that the next holder of the address does not inherit them.
+ */
+export interface Flows {
+  fact: 'flows'
+  address: string
+}
+
+export type Fact = Link | LinkSet | Addr | Route | Sysctl | Table | VerdictMap | Chain | Element | Flows
+export type Plan = Fact[]
+
+/** What an operator would type to make the fact true; several lines if it takes several, none if nothing makes it. */
+export function show(fact: Fact, pod = 'pod'): string {
+  switch (fact.fact) {
+    case 'link':
+      return words('ip link add', fact.name, 'up address', fact.mac, mtu(fact), 'type veth peer name', fact.peer.name, 'address', fact.peer.mac, mtu(fact), 'netns', pod)
+    case 'link set':
+      return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
+    case 'addr':
+      return words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && 'nodad')
+    case 'route':
+      return words(ip(fact, pod), family(fact.dst), 'route', fact.append ? 'append' : 'add', routeWords(fact))
+    case 'sysctl':
+      return words(fact.in && `${netnsExec(pod)}`, 'sysctl -qw', `${fact.key}=${fact.value}`)
+    case 'table':
+      return 'nft add table inet podwire'
+    case 'map':
+      return `nft add map inet podwire ${fact.name} '{ type ${fact.type} : verdict ; }'`
+    case 'chain':
+      return [`nft add chain inet podwire ${fact.name}${base(fact)}`, ...fact.rules.map((rule) => `nft add rule inet podwire ${fact.name} ${ruleText(rule)}`)].join('\n')
+    case 'element':
+      return `nft add element inet podwire ${fact.map} '{ ${fact.key} comment "${fact.owner}" : goto ${fact.goto} }'`
+    case 'flows':
+      return ''
+  }
+}
+
+/** A route as `ip route show` names it, without the command. */
+export function routeWords(route: Route): string {
+  const { dst, via, dev, src, scope, table, metric, mtu, advmss, onlink } = route
+  const target = dst === '0.0.0.0/0' || dst === '::/0' ? 'default' : dst
+  return words(target, via && `via ${via}`, `dev ${dev}`, table !== undefined && `table ${table}`, src && `src ${src}`, metric && `metric ${metric}`, scope !== undefined && `scope ${SCOPES[scope] ?? scope}`, mtu && `mtu ${mtu}`, advmss && `advmss ${advmss}`, onlink && 'onlink')
+}
+
+/** A rule as `nft list` prints it. */
+export function ruleText(rule: Rule): string {
+  if ('vmap' in rule) return `${rule.match} vmap @${rule.vmap}`
+  if ('cidr' in rule) return `${rule.match} ${rule.cidr} ${rule.verdict}`
+  return rule.verdict
+}
+
+const SCOPES: Record<number, string> = { 0: 'global', 200: 'site', 253: 'link', 254: 'host', 255: 'nowhere' } // <linux/rtnetlink.h>
+
+const words = (...parts: (string | false | 0 | undefined)[]): string => parts.filter(Boolean).join(' ')
+const ip = (fact: { in?: Place }, pod: string): string => (fact.in ? `ip -n ${pod}` : 'ip')
+const family = (dst: string): string | false => dst.includes(':') && '-6'
+const mtu = (link: Link): string | false => link.mtu !== undefined && `mtu ${link.mtu}`
+const netnsExec = (pod: string): string => (pod.includes('/') ? `nsenter --net=${pod}` : `ip netns exec ${pod}`)
+const base = ({ base: b }: Chain): string => (b ? ` '{ type ${b.type} hook ${b.hook} priority ${b.priority} ; policy accept ; }'` : '')

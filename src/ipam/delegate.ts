@@ -1,0 +1,86 @@
+// An IPAM executable of somebody else's: found in CNI_PATH, run with the same environment and the complete
+// configuration, its stderr forwarded, its result or error taken over. CNI 1.1 §4 "Plugin delegation".
+
+import { accessSync, constants, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { CniError } from '../cni/error.ts'
+import { excerpt } from '../cni/json.ts'
+import { EMPTY, parseResult, type Result } from '../cni/result.ts'
+import type { Command } from '../cni/version.ts'
+import { later } from '../later.ts'
+import type { ConfWithIpam } from './conf.ts'
+import type { Ipam } from './ipam.ts'
+
+/** What a request to the executable is made of, beside its command. */
+export interface Origin {
+  /** Directories of CNI_PATH. */
+  path: string[]
+  /** The configuration as it came, byte for byte. */
+  stdin: Uint8Array
+}
+
+/** How a child ended. */
+export interface Ended {
+  exitCode: number | undefined
+  signal: string | undefined
+  stdout: string
+  timedOut: boolean
+  failure: string | undefined
+}
+
+export const TIMEOUT = 60_000 // ms; kubelet gives a pod's network two minutes
+
+export function delegate(origin: Origin): Ipam {
+  const run = (command: Command, conf: ConfWithIpam): Result | undefined => call(origin, conf, command)
+  return {
+    add: ({ conf }) => run('ADD', conf) ?? EMPTY,
+    del: ({ conf }) => void run('DEL', conf),
+    check: ({ conf }) => (run('CHECK', conf), []),
+    gc: ({ conf }) => void run('GC', conf),
+    status: ({ conf }) => void run('STATUS', conf),
+  }
+}
+
+function call(origin: Origin, conf: ConfWithIpam, command: Command): Result | undefined {
+  const type = conf.ipam.type
+  const file = find(type, origin.path)
+  const { exitCode, signal, stdout, timedOut, failure } = later().run(file, { CNI_COMMAND: command }, origin.stdin, TIMEOUT)
+  const said = `${file} ${command}`
+  if (timedOut) throw new CniError(11, `${said} did not end within ${TIMEOUT / 1000} s and was killed`)
+  if (signal) throw new CniError(106, `${said} was ended by ${signal}`, excerpt(stdout))
+  if (exitCode === undefined) throw new CniError(106, `${said} could not be run: ${failure ?? 'unknown'}`)
+  const answer = parse(stdout)
+  if (exitCode !== 0) throw theirs(said, exitCode, answer, stdout)
+  if (command !== 'ADD') return undefined
+  if (answer === undefined) throw new CniError(106, `${said} printed no JSON`, excerpt(stdout))
+  return parseResult(answer, conf.cniVersion, `the result of ${type}`)
+}
+
+/** The executable's own error, untouched; or, if it gave none, what it printed. */
+function theirs(said: string, exitCode: number, answer: unknown, stdout: string): CniError {
+  const { code, msg, details } = (answer ?? {}) as { code?: unknown; msg?: unknown; details?: unknown }
+  if (typeof code === 'number' && typeof msg === 'string') return new CniError(code, msg, typeof details === 'string' ? details : undefined)
+  return new CniError(106, `${said} ended with status ${exitCode} and without an error object`, excerpt(stdout))
+}
+
+/** Looks for an executable file in CNI_PATH. Error 106. */
+export function find(type: string, path: string[]): string {
+  for (const directory of path) {
+    const file = join(directory, type)
+    try {
+      accessSync(file, constants.X_OK)
+      if (statSync(file).isFile()) return file
+    } catch {
+      continue
+    }
+  }
+  throw new CniError(106, `failed to find plugin ${excerpt(type)} in path [${path.join(':')}]`, 'ipam.type names it: install it in a directory of CNI_PATH, or use "host-local" or "static", which podwire serves itself')
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,193 @@
+// host-local: addresses from ranges of this node, leased in a directory. Serves ptp and bridge in process and other
+// plugins as an executable. https://www.cni.dev/plugins/current/ipam/host-local/
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Dns } from '../cni/conf.ts'
+import { CniError } from '../cni/error.ts'
+import { compact, type IP } from '../cni/result.ts'
+import { atLeast } from '../cni/version.ts'
+import { addressText, cidrText, parseAddress, parseCidr, type Address } from '../ip.ts'
+import type { Attachment } from '../names.ts'
+import type { Finding } from '../state.ts'
+import type { ConfWithIpam } from './conf.ts'
+import { candidates, capacity, conflicts, isGateway, parseRange, rangeFor, RangeProblem, rangeText, type RangeConf, type RangeSet } from './ranges.ts'
+import type { Ipam } from './ipam.ts'
+import { locked, peek, writable, type Store } from './store.ts'
+
+const DATA_DIR = '/var/lib/cni/networks'
+
+export const directory = ({ name, ipam }: ConfWithIpam): string => join(ipam.dataDir ?? DATA_DIR, name)
+
+/** The range sets of a configuration in their order. Error 7 names every problem. */
+export function rangeSets(conf: ConfWithIpam): RangeSet[] {
+  const { ipam } = conf
+  const runtime = (conf.runtimeConfig?.ipRanges ?? []) as RangeConf[][]
+  const configured: { path: string; ranges: [string, RangeConf][] }[] = [
+    ...runtime.map((set, i) => ({ path: `runtimeConfig.ipRanges[${i}]`, ranges: paths(set, `runtimeConfig.ipRanges[${i}]`) })),
+    ...(ipam.subnet ? [{ path: 'ipam', ranges: [['ipam', ipam] as [string, RangeConf]] }] : []),
+    ...(ipam.ranges ?? []).map((set, i) => ({ path: `ipam.ranges[${i}]`, ranges: paths(set, `ipam.ranges[${i}]`) })),
+  ]
+  if (configured.length === 0) throw new CniError(7, 'no IP ranges specified: expected ipam.ranges, such as [[{"subnet": "10.1.2.0/24"}]]')
+  const problems: string[] = []
+  const sets = configured.map(({ path, ranges }) => ({ path, set: ranges.flatMap(([at, range]) => collect(problems, () => parseRange(range, at))) }))
+  if (problems.length === 0) problems.push(...conflicts(sets))
+  if (problems.length === 0 && !atLeast(conf.cniVersion, '0.3.0'))
+    for (const family of [4, 6]) if (sets.filter(({ set }) => set[0]!.subnet.family === family).length > 1) problems.push(`CNI version ${conf.cniVersion} does not support more than 1 address per family`)
+  if (problems.length > 0) throw new CniError(7, problems.join('; '))
+  return sets.map(({ set }) => set)
+}
+
+export const hostLocal: Ipam = {
+  add({ conf, attachment, args }) {
+    const sets = rangeSets(conf)
+    const wanted = requested(conf, args.ip)
+    const ips = locked(directory(conf), (store) => lease(store, sets, wanted, attachment))
+    return { interfaces: [], ips, routes: conf.ipam.routes ?? [], dns: conf.ipam.resolvConf ? readResolvConf(conf.ipam.resolvConf) : {} }
+  },
+
+  preview({ conf, args }) {
+    const store = peek(directory(conf))
+    return { interfaces: [], ips: choose(store, rangeSets(conf), requested(conf, args.ip)), routes: conf.ipam.routes ?? [], dns: {} }
+  },
+
+  del({ conf, attachment }) {
+    // Without a directory there is nothing to release; the ranges may have become anything since ADD.
+    if (peek(directory(conf)).held.size === 0) return
+    locked(directory(conf), (store) => {
+      store.release(store.of(attachment))
+      store.tidy()
+    })
+  },
+
+  check({ conf, attachment }) {
+    const store = peek(directory(conf))
+    const held = store.of(attachment)
+    const leased = (conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
+    const sets = rangeSets(conf)
+    const ours = leased.filter((text) => sets.some((set) => rangeFor(set, parseAddress(text)!)))
+    if (held.length === 0) return [finding(`host-local: Failed to find address added by container ${attachment.containerID}`)]
+    return ours.filter((text) => !held.includes(text)).map((text) => finding(`host-local: ${text} is not leased to container ${attachment.containerID} (${attachment.ifname}) in ${directory(conf)}`))
+  },
+
+  gc({ conf, valid, dead }) {
+    if (peek(directory(conf)).held.size === 0) return
+    locked(directory(conf), (store) => {
+      const living = valid && new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`))
+      const lives = (containerID: string, ifname: string) => living!.has(`${containerID}/${ifname}`) || (ifname === '' && [...living!].some((id) => id.startsWith(`${containerID}/`)))
+      const stale = living
+        ? [...store.own(), ...store.foreign()].filter((l) => !lives(l.containerID, l.ifname))
+        : store.own().filter((l) => store.age(l.address) > 60 && (dead?.({ network: conf.name, ...l }) ?? false))
+      store.release([...stale.map(({ address }) => address), ...store.empty()])
+      store.tidy()
+    })
+  },
+
+  status({ conf }) {
+    const sets = rangeSets(conf)
+    const store = peek(directory(conf))
+    writable(directory(conf))
+    const held = heldAddresses(store)
+    for (const set of sets) if (BigInt(heldIn(set, held)) >= capacity(set)) throw exhausted(set, held, 'STATUS')
+  },
+
+  addresses: ({ conf, attachment }) => peek(directory(conf)).indexed(attachment),
+
+  holders({ conf }) {
+    const store = peek(directory(conf))
+    return [...store.own(), ...store.foreign()]
+  },
+
+  occupied: ({ conf }) => peek(directory(conf)).held.size > 0,
+}
+
+/** Leases one address from each set, all or none. */
+function lease(store: Store, sets: RangeSet[], wanted: Address[], attachment: Attachment): IP[] {
+  store.tidy()
+  const already = store.indexed(attachment)
+  if (already.length > 0) throw new CniError(104, `${already.join(', ')} has been allocated to ${attachment.containerID}, duplicate allocation is not allowed`, 'send DEL for this container and interface first')
+  store.release(store.held.size > 0 ? abandoned(store, sets) : [])
+  const ips = choose(store, sets, wanted)
+  const texts = ips.map(({ address }) => addressText(parseCidr(address)!))
+  store.reserve(texts, attachment)
+  if (wanted.length === 0) texts.forEach((text, i) => store.setLastReserved(i, text))
+  return ips
+}
+
+/** Empty files of a crash of the reference, looked for only when a set has nothing else to give. */
+function abandoned(store: Store, sets: RangeSet[]): string[] {
+  const full = sets.some((set) => BigInt(heldIn(set, heldAddresses(store))) >= capacity(set))
+  return full ? store.empty() : []
+}
+
+/** An address from each set that is free now: a requested one where one belongs to the set, else the next. */
+function choose(store: Store, sets: RangeSet[], wanted: Address[]): IP[] {
+  const left = [...wanted]
+  const ips = sets.map((set, index) => {
+    const i = left.findIndex((address) => rangeFor(set, address))
+    return i < 0 ? next(store, set, index) : specific(store, set, left.splice(i, 1)[0]!)
+  })
+  if (left.length > 0) throw new CniError(105, `failed to allocate all requested IPs: ${left.map(addressText).join(', ')}`, `they are outside ${sets.map(setText).join('; ')}`)
+  return ips
+}
+
+function next(store: Store, set: RangeSet, index: number): IP {
+  const last = parseAddress(store.lastReserved(index))
+  for (const { address, range } of candidates(set, last)) if (!store.held.has(addressText(address))) return { address: cidrText(address), gateway: addressText(range.gateway) }
+  throw exhausted(set, heldAddresses(store), `failed to allocate for range ${index}`)
+}
+
+function specific(store: Store, set: RangeSet, address: Address): IP {
+  const range = rangeFor(set, address)!
+  const text = addressText(address)
+  if (isGateway(range, address)) throw new CniError(105, `requested ip ${text} is subnet's gateway`)
+  const holder = store.held.has(text) ? store.read(text) : undefined
+  if (store.held.has(text)) throw new CniError(105, `requested IP address ${text} is not available in range set ${setText(set)}`, holder && `it is held by container ${holder.containerID} (${holder.ifname || 'any interface'})`)
+  return { address: `${text}/${range.subnet.prefix}`, gateway: addressText(range.gateway) }
+}
+
+/** The reference's sentence first, for which users search; then the figures. */
+function exhausted(set: RangeSet, held: Address[], what: string): CniError {
+  return new CniError(50, `${what}: no IP addresses available in range set: ${setText(set)}`, `${heldIn(set, held)} of ${capacity(set)} addresses are held; GC releases those of dead pods`)
+}
+
+const heldAddresses = (store: Store): Address[] => [...store.held].flatMap((text) => parseAddress(text) ?? [])
+const heldIn = (set: RangeSet, held: Address[]): number => held.filter((address) => rangeFor(set, address) && !set.some((range) => isGateway(range, address))).length
+const setText = (set: RangeSet): string => set.map(rangeText).join(',')
+const paths = (set: RangeConf[], path: string): [string, RangeConf][] => set.map((range, i) => [`${path}[${i}]`, range])
+const finding = (sentence: string): Finding => ({ sentence, repair: '' })
+
+/** Requested addresses: the runtime's over the configuration's over CNI_ARGS (CONVENTIONS.md: who knows `args` ignores CNI_ARGS). */
+function requested(conf: ConfWithIpam, envIp: string | undefined): Address[] {
+  const from = conf.runtimeConfig?.ips?.length ? conf.runtimeConfig.ips : conf.args?.cni?.ips?.length ? conf.args.cni.ips : (envIp?.split(',') ?? [])
+  return from.map((text) => {
+    const address = parseAddress(text.split('/')[0]!)
+    if (!address) throw new CniError(4, `CNI_ARGS: IP=${JSON.stringify(text)}: expected an IP address`)
+    return address
+  })
+}
+
+function collect<T>(problems: string[], make: () => T): T[] {
+  try {
+    return [make()]
+  } catch (error) {
+    if (!(error instanceof RangeProblem)) throw error
+    problems.push(error.message)
+    return []
+  }
+}
+
+/** man 5 resolv.conf */
+export function readResolvConf(path: string): Dns {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new CniError(7, `ipam.resolvConf is ${JSON.stringify(path)}: ${(error as Error).message}`)
+  }
+  const lines = text.split('\n').map((line) => line.replace(/[#;].*/, '').trim().split(/\s+/))
+  const all = (keyword: string) => lines.filter(([first, ...rest]) => first === keyword && rest.length > 0).map(([, ...rest]) => rest)
+  const nameservers = all('nameserver').map(([server]) => server!)
+  const [domain, search, options] = [all('domain').at(-1)?.[0], all('search').at(-1), all('options').flat()]
+  return compact({ nameservers: nameservers.length ? nameservers : undefined, domain, search, options: options.length ? options : undefined }) as Dns
+}

@@ -1,0 +1,89 @@
+// Ranges of host-local: which addresses a network may lease, and in which order. Pure. The keys, their defaults and the
+// order (round robin behind the last reserved one, through all ranges of a set, without gateways) are host-local's.
+// https://www.cni.dev/plugins/current/ipam/host-local/
+
+import { addressText, bits, cidrText, contains, lastAddress, network, parseAddress, parseCidr, sameAddress, type Address, type Cidr } from '../ip.ts'
+
+/** As configured. */
+export interface RangeConf {
+  subnet?: string
+  rangeStart?: string
+  rangeEnd?: string
+  gateway?: string
+}
+
+export interface Range {
+  subnet: Cidr
+  start: Address
+  end: Address
+  gateway: Address
+}
+
+/** Ranges that are alternatives to each other: one address is leased from each set. */
+export type RangeSet = Range[]
+
+/** A problem of a configuration: where, and the sentence. */
+export class RangeProblem extends Error {}
+
+/** Makes a range of its configuration, defaults filled in. Throws a RangeProblem that begins with `path`. */
+export function parseRange(conf: RangeConf, path: string): Range {
+  const problem = (key: keyof RangeConf, why: string) => new RangeProblem(`${path}.${key} is ${JSON.stringify(conf[key])}: ${why}`)
+  if (conf.subnet === undefined) throw new RangeProblem(`${path}.subnet is missing: expected a network in CIDR notation such as "10.1.2.0/24"`)
+  const subnet = parseCidr(conf.subnet)
+  if (!subnet) throw problem('subnet', 'expected a network in CIDR notation such as "10.1.2.0/24"')
+  const net = network(subnet)
+  if (net.value !== subnet.value) throw problem('subnet', `Network has host bits set. For a subnet mask of length ${subnet.prefix} the network address is ${addressText(net)}`)
+  if (subnet.prefix > bits(subnet.family) - 2) throw problem('subnet', `Network ${cidrText(subnet)} too small to allocate from: expected a prefix of at most /${bits(subnet.family) - 2}`)
+  const last = lastAddress(subnet)
+  const one = (key: 'rangeStart' | 'rangeEnd' | 'gateway', value: bigint): Address => {
+    if (!conf[key]) return { family: subnet.family, value }
+    const address = parseAddress(conf[key])
+    if (!address) throw problem(key, 'expected an IP address')
+    if (key !== 'gateway' && !contains(subnet, address)) throw problem(key, `${key === 'rangeStart' ? 'RangeStart' : 'RangeEnd'} not in network ${cidrText(subnet)}`)
+    if (address.family !== subnet.family) throw problem(key, `expected an IPv${subnet.family} address, as subnet is one`)
+    return address
+  }
+  const start = one('rangeStart', subnet.value + 1n)
+  const end = one('rangeEnd', subnet.family === 4 ? last.value - 1n : last.value)
+  if (start.value > end.value) throw problem('rangeStart', `it is behind rangeEnd ${addressText(end)}`)
+  return { subnet, start, end, gateway: one('gateway', subnet.value + 1n) }
+}
+
+/** Problems between ranges: families mixed within a set, overlaps within and between sets. */
+export function* conflicts(sets: { path: string; set: RangeSet }[]): Generator<string> {
+  const all = sets.flatMap(({ path, set }) => set.map((range, i) => ({ path: set.length > 1 ? `${path}[${i}]` : path, range, set })))
+  for (const { path, set } of sets) if (set.some((range) => range.subnet.family !== set[0]!.subnet.family)) yield `${path}: mixed address families in one range set`
+  for (const [i, a] of all.entries())
+    for (const b of all.slice(i + 1))
+      if (a.range.subnet.family === b.range.subnet.family && a.range.start.value <= b.range.end.value && b.range.start.value <= a.range.end.value)
+        yield `${b.path}: ${rangeText(b.range)} overlaps with ${a.path}: ${rangeText(a.range)}`
+}
+
+/** Every address that may be leased, once each, beginning behind `last`. */
+export function* candidates(set: RangeSet, last?: Address): Generator<{ address: Cidr; range: Range }> {
+  const first = last ? set.findIndex((range) => inRange(range, last)) : -1
+  const turns = first < 0 ? set.map((range) => [range, range.start.value, range.end.value] as const) : turnsBehind(set, first, last!.value)
+  for (const [range, from, to] of turns)
+    for (let value = from; value <= to; value++)
+      if (value !== range.gateway.value || range.gateway.family !== range.subnet.family) yield { address: { family: range.subnet.family, value, prefix: range.subnet.prefix }, range }
+}
+
+/** The range of a set that an address may be leased from. */
+export const rangeFor = (set: RangeSet, address: Address): Range | undefined => set.find((range) => inRange(range, address))
+
+export const isGateway = (range: Range, address: Address): boolean => sameAddress(range.gateway, address)
+
+/** How many addresses a set has to give; gateways do not count. */
+export const capacity = (set: RangeSet): bigint =>
+  set.reduce((sum, range) => sum + range.end.value - range.start.value + 1n - (inRange(range, range.gateway) ? 1n : 0n), 0n)
+
+export const rangeText = ({ start, end }: Range): string => `${addressText(start)}-${addressText(end)}`
+
+const inRange = (range: Range, address: Address): boolean => range.start.family === address.family && range.start.value <= address.value && address.value <= range.end.value
+
+// The rest of the range that `last` is in, the other ranges, and that range's beginning up to `last` itself.
+function turnsBehind(set: RangeSet, first: number, last: bigint): (readonly [Range, bigint, bigint])[] {
+  const current = set[first]!
+  const others = [...set.slice(first + 1), ...set.slice(0, first)]
+  return [[current, last + 1n, current.end.value], ...others.map((range) => [range, range.start.value, range.end.value] as const), [current, current.start.value, last]]
+}

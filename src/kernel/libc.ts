@@ -1,0 +1,89 @@
+// libc through node:ffi: the system calls that Node has no name for. The only file that knows FFI.
+// The library is opened at the first call and not at import, because a startup snapshot cannot hold it.
+
+import { KernelError } from './errno.ts'
+
+const signatures = {
+  socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
+  setsockopt: { return: 'int32', arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'] },
+  bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
+  send: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
+  recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
+  setns: { return: 'int32', arguments: ['int32', 'int32'] },
+  flock: { return: 'int32', arguments: ['int32', 'int32'] },
+  memfd_create: { return: 'int32', arguments: ['string', 'uint32'] },
+  __errno_location: { return: 'pointer', arguments: [] },
+} as const
+
+type Name = keyof typeof signatures
+type Argument = number | bigint | string | Uint8Array
+type Functions = Record<Name, (...args: Argument[]) => number | bigint>
+
+let library: { functions: Functions; errno: () => number } | undefined
+
+function open() {
+  const ffi = process.getBuiltinModule('node:ffi')
+  const functions = ffi.dlopen(null, signatures).functions as unknown as Functions
+  return { functions, errno: () => ffi.getInt32(functions.__errno_location() as bigint) }
+}
+
+/** Calls libc; a result of -1 becomes a KernelError that says `what`. */
+function call(what: string, name: Name, ...args: Argument[]): number {
+  library ??= open()
+  const result = Number(library.functions[name](...args))
+  if (result === -1) throw new KernelError(what, library.errno())
+  return result
+}
+
+// <bits/socket.h>
+const SOCK_RAW = 3
+const SOCK_CLOEXEC = 0o2000000
+const AF_NETLINK = 16
+export const MSG_DONTWAIT = 0x40
+export const MSG_TRUNC = 0x20
+
+/** A netlink socket of this thread's network namespace; it stays in that namespace wherever the thread goes. */
+export const netlinkSocket = (protocol: number): number =>
+  call('socket(AF_NETLINK)', 'socket', AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+
+/** Sets an integer socket option. */
+export function setsockopt(fd: number, level: number, option: number, value: number): void {
+  const buffer = Buffer.alloc(4)
+  buffer.writeInt32LE(value)
+  call(`setsockopt(${option})`, 'setsockopt', fd, level, option, buffer, 4)
+}
+
+export const send = (fd: number, data: Uint8Array): number =>
+  call('send(netlink)', 'send', fd, data, BigInt(data.length), 0)
+
+/** Receives one datagram and returns its length, with MSG_TRUNC also when it was longer than the buffer. */
+export const recv = (fd: number, buffer: Uint8Array, flags: number): number =>
+  call('recv(netlink)', 'recv', fd, buffer, BigInt(buffer.length), flags)
+
+const CLONE_NEWNET = 0x40000000 // <sched.h>
+
+/** Moves this thread into the network namespace that `fd` names. */
+export const setns = (fd: number): void => void call('setns(CLONE_NEWNET)', 'setns', fd, CLONE_NEWNET)
+
+const LOCK_EX_NB = 2 | 4 // <sys/file.h>
+
+/** Takes an exclusive lock on an open file without waiting. False: somebody else holds it. */
+export function tryLock(fd: number): boolean {
+  try {
+    call('flock', 'flock', fd, LOCK_EX_NB)
+    return true
+  } catch (error) {
+    if (error instanceof KernelError && error.code === 'EAGAIN') return false
+    throw error
+  }
+}
+
+const MFD_CLOEXEC = 1 // <linux/memfd.h>
+
+/** A file in memory that no path names. */
+export const memfd = (name: string): number => call('memfd_create', 'memfd_create', name, MFD_CLOEXEC)
+
+/** Waits. Only for the few places that poll, where the caller is synchronous. Milliseconds. */
+export function sleep(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
+}

@@ -1,0 +1,194 @@
+// Links: a veth pair in one message, its host end up, its peer straight into the pod's namespace under its final name.
+// <linux/if_link.h>, <linux/veth.h>, man 7 rtnetlink
+
+import { isErrno, type KernelError } from './errno.ts'
+import type { Link, LinkSet } from '../facts.ts'
+import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type NetlinkMessage, type Out } from './netlink.ts'
+import type { Netns } from './netns.ts'
+
+const RTM_NEWLINK = 16
+const RTM_DELLINK = 17
+const RTM_GETLINK = 18
+const RTM_SETLINK = 19
+
+const IFLA_ADDRESS = 1
+const IFLA_IFNAME = 3
+const IFLA_MTU = 4
+const IFLA_LINKINFO = 18
+const IFLA_IFALIAS = 20
+const IFLA_NET_NS_FD = 28
+const IFLA_EXT_MASK = 29
+const IFLA_INFO_KIND = 1
+const IFLA_INFO_DATA = 2
+const VETH_INFO_PEER = 1
+const RTEXT_FILTER_SKIP_STATS = 8
+const IFF_UP = 1
+
+/** What the kernel tells of a link. */
+export interface LinkState {
+  index: number
+  name: string
+  up: boolean
+  mtu: number
+  mac: string
+  kind: string | undefined
+  alias: string | undefined
+}
+
+/** The link of that name, or undefined. */
+export function get(netns: Netns, name: string): LinkState | undefined {
+  const message = netns.rt.get(
+    {
+      what: `ip link show ${name}`,
+      type: RTM_GETLINK,
+      header: ifinfomsg({}),
+      attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS))),
+    },
+    'ENODEV',
+  )
+  return message && parse(message)
+}
+
+/** The link of that index, or undefined. */
+export function byIndex(netns: Netns, index: number): LinkState | undefined {
+  const message = netns.rt.get({ what: `ip link show ifindex ${index}`, type: RTM_GETLINK, header: ifinfomsg({ index }), attrs: (out) => out.push(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)) }, 'ENODEV')
+  return message && parse(message)
+}
+
+/** All links of the namespace, or those of one kind. */
+export function list(netns: Netns, kind?: string): LinkState[] {
+  const filter = kind && ((out: Out) => out.push(IFLA_LINKINFO, (info) => info.push(IFLA_INFO_KIND, Buffer.from(kind))))
+  const attrs = (out: Out) => (filter && filter(out), out.push(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)))
+  const messages = netns.rt.dump({ what: 'ip link show', type: RTM_GETLINK, header: ifinfomsg({}), attrs })
+  return messages.map(parse).filter((link) => kind === undefined || link.kind === kind)
+}
+
+/** Interface index by name. Throws `dev eth0: ENODEV`. */
+export function index(netns: Netns, name: string): number {
+  const known = netns.indexes.get(name)
+  if (known !== undefined) return known
+  const link = get(netns, name)
+  if (!link) throw new NoDevice(name)
+  netns.indexes.set(name, link.index)
+  return link.index
+}
+
+export class NoDevice extends Error {
+  readonly code = 'ENODEV'
+
+  constructor(name: string) {
+    super(`there is no interface ${name}`)
+  }
+}
+
+export function add(host: Netns, pod: Netns, { name, mac, mtu, peer }: Link, what: string): void {
+  const ends = (out: Out, end: { name: string; mac: string }) => {
+    out.push(IFLA_IFNAME, cstring(end.name))
+    out.push(IFLA_ADDRESS, macBytes(end.mac))
+    if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
+  }
+  host.rt.change({
+    what,
+    type: RTM_NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    header: ifinfomsg({ up: true }),
+    attrs: (out) => {
+      ends(out, { name, mac })
+      out.push(IFLA_LINKINFO, (info) => {
+        info.push(IFLA_INFO_KIND, Buffer.from('veth'))
+        info.push(IFLA_INFO_DATA, (data) =>
+          data.push(VETH_INFO_PEER, (inner) => {
+            inner.emit(ifinfomsg({}))
+            ends(inner, peer)
+            inner.push(IFLA_NET_NS_FD, u32(pod.fd))
+          }),
+        )
+      })
+    },
+  })
+}
+
+/** Deletes a link and with it its peer; a link that is gone is success. */
+export function del(netns: Netns, name: string): void {
+  netns.indexes.delete(name)
+  try {
+    netns.rt.change({ what: `ip link del ${name}`, type: RTM_DELLINK, header: ifinfomsg({}), attrs: (out) => out.push(IFLA_IFNAME, cstring(name)) })
+  } catch (error) {
+    if (!isErrno(error as KernelError, 'ENODEV')) throw error
+  }
+}
+
+export function set(netns: Netns, { dev, up, alias }: LinkSet, what: string): void {
+  netns.rt.change({
+    what,
+    type: RTM_SETLINK,
+    header: ifinfomsg({ index: index(netns, dev), ...(up && { up }) }),
+    attrs: (out) => alias !== undefined && out.push(IFLA_IFALIAS, Buffer.from(alias)),
+  })
+}
+
+/** Takes a link down. */
+export function setDown(netns: Netns, name: string): void {
+  netns.rt.change({ what: `ip link set ${name} down`, type: RTM_SETLINK, header: ifinfomsg({ index: index(netns, name), down: true }) })
+}
+
+/** What of the veth pair is not as it should be, or undefined. */
+export function check(host: Netns, pod: Netns | undefined, link: Link): string | undefined {
+  const ends = [
+    { netns: host, where: '', name: link.name, mac: link.mac },
+    ...(pod ? [{ netns: pod, where: " in the pod's namespace", name: link.peer.name, mac: link.peer.mac }] : []),
+  ]
+  for (const { netns, where, name, mac } of ends) {
+    const there = get(netns, name)
+    if (!there) return `interface ${name} is missing${where}`
+    if (there.kind !== 'veth') return `interface ${name}${where} is of type ${there.kind ?? 'unknown'}, not veth`
+    if (!there.up) return `interface ${name}${where} is down`
+    if (there.mac !== mac) return `interface ${name}${where} has MAC address ${there.mac}, not ${mac}`
+    if (link.mtu !== undefined && there.mtu !== link.mtu) return `interface ${name}${where} has MTU ${there.mtu}, not ${link.mtu}`
+  }
+  return undefined
+}
+
+/** What of a link's settings is not as it should be, or undefined. */
+export function checkSet(netns: Netns, { dev, up, alias }: LinkSet): string | undefined {
+  const there = get(netns, dev)
+  if (!there) return `interface ${dev} is missing`
+  if (up && !there.up) return `interface ${dev} is down`
+  if (alias !== undefined && there.alias !== alias) return `interface ${dev} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`
+  return undefined
+}
+
+
+/** struct ifinfomsg */
+function ifinfomsg({ index = 0, up = false, down = false }: { index?: number; up?: boolean; down?: boolean }): Buffer {
+  const header = Buffer.alloc(16)
+  header.writeInt32LE(index, 4)
+  if (up) header.writeUInt32LE(IFF_UP, 8)
+  if (up || down) header.writeUInt32LE(IFF_UP, 12) // which of the flags are meant
+  return header
+}
+
+function parse({ data }: NetlinkMessage): LinkState {
+  const found = attributes(data.subarray(16))
+  const info: Attrs = attributes(found.get(IFLA_LINKINFO) ?? Buffer.alloc(0))
+  return {
+    index: data.readInt32LE(4),
+    name: text(found.get(IFLA_IFNAME)) ?? '',
+    up: (data.readUInt32LE(8) & IFF_UP) !== 0,
+    mtu: found.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
+    mac: found.get(IFLA_ADDRESS)?.toString('hex').match(/../g)?.join(':') ?? '',
+    kind: text(info.get(IFLA_INFO_KIND)),
+    alias: text(found.get(IFLA_IFALIAS)),
+  }
+}
+
+/** A NUL-terminated string, or undefined. */
+const text = (data: Buffer | undefined): string | undefined => data?.toString('utf8').replace(/\0.*$/s, '')
+const cstring = (value: string): Buffer => Buffer.from(`${value}\0`)
+const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex')
+
+export function u32(value: number): Buffer {
+  const buffer = Buffer.alloc(4)
+  buffer.writeUInt32LE(value)
+  return buffer
+}

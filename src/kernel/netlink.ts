@@ -1,0 +1,204 @@
+// One netlink socket, synchronous: a request goes out, the kernel answers inside the system call, the answer is read.
+// The message format is the netlink package's; the socket is ours because a plugin wants no event loop, no addon to
+// unpack, and NETLINK_EXT_ACK, with which an error says in the kernel's own words what was wrong.
+// https://docs.kernel.org/userspace-api/netlink/intro.html
+
+import { closeSync } from 'node:fs'
+import { AttrStream, formatAttribute, formatMessage, parseAttributes, parseMessage, type NetlinkMessage } from 'netlink/dist/structs.js'
+import { KernelError, isErrno } from './errno.ts'
+import * as libc from './libc.ts'
+
+export type { NetlinkMessage }
+/** Where attributes are written. */
+export type Out = AttrStream
+
+export const NETLINK_ROUTE = 0 // <linux/netlink.h>
+export const NETLINK_NETFILTER = 12
+
+const NLM_F_REQUEST = 0x01
+const NLM_F_ACK = 0x04
+const NLM_F_DUMP_INTR = 0x10
+const NLM_F_CAPPED = 0x100
+const NLM_F_ACK_TLVS = 0x200
+const NLM_F_DUMP = 0x300
+export const NLM_F_REPLACE = 0x100
+export const NLM_F_EXCL = 0x200
+export const NLM_F_CREATE = 0x400
+export const NLM_F_APPEND = 0x800
+
+const NLMSG_ERROR = 2
+const NLMSG_DONE = 3
+const HEADER = 16 // struct nlmsghdr
+const NLMSGERR_ATTR_MSG = 1
+
+const SOL_NETLINK = 270
+const NETLINK_EXT_ACK = 11
+const NETLINK_GET_STRICT_CHK = 12
+
+/** A request: its type, its flags beside NLM_F_REQUEST, the fixed header of its family, its attributes. */
+export interface Request {
+  /** What an operator would have typed: begins the error's sentence. */
+  what: string
+  type: number
+  flags?: number
+  header: Uint8Array
+  attrs?: (out: Out) => void
+}
+
+export type Attrs = Map<number, Buffer>
+
+/** Attributes by type; of two with one type the last stays. */
+export function attributes(data: Buffer): Attrs {
+  const found: Attrs = new Map()
+  parseAttributes(data, (attribute) => found.set(attribute.type, attribute.data))
+  return found
+}
+
+/** An attribute marked as nested (NLA_F_NESTED), which AttrStream does not do and newer parts of the kernel insist on. */
+export function nest(out: Out, type: number, fill: (inner: Out) => void): void {
+  const inner = new AttrStream()
+  fill(inner)
+  out.emit(formatAttribute({ type, nested: true, data: inner.bufs }))
+}
+
+export class Netlink {
+  readonly #fd: number
+  #sequence = 0
+  // A dump's datagrams follow the size of the buffer that reads them, up to 32 KiB (af_netlink.c, max_recvmsg_len).
+  #buffer = Buffer.allocUnsafeSlow(64 * 1024)
+
+  /** Opens a socket in the network namespace in which the thread is now. */
+  constructor(protocol: number) {
+    this.#fd = libc.netlinkSocket(protocol)
+    libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1)
+    // Without it rtnetlink ignores the filters of a dump request. Linux 4.20.
+    if (protocol === NETLINK_ROUTE) libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+  }
+
+  close(): void {
+    closeSync(this.#fd)
+  }
+
+  /** Makes one change. Throws a KernelError that begins with `what`. */
+  change(request: Request): void {
+    this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_ACK }])
+    this.#receive((message) => {
+      const error = refusal(message, request.what)
+      if (error) throw error
+      return true
+    })
+  }
+
+  /** Asks for one object: undefined when the kernel answers with one of the codes in `absent`. */
+  get(request: Request, ...absent: string[]): NetlinkMessage | undefined {
+    this.#send([request])
+    let answer: NetlinkMessage | undefined
+    this.#receive((message) => {
+      const error = refusal(message, request.what)
+      if (error && !absent.includes(error.code)) throw error
+      if (!error) answer = message
+      return true
+    })
+    return answer
+  }
+
+  /** Asks for all objects. A list that changed while it was read (NLM_F_DUMP_INTR, ENOBUFS) is read anew. */
+  dump(request: Request): NetlinkMessage[] {
+    const ATTEMPTS = 10
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      const list = this.#dumpOnce(request)
+      if (list) return list
+    }
+    throw new KernelError(request.what, 4, `the list changed under way ${ATTEMPTS} times`)
+  }
+
+  /**
+   * Sends messages as one datagram, as nf_tables wants its transactions, and returns the refusals by message index.
+   * The kernel has handled the whole datagram when send(2) returns, so what it answered is there to be read.
+   */
+  batch(requests: Request[]): Map<number, KernelError> {
+    const first = this.#send(requests)
+    const refusals = new Map<number, KernelError>()
+    this.#receive((message) => {
+      const index = (message.seq - first) | 0
+      const error = refusal(message, requests[index]?.what ?? 'netlink')
+      if (error && !refusals.has(index)) refusals.set(index, error)
+      return false
+    })
+    return refusals
+  }
+
+  #dumpOnce(request: Request): NetlinkMessage[] | undefined {
+    this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
+    const list: NetlinkMessage[] = []
+    let interrupted = false
+    try {
+      this.#receive((message) => {
+        const error = refusal(message, request.what)
+        if (error) throw error
+        interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
+        if (message.type === NLMSG_DONE) return true
+        list.push({ ...message, data: Buffer.from(message.data) })
+        return false
+      })
+    } catch (error) {
+      if (!isErrno(error, 'ENOBUFS')) throw error
+      interrupted = true
+    }
+    return interrupted ? undefined : list
+  }
+
+  /** Sends messages in one datagram and returns the sequence number of the first. */
+  #send(requests: Request[]): number {
+    const first = this.#sequence + 1
+    const parts: Uint8Array[] = []
+    for (const { type, flags = 0, header, attrs } of requests) {
+      const out = new AttrStream()
+      out.emit(header)
+      attrs?.(out)
+      const length = out.bufs.reduce((sum, part) => sum + part.length, 0)
+      parts.push(...formatMessage({ type, flags: flags | NLM_F_REQUEST, seq: ++this.#sequence, port: 0, data: out.bufs }))
+      parts.push(Buffer.alloc(-length & 3))
+    }
+    libc.send(this.#fd, Buffer.concat(parts))
+    return first
+  }
+
+  /** Hands over messages until `done` returns true or nothing more is there. */
+  #receive(done: (message: NetlinkMessage) => boolean): void {
+    for (;;) {
+      const length = this.#datagram()
+      if (length === 0) return
+      if (length > this.#buffer.length) throw new KernelError('recv(netlink)', 90, `a datagram of ${length} bytes`)
+      for (let rest = this.#buffer.subarray(0, length); rest.length >= HEADER; ) {
+        const { x: message, consumed } = parseMessage(rest)
+        rest = rest.subarray((consumed + 3) & ~3)
+        if (done(message)) return
+      }
+    }
+  }
+
+  #datagram(): number {
+    try {
+      return libc.recv(this.#fd, this.#buffer, libc.MSG_DONTWAIT | libc.MSG_TRUNC)
+    } catch (error) {
+      if (isErrno(error, 'EAGAIN')) return 0
+      throw error
+    }
+  }
+}
+
+/** The error in an NLMSG_ERROR or NLMSG_DONE message, or undefined for an acknowledgement. */
+function refusal({ type, flags, data }: NetlinkMessage, what: string): KernelError | undefined {
+  if (type !== NLMSG_ERROR && type !== NLMSG_DONE) return undefined
+  const errno = data.length >= 4 ? -data.readInt32LE(0) : 0
+  if (errno <= 0) return undefined
+  return new KernelError(what, errno, type === NLMSG_ERROR && flags & NLM_F_ACK_TLVS ? words(data, flags) : undefined)
+}
+
+/** NLMSGERR_ATTR_MSG: it stands behind the error number and the request's header (the whole request if not capped). */
+function words(data: Buffer, flags: number): string | undefined {
+  const request = flags & NLM_F_CAPPED ? HEADER : data.readUInt32LE(4)
+  const text = attributes(data.subarray(4 + ((request + 3) & ~3))).get(NLMSGERR_ATTR_MSG)
+  return text?.toString('utf8', 0, text.length - 1)
+}

@@ -1,0 +1,71 @@
+// A network namespace as a place to send requests to: its rtnetlink socket, opened once by stepping inside, and a way to
+// run a synchronous function inside (for /proc/sys/net, which shows the namespace of the thread that reads it).
+// Nothing asynchronous may start in there: a libuv worker born inside would stay inside. man 7 network_namespaces
+
+import { closeSync, openSync, statfsSync, statSync } from 'node:fs'
+import { NETLINK_NETFILTER, NETLINK_ROUTE, Netlink } from './netlink.ts'
+import { setns } from './libc.ts'
+
+const NSFS_MAGIC = 0x6e736673 // <linux/magic.h>
+const SELF = '/proc/thread-self/ns/net'
+
+export class Netns {
+  /** CNI_NETNS as given; undefined for the namespace podwire was started in. */
+  readonly path: string | undefined
+  readonly #fd: number
+  readonly #home: number
+  #rt: Netlink | undefined
+  #nf: Netlink | undefined
+  /** Interface indexes by name, as found by kernel/link. */
+  readonly indexes = new Map<string, number>()
+
+  constructor(path?: string) {
+    this.path = path
+    this.#home = openSync(SELF, 'r')
+    this.#fd = path === undefined ? this.#home : openSync(path, 'r')
+  }
+
+  /** rtnetlink of this namespace. */
+  get rt(): Netlink {
+    return (this.#rt ??= this.inside(() => new Netlink(NETLINK_ROUTE)))
+  }
+
+  /** nfnetlink of this namespace. */
+  get nf(): Netlink {
+    return (this.#nf ??= this.inside(() => new Netlink(NETLINK_NETFILTER)))
+  }
+
+  /** Runs a synchronous function with this thread inside the namespace. */
+  inside<T>(run: () => T): T {
+    if (this.path === undefined) return run()
+    setns(this.#fd)
+    try {
+      return run()
+    } finally {
+      setns(this.#home)
+    }
+  }
+
+  /** The open file that names the namespace, for IFLA_NET_NS_FD. */
+  get fd(): number {
+    return this.#fd
+  }
+
+  close(): void {
+    this.#rt?.close()
+    this.#nf?.close()
+    if (this.#fd !== this.#home) closeSync(this.#fd)
+    closeSync(this.#home)
+  }
+}
+
+/** What a path is, before anything is opened: a namespace, our own one, missing, or something else. */
+export function netnsKind(path: string): 'namespace' | 'own' | 'missing' | 'other' {
+  try {
+    if (statfsSync(path).type !== NSFS_MAGIC) return 'other'
+    const [there, here] = [statSync(path), statSync(SELF)]
+    return there.ino === here.ino && there.dev === here.dev ? 'own' : 'namespace'
+  } catch {
+    return 'missing'
+  }
+}

@@ -1,0 +1,218 @@
+// nf_tables over netlink, without the nft program. Everything podwire has is in one table of its own, `inet podwire`;
+// what one operation needs goes in as one transaction, so no packet sees half of it.
+//
+// An element is taken back only while it still has its owner: a transaction may name the generation of the ruleset in
+// which its premises were read (NFNL_BATCH_GENID), and the kernel refuses it (ERESTART) when somebody has changed
+// something since. So reading the owner and deleting the element is one step. <linux/netfilter/nf_tables.h>
+
+import { addressBytes, addressText, bytesAddress, parseAddress } from '../ip.ts'
+import { ruleText, show, type Chain, type Element, type Table, type VerdictMap } from '../facts.ts'
+import { isErrno, KernelError } from './errno.ts'
+import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Request, type Out } from './netlink.ts'
+import { be32, cstring, decodeRule, encodeRule, gotoChain, verdictChain } from './nft-expr.ts'
+import type { Netns } from './netns.ts'
+
+export type NftFact = Table | VerdictMap | Chain | Element
+
+const TABLE = 'podwire'
+const NFPROTO_INET = 1
+const NFNL_SUBSYS_NFTABLES = 10
+const NFNL_MSG_BATCH_BEGIN = 16
+const NFNL_MSG_BATCH_END = 17
+const NFNL_BATCH_GENID = 1
+
+const MSG = { NEWTABLE: 0, GETTABLE: 1, DELTABLE: 2, NEWCHAIN: 3, GETCHAIN: 4, NEWRULE: 6, GETRULE: 7, DELRULE: 8, NEWSET: 9, GETSET: 10, NEWSETELEM: 12, GETSETELEM: 13, DELSETELEM: 14, GETGEN: 16 }
+const NFTA_RULE_EXPRESSIONS = 4
+const NFTA_SET_ELEM_KEY = 1
+const NFTA_SET_ELEM_DATA = 2
+const NFTA_SET_ELEM_USERDATA = 6
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3
+const NFT_SET_MAP = 8
+const NFT_DATA_VERDICT = 0xffffff00
+const NF_INET_POST_ROUTING = 4
+const NF_IP_PRI_NAT_SRC = 100
+const NF_ACCEPT = 1
+
+/** Makes facts true in one transaction. Chains that are as they should be are left alone: their counters go on. */
+export function add(netns: Netns, facts: NftFact[]): void {
+  const requests = facts.flatMap((fact) => creation(netns, fact))
+  const refused = transaction(netns, requests)
+  if (!refused) return
+  // An element with our key is there: of a former holder of the address, for the lease says that it is ours now.
+  if (!isErrno(refused, 'EEXIST')) throw refused
+  const stale = facts.filter((fact) => fact.fact === 'element' && element(netns, fact.map, fact.key)).map((fact) => deletion(fact as Element))
+  const again = transaction(netns, [...requests.slice(0, -1), ...stale, ...requests.slice(-1)])
+  if (again) throw again
+}
+
+/** Takes elements back: each only if its owner is still the one in the fact. Shared facts stay. */
+export function del(netns: Netns, facts: NftFact[]): void {
+  const ATTEMPTS = 1000 // each lost race means that somebody else made progress
+  const elements = facts.filter((fact) => fact.fact === 'element')
+  for (let attempt = 1; elements.length > 0; attempt++) {
+    const generation = currentGeneration(netns)
+    const mine = elements.filter(({ map, key, owner }) => element(netns, map, key)?.owner === owner)
+    if (mine.length === 0) return
+    const refused = transaction(netns, mine.map(deletion), generation)
+    if (!refused) return
+    if (!isErrno(refused, 'ERESTART', 'ENOENT', 'EINTR') || attempt === ATTEMPTS) throw refused
+  }
+}
+
+/** What is not as it should be, or undefined. */
+export function check(netns: Netns, fact: NftFact): string | undefined {
+  switch (fact.fact) {
+    case 'table':
+      return exists(netns, MSG.GETTABLE, (out) => out.push(1, cstring(TABLE))) ? undefined : 'nft table inet podwire is missing'
+    case 'map':
+      return exists(netns, MSG.GETSET, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(fact.name)))) ? undefined : `nft map inet podwire ${fact.name} is missing`
+    case 'chain':
+      return chainDifference(netns, fact)
+    case 'element': {
+      const there = element(netns, fact.map, fact.key)
+      if (!there) return `nft element ${fact.key} is missing in map inet podwire ${fact.map}`
+      if (there.owner !== fact.owner) return `nft element ${fact.key} in map inet podwire ${fact.map} belongs to ${there.owner || 'nobody'}, not to ${fact.owner}`
+      return there.goto === fact.goto ? undefined : `nft element ${fact.key} in map inet podwire ${fact.map} goes to ${there.goto}, not to ${fact.goto}`
+    }
+  }
+}
+
+/** The elements of a map; none if there is no such map. */
+export function elements(netns: Netns, map: string): Element[] {
+  try {
+    return netns.nf.dump(message(MSG.GETSETELEM, `nft list map inet podwire ${map}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(map))))).flatMap(({ data }) => parseElements(map, data))
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  }
+}
+
+/** The element with that key, or undefined. */
+function element(netns: Netns, map: string, key: string): Element | undefined {
+  const answer = netns.nf.get(
+    message(MSG.GETSETELEM, `nft get element inet podwire ${map} { ${key} }`, (out) => elementList(out, map, (e) => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!))))),
+    'ENOENT',
+  )
+  return answer && parseElements(map, answer.data)[0]
+}
+
+function parseElements(map: string, data: Buffer): Element[] {
+  const list: Element[] = []
+  let rest = attributes(data.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS) ?? Buffer.alloc(0)
+  for (; rest.length >= 4; rest = rest.subarray((rest.readUInt16LE(0) + 3) & ~3)) {
+    const found: Attrs = attributes(rest.subarray(4, rest.readUInt16LE(0)))
+    const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(1)
+    if (!key) continue
+    list.push({ fact: 'element', map, key: addressText(bytesAddress(key)), goto: verdictChain(found.get(NFTA_SET_ELEM_DATA)) ?? '', owner: comment(found.get(NFTA_SET_ELEM_USERDATA)) })
+  }
+  return list
+}
+
+/** Messages that create a fact. Table, map and chain may be there; a chain's rules are sent only if they differ. */
+function creation(netns: Netns, fact: NftFact): Request[] {
+  const what = show(fact)
+  switch (fact.fact) {
+    case 'table':
+      return [message(MSG.NEWTABLE, what, (out) => (out.push(1, cstring(TABLE)), be32(out, 2, 0)), NLM_F_CREATE)]
+    case 'map':
+      return [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE)]
+    case 'chain':
+      return chainDifference(netns, fact) ? [message(MSG.NEWCHAIN, what, (out) => newChain(out, fact), NLM_F_CREATE), ...rules(fact)] : []
+    case 'element':
+      return [message(MSG.NEWSETELEM, what, (out) => newElement(out, fact), NLM_F_CREATE | NLM_F_EXCL)]
+  }
+}
+
+const deletion = ({ map, key }: Element): Request =>
+  message(MSG.DELSETELEM, `nft delete element inet podwire ${map} { ${key} }`, (out) => elementList(out, map, (e) => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!)))))
+
+/** Flush and fill: in one transaction no packet sees the chain empty. */
+function rules(chain: Chain): Request[] {
+  const inChain = (out: Out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(chain.name)))
+  return [
+    message(MSG.DELRULE, `nft flush chain inet podwire ${chain.name}`, inChain),
+    ...chain.rules.map((rule) =>
+      message(MSG.NEWRULE, `nft add rule inet podwire ${chain.name} ${ruleText(rule)}`, (out) => (inChain(out), out.push(NFTA_RULE_EXPRESSIONS, (list) => encodeRule(list, rule))), NLM_F_CREATE | NLM_F_APPEND),
+    ),
+  ]
+}
+
+function chainDifference(netns: Netns, chain: Chain): string | undefined {
+  const name = `nft chain inet podwire ${chain.name}`
+  if (!exists(netns, MSG.GETCHAIN, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(chain.name))))) return `${name} is missing`
+  const dump = netns.nf.dump(message(MSG.GETRULE, `nft list chain inet podwire ${chain.name}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(chain.name)))))
+  const there = dump.map(({ data }) => attributes(data.subarray(4))).filter((rule) => rule.get(2)?.equals(cstring(chain.name)))
+  const wanted = chain.rules.map(ruleText)
+  const found = there.map((rule) => decodeRule(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)))
+  const missing = wanted.find((rule, i) => rule !== found[i])
+  if (missing !== undefined) return `${name} lacks the rule "${missing}"`
+  return found.length > wanted.length ? `${name} has a rule too many: "${found[wanted.length]}"` : undefined
+}
+
+
+function newSet(out: Out, { name, type }: VerdictMap): void {
+  out.push(1, cstring(TABLE))
+  out.push(2, cstring(name))
+  be32(out, 3, NFT_SET_MAP)
+  be32(out, 4, type === 'ipv4_addr' ? 7 : 8) // nft's datatype numbers, by which it prints keys
+  be32(out, 5, type === 'ipv4_addr' ? 4 : 16)
+  be32(out, 6, NFT_DATA_VERDICT)
+  be32(out, 7, 0)
+  be32(out, 10, 1) // NFTA_SET_ID, wanted by the kernel though nothing in the transaction refers to it
+}
+
+function newChain(out: Out, { name, base }: Chain): void {
+  out.push(1, cstring(TABLE))
+  out.push(3, cstring(name))
+  if (!base) return
+  out.push(4, (hook) => (be32(hook, 1, NF_INET_POST_ROUTING), be32(hook, 2, NF_IP_PRI_NAT_SRC)))
+  be32(out, 5, NF_ACCEPT)
+  out.push(7, cstring(base.type))
+}
+
+const newElement = (out: Out, { map, key, goto, owner }: Element): void =>
+  elementList(out, map, (e) => {
+    e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!)))
+    e.push(NFTA_SET_ELEM_DATA, (data) => gotoChain(data, goto))
+    e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
+  })
+
+function elementList(out: Out, map: string, element: (out: Out) => void): void {
+  out.push(1, cstring(TABLE))
+  out.push(2, cstring(map))
+  out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => list.push(1, element))
+}
+
+// A comment is a type-length-value of libnftnl's: type 0, length with the NUL. <libnftnl/udata.h>
+function userdata(text: string): Buffer {
+  const value = cstring(text)
+  return Buffer.concat([Buffer.from([0, value.length]), value])
+}
+
+const comment = (data: Buffer | undefined): string => (data && data[0] === 0 ? data.toString('utf8', 2, 1 + data[1]!) : '')
+
+/** Runs a transaction and returns the first refusal, or undefined when all of it is done. */
+function transaction(netns: Netns, requests: Request[], generation?: number): KernelError | undefined {
+  if (requests.length === 0) return undefined
+  const bound = { what: 'nft transaction', header: nfgenmsg(0, NFNL_SUBSYS_NFTABLES) }
+  const begin: Request = { ...bound, type: NFNL_MSG_BATCH_BEGIN, ...(generation !== undefined && { attrs: (out: Out) => be32(out, NFNL_BATCH_GENID, generation) }) }
+  const refusals = netns.nf.batch([begin, ...requests, { ...bound, type: NFNL_MSG_BATCH_END }])
+  return refusals.size === 0 ? undefined : refusals.get(Math.min(...refusals.keys()))
+}
+
+function currentGeneration(netns: Netns): number {
+  const answer = netns.nf.get(message(MSG.GETGEN, 'nft generation', () => {}))
+  return answer ? attributes(answer.data.subarray(4)).get(1)!.readUInt32BE(0) : 0
+}
+
+const exists = (netns: Netns, type: number, attrs: (out: Out) => void): boolean => netns.nf.get(message(type, 'nft list', attrs), 'ENOENT') !== undefined
+
+function message(type: number, what: string, attrs: (out: Out) => void, flags = 0): Request {
+  return { what, type: (NFNL_SUBSYS_NFTABLES << 8) | type, flags, header: nfgenmsg(NFPROTO_INET, 0), attrs }
+}
+
+/** struct nfgenmsg */
+function nfgenmsg(family: number, resource: number): Buffer {
+  return Buffer.from([family, 0, resource >> 8, resource & 0xff])
+}
+

@@ -1,0 +1,179 @@
+// Routes. <linux/rtnetlink.h>, man 7 rtnetlink
+
+import { addressBytes, addressText, bits, bytesAddress, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
+import { routeWords, type Route } from '../facts.ts'
+import { isErrno } from './errno.ts'
+import * as link from './link.ts'
+import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Out } from './netlink.ts'
+import type { Netns } from './netns.ts'
+
+const RTM_NEWROUTE = 24
+const RTM_DELROUTE = 25
+const RTM_GETROUTE = 26
+const RTA_DST = 1
+const RTA_OIF = 4
+const RTA_GATEWAY = 5
+const RTA_PRIORITY = 6
+const RTA_PREFSRC = 7
+const RTA_METRICS = 8
+const RTA_MULTIPATH = 9
+const RTA_TABLE = 15
+const RTAX_MTU = 2
+const RTAX_ADVMSS = 8
+const RTNH_F_ONLINK = 4
+const RTN_UNICAST = 1
+const RT_TABLE_MAIN = 254
+const RTPROT_BOOT = 3 // what `ip route add` says of itself
+export const RTPROT_RA = 9
+const RT_SCOPE_UNIVERSE = 0
+const RT_SCOPE_LINK = 253
+const RT_SCOPE_NOWHERE = 255
+const RTM_F_FIB_MATCH = 0x2000
+
+/** What the kernel tells of a route. */
+export interface RouteState {
+  family: Family
+  dst: string
+  via: string | undefined
+  src: string | undefined
+  oif: number
+  table: number
+  metric: number
+  scope: number
+  protocol: number
+  mtu: number | undefined
+  advmss: number | undefined
+}
+
+export function add(netns: Netns, route: Route, what: string): void {
+  netns.rt.change({ what, type: RTM_NEWROUTE, flags: NLM_F_CREATE | (route.append ? NLM_F_APPEND : NLM_F_EXCL), ...encode(netns, route) })
+}
+
+/** Deletes a route; one that is gone, also with its interface, is success. */
+export function del(netns: Netns, route: Route): void {
+  try {
+    netns.rt.change({ what: `ip route del ${routeWords(route)}`, type: RTM_DELROUTE, ...encode(netns, route) })
+  } catch (error) {
+    if (!isErrno(error, 'ESRCH', 'ENODEV', 'ENOENT')) throw error
+  }
+}
+
+/** Unicast routes of one interface in all tables. */
+export function list(netns: Netns, dev: string): RouteState[] {
+  const oif = link.index(netns, dev)
+  const found = [4, 6].flatMap((family) =>
+    netns.rt.dump({
+      what: `ip route show dev ${dev}`,
+      type: RTM_GETROUTE,
+      header: rtmsg({ family: family as Family, prefix: 0, value: 0n }, { table: 0, protocol: 0, scope: 0, flags: 0, type: 0 }),
+      attrs: (out) => out.push(RTA_OIF, link.u32(oif)),
+    }),
+  )
+  return found.filter(isUnicast).map(parse).filter((route) => route.oif === oif)
+}
+
+/** The default routes of a family in the main table, found without reading the whole table where that is possible. */
+export function defaults(netns: Netns, family: Family): RouteState[] {
+  const [probe] = [family === 4 ? PROBE_4 : PROBE_6]
+  const answer = netns.rt.get(
+    {
+      what: `ip route get fibmatch ${addressText(probe)}`,
+      type: RTM_GETROUTE,
+      header: rtmsg(probe, { table: 0, protocol: 0, scope: 0, flags: RTM_F_FIB_MATCH, type: 0 }),
+      attrs: (out) => out.push(RTA_DST, addressBytes(probe)),
+    },
+    'ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EOPNOTSUPP', 'EAFNOSUPPORT', 'ESRCH', 'ENONET', 'ENETDOWN',
+  )
+  if (!answer) return []
+  const match = parse(answer)
+  if (match.dst.endsWith('/0') && isUnicast(answer)) return [match]
+  // Somebody has a route to the probe's own network: look at all routes.
+  const all = netns.rt.dump({
+    what: 'ip route show table main',
+    type: RTM_GETROUTE,
+    header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: 0, scope: 0, flags: 0, type: RTN_UNICAST }),
+  })
+  return all.map(parse).filter((route) => route.dst.endsWith('/0'))
+}
+
+// Documentation addresses (RFC 5737, RFC 3849), to which hardly anybody has a route of their own.
+const PROBE_4 = parseCidr('192.0.2.1/32')!
+const PROBE_6 = parseCidr('2001:db8::1/128')!
+
+/**
+ * What of a route is not as it should be, or undefined. A route that a later plugin moved into another table is there
+ * (CNI 1.1 §2 CHECK: "must allow for changes by subsequent plugins"): sbr does that.
+ */
+export function check(netns: Netns, route: Route): string | undefined {
+  const wanted = parseCidr(route.dst)!
+  const dst = `${addressText(wanted)}/${wanted.prefix}`
+  const there = list(netns, route.dev).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric))
+  if (there.length === 0) return `route ${routeWords(route)} is missing`
+  const differences = there.map((r) => difference(route, r))
+  return differences.includes(undefined) ? undefined : `route to ${route.dst} dev ${route.dev} ${differences[0]}`
+}
+
+function difference(wanted: Route, there: RouteState): string | undefined {
+  const canonical = (text: string | undefined) => text && addressText(parseAddress(text)!)
+  if (there.via !== canonical(wanted.via)) return `goes via ${there.via ?? 'no gateway'}, not via ${wanted.via ?? 'none'}`
+  if (wanted.src && there.src !== canonical(wanted.src)) return `has src ${there.src ?? 'none'}, not ${wanted.src}`
+  if (wanted.mtu && there.mtu !== wanted.mtu) return `has mtu ${there.mtu ?? 'none'}, not ${wanted.mtu}`
+  if (wanted.advmss && there.advmss !== wanted.advmss) return `has advmss ${there.advmss ?? 'none'}, not ${wanted.advmss}`
+  if (there.family === 4 && wanted.scope !== undefined && there.scope !== wanted.scope) return `has scope ${there.scope}, not ${wanted.scope}`
+  return undefined
+}
+
+function encode(netns: Netns, route: Route) {
+  const dst = parseCidr(route.dst)!
+  const scope = dst.family === 6 ? RT_SCOPE_UNIVERSE : (route.scope ?? (route.via ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK))
+  const header = rtmsg(dst, { table: RT_TABLE_MAIN, protocol: RTPROT_BOOT, scope, flags: route.onlink ? RTNH_F_ONLINK : 0, type: RTN_UNICAST })
+  const oif = link.index(netns, route.dev)
+  const address = (text: string) => addressBytes(parseAddress(text)!)
+  return {
+    header,
+    attrs: (out: Out) => {
+      if (dst.prefix > 0) out.push(RTA_DST, addressBytes(dst))
+      out.push(RTA_OIF, link.u32(oif))
+      out.push(RTA_TABLE, link.u32(route.table ?? RT_TABLE_MAIN))
+      if (route.via) out.push(RTA_GATEWAY, address(route.via))
+      if (route.src) out.push(RTA_PREFSRC, address(route.src))
+      if (route.metric) out.push(RTA_PRIORITY, link.u32(route.metric))
+      if (route.mtu || route.advmss)
+        out.push(RTA_METRICS, (metrics: Out) => {
+          if (route.mtu) metrics.push(RTAX_MTU, link.u32(route.mtu))
+          if (route.advmss) metrics.push(RTAX_ADVMSS, link.u32(route.advmss))
+        })
+    },
+  }
+}
+
+
+/** struct rtmsg */
+function rtmsg(dst: Cidr, { table, protocol, scope, flags, type }: { table: number; protocol: number; scope: number; flags: number; type: number }): Buffer {
+  const header = Buffer.from([dst.family === 4 ? 2 : 10, dst.prefix, 0, 0, table, protocol, scope, type, 0, 0, 0, 0])
+  header.writeUInt32LE(flags, 8)
+  return header
+}
+
+const isUnicast = ({ data }: NetlinkMessage): boolean => data[7] === RTN_UNICAST
+
+function parse({ data }: NetlinkMessage): RouteState {
+  const found = attributes(data.subarray(12))
+  const metrics = attributes(found.get(RTA_METRICS) ?? Buffer.alloc(0))
+  const family: Family = data[0] === 2 ? 4 : 6
+  const dst = found.get(RTA_DST) ?? Buffer.alloc(bits(family) / 8)
+  const text = (bytes: Buffer | undefined) => bytes && addressText(bytesAddress(bytes))
+  return {
+    family,
+    dst: `${text(dst)}/${data[1]}`,
+    via: text(found.get(RTA_GATEWAY)),
+    src: text(found.get(RTA_PREFSRC)),
+    oif: found.get(RTA_OIF)?.readUInt32LE(0) ?? found.get(RTA_MULTIPATH)?.readInt32LE(4) ?? 0, // struct rtnexthop
+    table: found.get(RTA_TABLE)?.readUInt32LE(0) ?? data[4]!,
+    metric: found.get(RTA_PRIORITY)?.readUInt32LE(0) ?? 0,
+    scope: data[6] ?? RT_SCOPE_NOWHERE,
+    protocol: data[5]!,
+    mtu: metrics.get(RTAX_MTU)?.readUInt32LE(0),
+    advmss: metrics.get(RTAX_ADVMSS)?.readUInt32LE(0),
+  }
+}

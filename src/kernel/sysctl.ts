@@ -1,0 +1,32 @@
+// Values below /proc/sys. /proc/sys/net shows the network namespace of the thread that opens it. man 5 proc
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import type { Sysctl } from '../facts.ts'
+import { isErrno } from './errno.ts'
+import type { Netns } from './netns.ts'
+
+/** The value, or undefined if the kernel has no such key (IPv6 built out, an interface that is gone). */
+export function read(netns: Netns, key: string): string | undefined {
+  return netns.inside(() => {
+    try {
+      return readFileSync(`/proc/sys/${key}`, 'utf8').trim()
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined
+      throw error
+    }
+  })
+}
+
+/** Writes the value unless it is there already: a read-only /proc/sys hurts only who has something to change. */
+export function add(netns: Netns, { key, value }: Sysctl): void {
+  if (read(netns, key) === value) return
+  netns.inside(() => writeFileSync(`/proc/sys/${key}`, value))
+}
+
+export function check(netns: Netns, { key, value }: Sysctl): string | undefined {
+  const there = read(netns, key)
+  return there === value ? undefined : `sysctl ${key} is ${there ?? 'missing'}, not ${value}`
+}
+
+/** True if this kernel has IPv6 at all. */
+export const hasIPv6 = (): boolean => existsSync('/proc/sys/net/ipv6')

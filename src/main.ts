@@ -1,0 +1,101 @@
+// Who am I? The name I was started by says which plugin; `podwire` is a plugin when a runtime calls it (CNI_COMMAND and a
+// configuration whose type is ours), else a person's command. This is what the startup snapshot holds.
+
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
+import { basename } from 'node:path'
+import { startupSnapshot } from 'node:v8'
+import { CniError } from './cni/error.ts'
+import { serve, type Answer } from './cni/serve.ts'
+import { VERSIONS } from './cni/version.ts'
+import { isErrno } from './kernel/errno.ts'
+import { sleep } from './kernel/libc.ts'
+import { later } from './later.ts'
+import { pluginOf } from './plugins.ts'
+
+const LARGEST = 1024 * 1024 + 1 // one byte more than a request may have, so that a larger one is noticed
+
+function main(): void {
+  process.umask(0o022)
+  const name = calledAs()
+  const command = process.env.CNI_COMMAND
+  if (name !== 'podwire' || command) return end(asPlugin(name, command))
+  end(later().cli(process.argv.slice(2)))
+}
+
+/** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
+function calledAs(): string {
+  const names = [process.argv0, process.execPath].map((path) => basename(path))
+  return names.find((name) => pluginOf(name)) ?? 'podwire'
+}
+
+function asPlugin(name: string, command: string | undefined): Answer {
+  if (!command) return { status: 0, stdout: '', stderr: about(name) }
+  let bytes: Uint8Array | undefined
+  const stdin = () => (bytes ??= readStdin(command === 'VERSION'))
+  if (name !== 'podwire') return serve(pluginOf(name)!, process.env, stdin)
+  return serve(pluginOf(typeIn(stdin)) ?? pluginOf(name)!, process.env, stdin)
+}
+
+/** The type in the configuration, when that is how the plugin is chosen. */
+function typeIn(stdin: () => Uint8Array): string {
+  try {
+    return String(JSON.parse(Buffer.from(stdin()).toString('utf8')).type)
+  } catch {
+    return 'podwire'
+  }
+}
+
+const about = (name: string): string => `${name}: a CNI plugin (podwire; CNI protocol versions supported: ${VERSIONS.join(', ')}), started by a container runtime; see: podwire help\n`
+
+/** Standard input to its end. For VERSION only what is there already: nobody waits for a configuration it does not need. */
+function readStdin(onlyWhatIsThere: boolean): Uint8Array {
+  const fd = onlyWhatIsThere ? openSync('/proc/self/fd/0', constants.O_RDONLY | constants.O_NONBLOCK) : 0
+  const chunks: Buffer[] = []
+  let length = 0
+  try {
+    for (let chunk = read(fd, onlyWhatIsThere); chunk.length > 0 && length < LARGEST; chunk = read(fd, onlyWhatIsThere)) {
+      chunks.push(chunk)
+      length += chunk.length
+    }
+  } catch (error) {
+    throw new CniError(5, `error reading from stdin: ${(error as Error).message}`)
+  } finally {
+    if (fd !== 0) closeSync(fd)
+  }
+  return Buffer.concat(chunks)
+}
+
+function read(fd: number, onlyWhatIsThere: boolean): Buffer {
+  const buffer = Buffer.allocUnsafe(64 * 1024)
+  for (;;) {
+    try {
+      return buffer.subarray(0, readSync(fd, buffer))
+    } catch (error) {
+      if (!isErrno(error, 'EAGAIN')) throw error
+      if (onlyWhatIsThere) return Buffer.alloc(0)
+      sleep(1) // the runtime gave us a pipe that does not block
+    }
+  }
+}
+
+/** Prints the answer and leaves at once: what Node would tear down belongs to a process that is over. */
+function end({ status, stdout, stderr }: Answer): void {
+  write(2, stderr)
+  write(1, stdout)
+  ;(process as unknown as { reallyExit(status: number): never }).reallyExit(status)
+}
+
+function write(fd: number, text: string): void {
+  let rest = Buffer.from(text)
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest))
+    } catch (error) {
+      if (!isErrno(error, 'EAGAIN')) return // nobody reads it any more
+      sleep(1)
+    }
+  }
+}
+
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main)
+else main()

@@ -1,0 +1,47 @@
+// The nft facts that plugins share. Masquerading: a pod's address leads to the chain of its network by one map lookup,
+// so the cost of a packet and of an ADD is the same for one pod and for a thousand; the chain lets through untranslated
+// what its network names, and translates the rest. Only the first packet of a connection comes here.
+//
+//   ip saddr vmap @masquerade_ip ──► chain outside_<hash>: ip daddr 10.1.2.0/24 return … masquerade
+
+import { addressText, cidrText, network, parseCidr, type Address, type Cidr, type Family } from './ip.ts'
+import type { Element, Plan, Rule } from './facts.ts'
+import { hash } from './names.ts'
+
+/** Multicast keeps the pod's address: RFC 5771, RFC 4291 §2.7. */
+const MULTICAST = ['224.0.0.0/4', 'ff00::/8']
+
+export const MASQUERADE_MAPS = { 4: 'masquerade_ip', 6: 'masquerade_ip6' } as const satisfies Record<Family, string>
+
+/**
+ * Facts that masquerade a pod's addresses towards everything but their own subnets, multicast and `except` (CIDRs).
+ * The elements belong to `owner`; the rest is shared by all pods, the last chain by those with the same list.
+ */
+export function masquerade(addresses: Cidr[], except: string[], owner: string): Plan {
+  const own = addresses.map((address) => cidrText(network(address)))
+  const cidrs = [...new Set([...own, ...except.map((text) => cidrText(network(parseCidr(text)!))), ...MULTICAST])]
+  const outside = `outside_${hash(8, ...cidrs)}`
+  return [
+    { fact: 'table', keep: true },
+    { fact: 'map', name: MASQUERADE_MAPS[4], type: 'ipv4_addr', keep: true },
+    { fact: 'map', name: MASQUERADE_MAPS[6], type: 'ipv6_addr', keep: true },
+    {
+      fact: 'chain',
+      name: 'postrouting',
+      base: { type: 'nat', hook: 'postrouting', priority: 'srcnat' },
+      rules: [
+        { match: 'ip saddr', vmap: MASQUERADE_MAPS[4] },
+        { match: 'ip6 saddr', vmap: MASQUERADE_MAPS[6] },
+      ],
+      keep: true,
+    },
+    { fact: 'chain', name: outside, rules: [...cidrs.map(untranslated), { verdict: 'masquerade' }], keep: true },
+    ...masqueraded(addresses, outside, owner),
+  ]
+}
+
+/** A pod's elements. To take them back, their addresses and owner are enough: `goto` does not matter. */
+export const masqueraded = (addresses: Address[], goto: string, owner: string): Element[] =>
+  addresses.map((address) => ({ fact: 'element', map: MASQUERADE_MAPS[address.family], key: addressText(address), goto, owner }))
+
+const untranslated = (cidr: string): Rule => ({ match: cidr.includes(':') ? 'ip6 daddr' : 'ip daddr', cidr, verdict: 'return' })

@@ -1,0 +1,28 @@
+// The plugins by the name under which a configuration's `type` calls them.
+
+import { served, type Served } from './cni/serve.ts'
+import { hostLocal } from './ipam/host-local.ts'
+import { ipamPlugin } from './ipam/plugin.ts'
+import { staticIpam } from './ipam/static.ts'
+import { loopback } from './loopback/loopback.ts'
+import { ptp } from './ptp/ptp.ts'
+import { wire, type Wirer } from './wire.ts'
+
+/** The plugins that are plans. */
+export const WIRERS: Record<string, Wirer> = { ptp, podwire: ptp }
+
+export const PLUGINS: Record<string, Served> = {
+  ptp: served(wire(ptp)),
+  loopback: served(loopback),
+  'host-local': served(ipamPlugin(hostLocal)),
+  static: served(ipamPlugin(staticIpam)),
+}
+
+/** Other names of theirs, for machines where the reference's are taken. */
+const PREFIX = 'podwire-'
+
+/** The plugin of that name, with or without prefix; `podwire` itself is ptp. */
+export function pluginOf(name: string): Served | undefined {
+  const plain = name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name
+  return Object.hasOwn(PLUGINS, plain) ? PLUGINS[plain] : name === 'podwire' ? PLUGINS.ptp : undefined
+}

@@ -1,0 +1,134 @@
+// ptp: a veth pair between the pod and the node, and everything by routes. What ADD makes, as facts; pure.
+//
+//        pod                               node
+//   ┌──────────────┐                ┌───────────────────┐
+//   │ eth0         │                │ veth1f09a3c22e1   │
+//   │ 10.1.2.3/24 ─┼────── veth ────┼─ 10.1.2.1/32      │── forwards ── other pods, the world (masqueraded)
+//   └──────────────┘                └───────────────────┘
+//   10.1.2.1 dev eth0                10.1.2.3 dev veth1f09a3c22e1
+//   10.1.2.0/24 via 10.1.2.1
+//
+// The layout is the reference ptp's, so that pods of both can live side by side: also the pod's own subnet goes through
+// the node, which has every other pod's route. https://www.cni.dev/plugins/current/main/ptp/
+
+import { COMMON } from '../cni/conf.ts'
+import type { Interface, IP, ResultRoute } from '../cni/result.ts'
+import type { Schema } from '../cni/schema.ts'
+import type { Fact, Plan, Route } from '../facts.ts'
+import { addressText, bits, cidrText, hostCidr, network, parseCidr } from '../ip.ts'
+import { IP_RANGES, IPAM } from '../ipam/conf.ts'
+import { hostIfname, mac, owner } from '../names.ts'
+import { masquerade } from '../nat.ts'
+import type { Wirer, Wiring } from '../wire.ts'
+
+export const PTP: Schema = {
+  type: 'object',
+  required: ['ipam'],
+  properties: {
+    ...COMMON,
+    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: { ...IP_RANGES, description: 'range sets from the runtime, before those of ipam' } } },
+    ipMasq: { type: 'boolean', expected: 'true or false', default: false, description: 'masquerade what the pod sends to the outside' },
+    ipMasqBackend: { type: 'string', enum: ['', 'nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility; podwire speaks nf_tables itself and needs neither program' },
+    nonMasqueradeCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside its own subnet and multicast" },
+    mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, both ends; 0: that of the interface with the node's default route" },
+    ipam: { ...IPAM, description: 'where addresses come from' },
+  },
+}
+
+export const ptp: Wirer = { schema: PTP, plan, interfaces, podInterface: 1, problems }
+
+/** The facts of a pod on ptp. Every IP has a gateway (see problems). */
+function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advertised }: Wiring): Plan {
+  const dev = attachment.ifname
+  const host = hostIfname(attachment)
+  const addresses = ips.map(({ address }) => parseCidr(address)!)
+  const has = (family: number) => addresses.some((address) => address.family === family)
+  const facts: Plan = [
+    ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
+    ...(has(4) ? [forward('net/ipv4/ip_forward')] : []),
+    // A node that forwards ignores router advertisements, and would lose its own default route, unless told otherwise.
+    ...(has(6) ? [...advertised.map((uplink): Fact => ({ ...sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2'), keep: true })), forward('net/ipv6/conf/all/forwarding')] : []),
+    { fact: 'link', name: host, mac: mac(attachment, 'host'), ...(mtu !== undefined && { mtu }), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
+    { fact: 'link set', dev: host, alias: owner(attachment) },
+    // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
+    ...(ipv6 ? [sysctl(`net/ipv6/conf/${host}/accept_ra`, '0')] : []),
+    ...(has(6) ? [sysctl(`net/ipv6/conf/${host}/disable_ipv6`, '0'), ...podIPv6(dev)] : []),
+    ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), noprefixroute: true })),
+    { fact: 'link set', in: 'pod', dev, up: true },
+    ...podRoutes(dev, ips, routes),
+    ...ips.map(({ gateway }): Fact => ({ fact: 'addr', dev: host, address: cidrText(hostCidr(parseCidr(`${gateway}/${gateway!.includes(':') ? 128 : 32}`)!)) })),
+    ...addresses.map((address): Fact => ({ fact: 'route', dev: host, dst: cidrText(hostCidr(address)), ...(address.family === 4 && { scope: 254 }) })),
+    ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
+  ]
+  return distinct(facts)
+}
+
+/** The result's interfaces, in the reference's order: 0 the node's end, 1 the pod's. */
+function interfaces({ attachment, mtu, mac: requested }: Wiring, sandbox: string): Interface[] {
+  const size = mtu !== undefined && { mtu }
+  return [
+    { name: hostIfname(attachment), mac: mac(attachment, 'host'), ...size },
+    { name: attachment.ifname, mac: requested ?? mac(attachment, 'pod'), ...size, sandbox },
+  ]
+}
+
+/** Sentences about leases and keys that do not fit together; none if the plan can be made. */
+function problems({ conf, ips, mtu }: Wiring): string[] {
+  const found: string[] = []
+  if (ips.length === 0) found.push('IPAM plugin returned missing IP config: ptp needs at least one address')
+  for (const { address, gateway } of ips) if (gateway === undefined) found.push(`IPAM (${conf.ipam.type}) gave no gateway for ${address}: ptp needs one, it becomes the address of the node's end`)
+  const least = ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
+  if (mtu !== undefined && mtu !== 0 && mtu < least) found.push(`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`)
+  return found
+}
+
+function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
+  const gateways = new Map(ips.map(({ gateway }) => [gateway!.includes(':') ? 6 : 4, gateway!] as const).reverse())
+  const own = ips.flatMap(({ address, gateway }): Route[] => {
+    const cidr = parseCidr(address)!
+    const src = addressText(cidr)
+    const link: Route = { fact: 'route', in: 'pod', dev, dst: `${gateway}/${bits(gateway!.includes(':') ? 6 : 4)}`, src, ...(cidr.family === 4 && { scope: 253 }) }
+    const subnet: Route = { fact: 'route', in: 'pod', dev, dst: cidrText(network(cidr)), via: gateway!, src }
+    return cidr.prefix === bits(cidr.family) ? [link] : [link, subnet]
+  })
+  return [...own, ...routes.map((route) => ipamRoute(dev, route, gateways))]
+}
+
+// A next hop other than the gateway is not on the link by the kernel's reckoning; the reference adds such routes while
+// the subnet still is.
+function ipamRoute(dev: string, { dst, gw, mtu, advmss, priority, table, scope }: ResultRoute, gateways: Map<number, string>): Route {
+  const family = dst.includes(':') ? 6 : 4
+  const local = scope === 253 || scope === 254
+  const via = gw ?? (local ? undefined : gateways.get(family))
+  return {
+    fact: 'route', in: 'pod', dev, dst: cidrText(network(parseCidr(dst)!)),
+    ...(via !== undefined && { via }),
+    ...(gw !== undefined && gw !== gateways.get(family) && { onlink: true as const }),
+    ...(table !== undefined && { table }),
+    ...(priority !== undefined && { metric: priority }),
+    ...(family === 4 && scope !== undefined && { scope }),
+    ...(mtu !== undefined && { mtu }),
+    ...(advmss !== undefined && { advmss }),
+  }
+}
+
+/** Facts once each: two addresses of one subnet share its gateway and its route. A second way to one dst is appended. */
+function distinct(plan: Plan): Plan {
+  const seen = new Set<string>()
+  const place = (fact: Fact) =>
+    fact.fact === 'route' ? `${fact.in} route ${fact.dst} ${fact.table ?? 254} ${fact.metric ?? 0}` : JSON.stringify(fact)
+  return plan.flatMap((fact): Fact[] => {
+    if (fact.fact !== 'route') return seen.size < seen.add(place(fact)).size ? [fact] : []
+    const way = `${place(fact)} via ${fact.via}`
+    if (seen.has(way)) return []
+    const another = seen.has(place(fact))
+    seen.add(way).add(place(fact))
+    return another && fact.via !== undefined ? [{ ...fact, append: true as const }] : another ? [] : [fact]
+  })
+}
+
+const podIPv6 = (dev: string): Fact[] =>
+  [['disable_ipv6', '0'], ['keep_addr_on_down', '1'], ['accept_ra', '0']].map(([key, value]) => ({ ...sysctl(`net/ipv6/conf/${dev}/${key}`, value!), in: 'pod' as const }))
+
+const sysctl = (key: string, value: string) => ({ fact: 'sysctl', key, value }) as const
+const forward = (key: string): Fact => ({ ...sysctl(key, '1'), keep: true })

@@ -1,0 +1,165 @@
+// The verbs, over any plan: add, del, check. The only place that acts on facts; what a single one means to the kernel is
+// known by its noun in kernel/. ADD makes facts true first to last and takes back what it did if one fails; DEL takes
+// them back last to first and never stops half way; CHECK says what is not true.
+
+import { show, type Fact, type Plan } from './facts.ts'
+import * as addr from './kernel/addr.ts'
+import * as conntrack from './kernel/conntrack.ts'
+import { isErrno } from './kernel/errno.ts'
+import * as link from './kernel/link.ts'
+import type { Netns } from './kernel/netns.ts'
+import * as nft from './kernel/nft.ts'
+import * as route from './kernel/route.ts'
+import * as sysctl from './kernel/sysctl.ts'
+
+/** Where facts are true: the host's network namespace, and the pod's if it is there. */
+export interface Kernel {
+  host: Netns
+  pod?: Netns
+}
+
+/** A fact that could not be made true. */
+export class FactError extends Error {
+  readonly fact: Fact
+  readonly code: string | undefined
+  readonly left: string[]
+
+  constructor(fact: Fact, cause: Error, pod: string, left: string[]) {
+    const line = show(fact, pod)
+    super(cause.message.startsWith(line) ? cause.message : `${line}: ${cause.message}`, { cause })
+    this.fact = fact
+    this.code = 'code' in cause ? String(cause.code) : undefined
+    this.left = left
+  }
+}
+
+/** What is not true, and what an operator would type to make it true. */
+export interface Finding {
+  sentence: string
+  repair: string
+}
+
+/** Makes a plan true, or throws a FactError after taking back what was done. `pod` names the namespace in sentences. */
+export function add(kernel: Kernel, plan: Plan, pod: string): void {
+  const done: Plan = []
+  for (const step of steps(plan)) {
+    try {
+      addStep(kernel, step, pod)
+    } catch (error) {
+      const failed = step.find((fact) => show(fact, pod) === (error as Error).message.slice(0, show(fact, pod).length)) ?? step[0]!
+      // Of a transaction whose answer was lost nobody knows the end; its elements can be taken back in any case, by owner.
+      throw new FactError(failed, error as Error, pod, del(kernel, isNft(failed) ? [...done, ...step] : done))
+    }
+    done.push(...step)
+  }
+}
+
+/**
+ * Takes a plan back, last to first. Facts that are kept stay, and what stands on a link of the plan goes with the link.
+ * Returns sentences about what would not go.
+ */
+export function del(kernel: Kernel, plan: Plan): string[] {
+  const problems: string[] = []
+  const links = new Set(plan.flatMap((fact) => (fact.fact === 'link' ? [fact.name, fact.peer.name] : [])))
+  const own = plan.filter((fact) => !('keep' in fact && fact.keep) && !('dev' in fact && links.has(fact.dev)))
+  for (const step of steps(own).reverse()) {
+    try {
+      delStep(kernel, step)
+    } catch (error) {
+      problems.push((error as Error).message)
+    }
+  }
+  return problems
+}
+
+/** What of a plan is not true. */
+export function check(kernel: Kernel, plan: Plan, pod: string): Finding[] {
+  return plan.flatMap((fact) => {
+    const sentence = checkFact(kernel, fact)
+    return sentence === undefined ? [] : [{ sentence, repair: show(fact, pod) }]
+  })
+}
+
+/** Facts one by one, but neighbours of nf_tables together: they are one transaction. */
+function steps(plan: Plan): Fact[][] {
+  const list: Fact[][] = []
+  for (const fact of plan) {
+    const last = list.at(-1)
+    if (isNft(fact) && last && isNft(last[0]!)) last.push(fact)
+    else list.push([fact])
+  }
+  return list
+}
+
+function addStep(kernel: Kernel, step: Fact[], pod: string): void {
+  const [fact] = step as [Fact]
+  const what = show(fact, pod)
+  switch (fact.fact) {
+    case 'link':
+      return link.add(kernel.host, place(kernel, 'pod'), fact, what)
+    case 'link set':
+      return link.set(place(kernel, fact.in), fact, what)
+    case 'addr':
+      return addr.add(place(kernel, fact.in), fact, what)
+    case 'route':
+      return route.add(place(kernel, fact.in), fact, what)
+    case 'sysctl':
+      return sysctl.add(place(kernel, fact.in), fact)
+    case 'flows':
+      return
+    default:
+      return nft.add(kernel.host, step as nft.NftFact[])
+  }
+}
+
+function delStep(kernel: Kernel, step: Fact[]): void {
+  const [fact] = step as [Fact]
+  if ('in' in fact && fact.in === 'pod' && !kernel.pod) return
+  switch (fact.fact) {
+    case 'link':
+      return link.del(place(kernel, fact.in), fact.name)
+    case 'addr':
+      return addr.del(place(kernel, fact.in), fact)
+    case 'route':
+      return route.del(place(kernel, fact.in), fact)
+    case 'flows':
+      return conntrack.flush(kernel.host, fact.address)
+    case 'link set':
+    case 'sysctl':
+      return // goes with its link
+    default:
+      return nft.del(kernel.host, step as nft.NftFact[])
+  }
+}
+
+function checkFact(kernel: Kernel, fact: Fact): string | undefined {
+  try {
+    switch (fact.fact) {
+      case 'link':
+        return link.check(kernel.host, kernel.pod, fact)
+      case 'link set':
+        return link.checkSet(place(kernel, fact.in), fact)
+      case 'addr':
+        return addr.check(place(kernel, fact.in), fact)
+      case 'route':
+        return route.check(place(kernel, fact.in), fact)
+      case 'sysctl':
+        return sysctl.check(place(kernel, fact.in), fact)
+      case 'flows':
+        return undefined
+      default:
+        return nft.check(kernel.host, fact)
+    }
+  } catch (error) {
+    if (isErrno(error, 'ENODEV')) return (error as Error).message
+    throw error
+  }
+}
+
+function place(kernel: Kernel, where: 'pod' | undefined): Netns {
+  if (where === undefined) return kernel.host
+  if (!kernel.pod) throw new Error("the pod's network namespace is not open")
+  return kernel.pod
+}
+
+const isNft = (fact: Fact): fact is nft.NftFact => fact.fact === 'table' || fact.fact === 'map' || fact.fact === 'chain' || fact.fact === 'element'

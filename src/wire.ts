@@ -1,0 +1,261 @@
+// What every plugin that wires pods does with a request: lease addresses, make a plan, and act on it by the verbs of
+// state.ts. Here the pure parts meet the kernel and the disk. A plugin (ptp) brings its schema and its plan.
+
+import type { NetConf } from './cni/conf.ts'
+import { CniError } from './cni/error.ts'
+import type { Plugin, Request } from './cni/plugin.ts'
+import type { Environment } from './cni/request.ts'
+import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
+import type { Schema } from './cni/schema.ts'
+import type { Element, Fact, Plan } from './facts.ts'
+import { parseAddress, parseCidr, type Address, type Family } from './ip.ts'
+import type { ConfWithIpam } from './ipam/conf.ts'
+import { delegate } from './ipam/delegate.ts'
+import { hostLocal } from './ipam/host-local.ts'
+import type { Ipam } from './ipam/ipam.ts'
+import { staticIpam } from './ipam/static.ts'
+import { isErrno } from './kernel/errno.ts'
+import * as link from './kernel/link.ts'
+import { Netns, netnsKind } from './kernel/netns.ts'
+import * as nft from './kernel/nft.ts'
+import { hasIPv6, read } from './kernel/sysctl.ts'
+import { uplink } from './kernel/uplink.ts'
+import { hostIfname, networkOwner, owner, type Attachment } from './names.ts'
+import { MASQUERADE_MAPS, masqueraded } from './nat.ts'
+import * as state from './state.ts'
+import type { Kernel } from './state.ts'
+
+export type WireConf = NetConf & ConfWithIpam & { ipMasq?: boolean; ipMasqBackend?: string; nonMasqueradeCIDRs?: string[]; mtu?: number }
+
+/** What a plan is made of. */
+export interface Wiring {
+  attachment: Attachment
+  conf: WireConf
+  ips: IP[]
+  routes: ResultRoute[]
+  /** Bytes; undefined in a CHECK whose prevResult does not tell it. */
+  mtu: number | undefined
+  /** A requested MAC address for the pod's end. */
+  mac: string | undefined
+  /** Whether the kernel has IPv6. */
+  ipv6: boolean
+  /** The node's interfaces whose default route came by router advertisement. */
+  advertised: string[]
+}
+
+/** A plugin that wires: pure functions. */
+export interface Wirer {
+  schema: Schema
+  plan(wiring: Wiring): Plan
+  /** The result's interfaces; `sandbox` is CNI_NETNS as given. */
+  interfaces(wiring: Wiring, sandbox: string): Interface[]
+  /** Index of the pod's interface among them. */
+  podInterface: number
+  /** Sentences about leases and keys that do not fit together; none if the plan can be made. */
+  problems(wiring: Wiring): string[]
+}
+
+export const wire = (wirer: Wirer): Plugin => ({
+  schema: wirer.schema,
+  add: (request) => add(wirer, request),
+  del,
+  check: (request) => check(wirer, request),
+  gc,
+  status,
+})
+
+function add(wirer: Wirer, request: Request): Result {
+  const { env, conf, attachment, lease } = parts(request)
+  requireNetns(env)
+  if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
+  return withKernel(env.netns, (kernel) => {
+    refuseExisting(kernel, attachment)
+    const ipam = ipamOf(request)
+    const leased = ipam.add(lease)
+    try {
+      const wiring = wiringOf(kernel.host, request, leased)
+      refuse(wirer.problems(wiring))
+      act(kernel, wirer.plan(wiring), podName(env.netns))
+      const ips = leased.ips.map((ip) => ({ ...ip, interface: wirer.podInterface }))
+      return { interfaces: wirer.interfaces(wiring, env.netns), ips, routes: leased.routes, dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns }
+    } catch (error) {
+      throw giveBack(() => ipam.del(lease), error as Error)
+    }
+  })
+}
+
+function del(request: Request): void {
+  const { env, conf, attachment, lease } = parts(request)
+  const ipam = ipamOf(request)
+  const pod = env.netns && netnsKind(env.netns) === 'namespace' ? env.netns : undefined
+  withKernel(pod, (kernel) => {
+    const known = [...prevAddresses(conf), ...(ipam.addresses?.(lease) ?? []).flatMap((text) => parseAddress(text) ?? [])]
+    // Who leases in process makes the lease first and frees it last: without it there is none of our elements either.
+    const elements = known.length === 0 && !ipam.addresses ? present(kernel).filter(({ owner: whose }) => whose === owner(attachment)) : masqueraded(known, '', owner(attachment))
+    const problems = state.del(kernel, [...(pod ? [podEnd(attachment)] : []), ...remains([attachment], elements)])
+    if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
+    ipam.del(lease)
+  })
+}
+
+function check(wirer: Wirer, request: Request): void {
+  const { env, conf, attachment, lease } = parts(request)
+  const prev = conf.prevResult
+  if (!prev) throw new CniError(7, 'Required prevResult missing', 'CHECK compares with the result of ADD, which the runtime passes as prevResult')
+  requireNetns(env, 3)
+  withKernel(env.netns, (kernel) => {
+    const index = prev.interfaces.findIndex(({ name, sandbox }) => name === attachment.ifname && sandbox)
+    const ours = prev.interfaces[index]
+    if (!ours) throw new CniError(7, `prevResult.interfaces has no ${attachment.ifname} in a sandbox`)
+    if (ours.sandbox !== env.netns) throw new CniError(102, `Sandbox in prevResult ${ours.sandbox} doesn't match configured netns: ${env.netns}`)
+    const ips = prev.ips.filter((ip) => ip.interface === undefined || ip.interface === index)
+    const wiring: Wiring = { ...wiringOf(kernel.host, request, { ...prev, ips }), mtu: ours.mtu, mac: ours.mac }
+    refuse(wirer.problems(wiring))
+    const findings = [...ipamOf(request).check(lease), ...state.check(kernel, wirer.plan(wiring), podName(env.netns))]
+    if (findings.length === 0) return
+    const details = findings.map(({ sentence, repair }) => (repair ? `${sentence}; to repair it: ${repair}` : sentence))
+    throw new CniError(102, findings.map(({ sentence }) => sentence).join('; '), details.join('\n'))
+  })
+}
+
+function gc(request: Request): void {
+  const { conf } = parts(request)
+  const { validAttachments: valid, name } = conf
+  const ipam = ipamOf(request)
+  withKernel(undefined, (kernel) => {
+    const veths = link.list(kernel.host, 'veth')
+    const names = new Set(veths.map((veth) => veth.name))
+    const living = valid?.map((attachment) => owner({ network: name, ...attachment }))
+    const dead = (attachment: Attachment) => !names.has(hostIfname(attachment))
+    const stale = (whose: string | undefined) => whose?.startsWith(networkOwner(name)) && (living ? !living.includes(whose) : !veths.some(({ alias }) => alias === whose))
+    const leased = (ipam.holders?.({ conf }) ?? []).filter((holder) => living && !living.includes(owner({ network: name, ...holder })))
+    const links = veths.filter(({ alias }) => stale(alias)).map((veth): Fact => linkFact(veth.name))
+    const problems = state.del(kernel, [...remains(leased.map((holder) => ({ network: name, ...holder })), present(kernel).filter((element) => stale(element.owner))), ...links])
+    try {
+      ipam.gc({ conf, dead, ...(valid && { valid }) })
+    } catch (error) {
+      problems.push((error as Error).message)
+    }
+    if (problems.length > 0) throw new CniError(107, `GC could not remove everything: ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`, problems.join('\n'))
+  })
+}
+
+function status(request: Request): void {
+  const { conf } = parts(request)
+  const ipam = ipamOf(request)
+  ipam.status({ conf })
+  if (!ipam.occupied?.({ conf })) return
+  const host = new Netns()
+  try {
+    if (read(host, 'net/ipv4/ip_forward') === '0') throw new CniError(51, 'net.ipv4.ip_forward is 0: pods reach nothing but this node', 'to repair it: sysctl -w net.ipv4.ip_forward=1')
+    const table: Fact = { fact: 'table', keep: true }
+    const gone = conf.ipMasq ? nft.check(host, table as never) : undefined
+    if (gone) throw new CniError(51, `${gone}: pods are not masqueraded`, 'the next ADD makes the table anew; pods that run need theirs added or to be restarted')
+  } finally {
+    host.close()
+  }
+}
+
+/** What a request is about, and how its addresses are leased. */
+function parts(request: Request) {
+  const conf = request.conf as WireConf
+  const attachment: Attachment = { network: conf.name, containerID: request.env.containerID, ifname: request.env.ifname }
+  return { env: request.env, conf, attachment, lease: { conf, attachment, args: request.env.args } }
+}
+
+const ETH_DATA_LEN = 1500 // a veth's MTU when nothing says another. <linux/if_ether.h>
+
+/** Everything that a plan is made of, of an ADD's leases or a CHECK's prevResult. */
+export function wiringOf(host: Netns, request: Request, { ips, routes }: Pick<Result, 'ips' | 'routes'>): Wiring {
+  const { env, conf, attachment } = parts(request)
+  const families = [...new Set(ips.map(({ address }) => parseCidr(address)!.family))]
+  requireIPv6(host, families)
+  const { mtu, advertised } = uplink(host, families)
+  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac, ipv6: hasIPv6(), advertised }
+}
+
+export function ipamOf({ conf, env, stdin }: Request): Ipam {
+  const { type } = (conf as WireConf).ipam
+  return type === 'host-local' ? hostLocal : type === 'static' ? staticIpam : delegate({ path: env.path, stdin })
+}
+
+/** The facts that outlive a pod's namespace; the link takes with it all that stands on it. */
+const remains = (attachments: Attachment[], elements: Element[]): Plan => [
+  ...[...new Set(elements.map(({ key }) => key))].map((address): Fact => ({ fact: 'flows', address })),
+  ...attachments.map((attachment) => linkFact(hostIfname(attachment))),
+  ...elements,
+]
+
+/** A link by name alone, enough to take it back. */
+const linkFact = (name: string): Fact => ({ fact: 'link', name, mac: '', peer: { name: '', mac: '' } })
+
+/** The pod's end, which the reference's plugins wired to a host end of another name. */
+const podEnd = ({ ifname }: Attachment): Fact => ({ ...linkFact(ifname), in: 'pod' }) as Fact
+
+const present = (kernel: Kernel): Element[] => Object.values(MASQUERADE_MAPS).flatMap((map) => nft.elements(kernel.host, map))
+const prevAddresses = (conf: NetConf): Address[] => (conf.prevResult?.ips ?? []).map(({ address }) => parseCidr(address)!)
+
+function act(kernel: Kernel, plan: Plan, pod: string): void {
+  try {
+    state.add(kernel, plan, pod)
+  } catch (error) {
+    if (!(error instanceof state.FactError)) throw error
+    const left = error.left.length > 0 ? `left behind: ${error.left.join('; ')}` : 'what had been done was taken back'
+    const missing = isErrno(error.cause, 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'ENOTSUPP', 'EAFNOSUPPORT') || (error.code === 'ENOENT' && error.fact.fact === 'chain')
+    throw new CniError(missing ? 103 : error.code === 'EEXIST' && error.fact.fact === 'link' ? 101 : 100, error.message, left)
+  }
+}
+
+/** An interface of that name in the pod is an error (CNI 1.1 §2 ADD), told before anything is leased. */
+function refuseExisting(kernel: Kernel, attachment: Attachment): void {
+  const { containerID, ifname } = attachment
+  if (link.get(kernel.pod!, ifname)) throw new CniError(101, `interface ${ifname} already exists in the container's network namespace`, `container ${containerID}: send DEL first, or choose another CNI_IFNAME`)
+  const host = hostIfname(attachment)
+  if (link.get(kernel.host, host)) throw new CniError(101, `container ${containerID} already has an interface ${ifname}: its host end ${host} exists`, 'send DEL for this container and interface first')
+}
+
+export function requireNetns({ netns }: Environment, unknown = 4): void {
+  const kind = netnsKind(netns)
+  const said = `CNI_NETNS=${JSON.stringify(netns)}`
+  if (kind === 'missing') throw new CniError(unknown, `${said}: there is no such file`, "expected the path of the container's network namespace")
+  if (kind === 'other') throw new CniError(unknown, `${said} is not a network namespace`, 'expected a path such as /run/netns/NAME or /proc/PID/ns/net')
+}
+
+function requireIPv6(host: Netns, families: Family[]): void {
+  if (!families.includes(6)) return
+  if (!hasIPv6()) throw new CniError(103, 'an IPv6 address is asked for, but this kernel has no IPv6', 'boot without ipv6.disable=1, or take the IPv6 ranges out of ipam')
+  if (read(host, 'net/ipv6/conf/all/disable_ipv6') === '1')
+    throw new CniError(103, 'an IPv6 address is asked for, but IPv6 is disabled on this node (net.ipv6.conf.all.disable_ipv6 is 1)', 'set it to 0, or take the IPv6 ranges out of ipam')
+}
+
+function refuse(problems: string[]): void {
+  if (problems.length > 0) throw new CniError(7, problems.join('; '))
+}
+
+/** Frees what an ADD leased, and returns the error with which it failed; a second failure goes into its details. */
+function giveBack(free: () => void, error: Error): Error {
+  try {
+    free()
+    return error
+  } catch (second) {
+    const { code, details } = error instanceof CniError ? error : { code: 108, details: undefined }
+    return new CniError(code, error.message, [details, `the address could not be released: ${(second as Error).message}`].filter(Boolean).join('; '))
+  }
+}
+
+function withKernel<T>(pod: string | undefined, run: (kernel: Kernel) => T): T {
+  const host = new Netns()
+  try {
+    const inside = pod ? new Netns(pod) : undefined
+    try {
+      return run({ host, ...(inside && { pod: inside }) })
+    } finally {
+      inside?.close()
+    }
+  } finally {
+    host.close()
+  }
+}
+
+/** How iproute2 calls a namespace: by name if it is in /run/netns, else by path. */
+export const podName = (path: string): string => /^(?:\/var)?\/run\/netns\/([^/]+)$/.exec(path)?.[1] ?? path

@@ -1,0 +1,58 @@
+// A world of its own for a kernel test: user, network and mount namespace, with a fresh /run and /var/lib, so that a test
+// needs no root, sees nothing of the machine and leaves nothing on it. A test file imports this first; started outside, it
+// starts itself again inside.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { serve, type Answer } from '../src/cni/serve.ts'
+import { pluginOf } from '../src/plugins.ts'
+
+if (process.env.PODWIRE_WORLD === undefined) {
+  const { status } = spawnSync('unshare', ['-rnm', '--propagation', 'private', process.execPath, ...process.execArgv, process.argv[1]!], { stdio: 'inherit', env: { ...process.env, PODWIRE_WORLD: '1' } })
+  process.exit(status ?? 1)
+}
+sh('mount -t tmpfs run /run && mkdir /run/netns && mount -t tmpfs lib /var/lib && ip link set lo up')
+
+/** Runs a shell line and returns what it printed; throws with its stderr if it fails. */
+export function sh(line: string): string {
+  return execFileSync('bash', ['-c', line], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).trim()
+}
+
+/** True if a shell line succeeds. */
+export const works = (line: string): boolean => spawnSync('bash', ['-c', line], { stdio: 'ignore' }).status === 0
+
+export const ip = (args: string): string => sh(`ip ${args}`)
+export const nft = (args: string): string => sh(`nft ${args}`)
+
+/** A network namespace of that name; its path. */
+export function netns(name: string): string {
+  ip(`netns add ${name}`)
+  return `/run/netns/${name}`
+}
+
+export interface Call {
+  container?: string
+  netns?: string
+  ifname?: string
+  args?: string
+  path?: string
+}
+
+/** Sends a request to a plugin of this process, as a runtime would to the executable. */
+export function call(type: string, command: string, conf: object | string, { container = 'c1', netns = '/run/netns/pod', ifname = 'eth0', args = '', path = '/nowhere' }: Call = {}): Answer & { json: any } {
+  const env = { CNI_COMMAND: command, CNI_CONTAINERID: container, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_ARGS: args, CNI_PATH: path }
+  const answer = serve(pluginOf(type)!, env, () => Buffer.from(typeof conf === 'string' ? conf : JSON.stringify(conf)))
+  return { ...answer, json: answer.stdout === '' ? undefined : JSON.parse(answer.stdout) }
+}
+
+/** Everything in this network namespace, the pod `pod`, nf_tables and the leases that a test could leave behind. */
+export function state(pod?: string): string {
+  const inside = pod ? [`ip -n ${pod} -d addr`, `ip -n ${pod} route show table all`, `ip -n ${pod} -6 route show table all`] : []
+  return ['ip -d addr', 'ip route show table all', 'ip -6 route show table all', 'nft list ruleset', 'find /var/lib/cni -type f ! -name "last_reserved*" ! -name lock | sort', ...inside].map((line) => sh(line)).join('\n')
+}
+
+/** A directory of this world. */
+export function directory(path: string): string {
+  mkdirSync(path, { recursive: true })
+  return path
+}
