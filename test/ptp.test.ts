@@ -13,7 +13,6 @@ const conf = {
   ipMasq: true,
   ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
 }
-const veth = 'veth46dff07eefe' // of container c1, interface eth0
 
 t.test('ADD wires a dual-stack pod, CHECK agrees, DEL leaves nothing', async (t) => {
   netns('pod')
