@@ -1,0 +1,82 @@
+// The house rules of docs/architecture.md: who may import whom. Read from the sources themselves; an import of types only
+// is not one, because nothing of it is left at run time.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+
+const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts')).sort()
+const imports = new Map(files.map((file) => [file, importsOf(file)]))
+
+/** What a file imports at run time: files by their path below src, packages and Node's modules by name. */
+function importsOf(file: string): string[] {
+  const text = readFileSync(join('src', file), 'utf8')
+  const statements = text.matchAll(/^(?:import |export (?=[{*]))(?!type )(?:[^'"]* from )?['"]([^'"]+)['"]/gm)
+  const calls = text.matchAll(/(?<!typeof )\b(?:require|import|getBuiltinModule|createRequire\([^)]*\))\('([^']+)'\)/g)
+  return [...statements, ...calls].map(([, name]) => (name!.startsWith('.') ? join(dirname(file), name!) : name!))
+}
+
+/** Everything that a file brings along, itself included. */
+function closure(file: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(file)) return seen
+  seen.add(file)
+  for (const name of imports.get(file) ?? []) closure(name, seen)
+  return seen
+}
+
+const kernel = (name: string): boolean => name.startsWith('kernel/')
+const importers = (name: string): string[] => files.filter((file) => imports.get(file)!.includes(name))
+const breaches = (these: string[], forbidden: (name: string) => boolean): string[] =>
+  these.flatMap((file) => [...closure(file)].filter(forbidden).map((name) => `${file} brings ${name}`))
+
+t.test('the reader of imports sees them all', async (t) => {
+  t.ok(imports.get('state.ts')!.includes('kernel/link.ts'), 'a namespace')
+  t.ok(imports.get('kernel/libc.ts')!.includes('node:ffi'), 'a built-in module asked for at run time')
+  t.ok(imports.get('later.ts')!.includes('heavy.ts'), 'a module loaded when it is needed')
+  t.ok(imports.get('heavy.ts')!.includes('run.ts'), 'what is exported again')
+  t.notOk(imports.get('wire.ts')!.includes('facts.ts'), 'and not types')
+  const unknown = files.flatMap((file) => imports.get(file)!.filter((name) => name.endsWith('.ts') && !files.includes(name)).map((name) => `${file}: ${name}`))
+  t.same(unknown, [], 'every file imported is there')
+})
+
+t.test('what is pure has no kernel, no disk, no process, no network', async (t) => {
+  const pure = ['facts.ts', 'names.ts', 'nat.ts', 'ip.ts', 'ipam/conf.ts', 'ipam/ranges.ts', 'ipam/static.ts', 'cni/result.ts', 'cni/version.ts', 'cni/error.ts', 'cni/json.ts', 'cni/conf.ts', 'cni/schema.ts', 'cni/request.ts', ...files.filter((file) => /^(ptp|bridge)\//.test(file))]
+  const impure = (name: string) => kernel(name) || ['state.ts', 'wire.ts', 'main.ts'].includes(name) || (name.startsWith('node:') && name !== 'node:crypto')
+  t.same(pure.filter((file) => !files.includes(file)), [], 'all of them are there')
+  t.same(breaches(pure, impure), [], 'neither do what they import')
+})
+
+t.test('only kernel/libc.ts knows the foreign function interface', async (t) => {
+  t.same(importers('node:ffi'), ['kernel/libc.ts'], 'by its name')
+  t.same(files.filter((file) => /\bdlopen\b/.test(readFileSync(join('src', file), 'utf8'))), ['kernel/libc.ts'], 'and by its function')
+})
+
+t.test('a namespace is opened where a request is served; state.ts and the nouns of the kernel are handed theirs', async (t) => {
+  const openers = files.filter((file) => /\bnew Netns\(/.test(readFileSync(join('src', file), 'utf8')))
+  t.same(openers, ['cli/plan.ts', 'loopback/loopback.ts', 'wire.ts'], 'who opens')
+  t.same(files.filter((file) => /\bnew Netlink\(/.test(readFileSync(join('src', file), 'utf8'))), ['kernel/netns.ts'], 'and its sockets with it')
+})
+
+t.test('the kernel knows nothing of CNI', async (t) => {
+  const above = (name: string) => /^(cni|ipam|cli|ptp|bridge|loopback)\//.test(name) || ['state.ts', 'wire.ts', 'main.ts', 'plugins.ts'].includes(name)
+  t.same(breaches(files.filter(kernel), above), [], 'it brings nothing from above')
+  t.same(imports.get('state.ts')!.filter((name) => name !== 'facts.ts' && !kernel(name)), [], 'state.ts has facts and the kernel, no more')
+})
+
+t.test('other programs are run in one place, which the snapshot does not hold', async (t) => {
+  t.same(importers('execa'), ['run.ts'], 'by execa')
+  t.same(files.filter((file) => imports.get(file)!.some((name) => /^node:(child_process|net|http|https|dgram)$/.test(name))), [], 'not past it, and nobody talks to a network')
+  t.same(importers('heavy.ts'), ['later.ts'], 'what is heavy comes by later.ts alone')
+  t.same(importers('run.ts'), ['heavy.ts'], 'running a program is heavy')
+  t.same(files.filter((file) => file.startsWith('cli/')).flatMap((file) => importers(file)).filter((file) => !file.startsWith('cli/')), ['heavy.ts'], 'and so are the commands of a person')
+})
+
+t.test('no file imports itself by way of others', async (t) => {
+  const cycles: string[] = []
+  const walk = (file: string, path: string[]): void => {
+    if (path.includes(file)) return void cycles.push([...path.slice(path.indexOf(file)), file].join(' → '))
+    for (const name of imports.get(file) ?? []) if (name !== 'heavy.ts' && name.endsWith('.ts')) walk(name, [...path, file])
+  }
+  for (const file of files) walk(file, [])
+  t.same([...new Set(cycles)], [], 'no cycles')
+})
