@@ -5,8 +5,9 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { build, type BuildOptions } from 'esbuild'
 import { setLibraryPath } from './elf.ts'
+import { validators } from './validators.ts'
 
-const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', define: { 'import.meta.url': '"file:///"' } }
+const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', plugins: [validators], define: { 'import.meta.url': '"file:///"' } }
 
 // heavy.ts is an asset of its own: main.ts loads it by name only in development.
 await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', minify: true, keepNames: true, external: ['./heavy.ts'] })

@@ -14,8 +14,8 @@ export const WIRERS: Record<string, Wirer> = { ptp, podwire: ptp }
 export const PLUGINS: Record<string, Served> = {
   ptp: served(wire(ptp)),
   loopback: served(loopback),
-  'host-local': served(ipamPlugin(hostLocal)),
-  static: served(ipamPlugin(staticIpam)),
+  'host-local': served(ipamPlugin('host-local', hostLocal)),
+  static: served(ipamPlugin('static', staticIpam)),
 }
 
 /** Other names of theirs, for machines where the reference's are taken. */

@@ -45,4 +45,4 @@ Usage
 }
 PAGES.help = PAGES['']!
 
-export const help = ([command = '']: string[]): string => PAGES[command] ?? PAGES['']!
+export const help = ([command = '']: string[]): string => (Object.hasOwn(PAGES, command) ? PAGES[command]! : PAGES['']!)

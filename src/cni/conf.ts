@@ -36,6 +36,8 @@ export interface RuntimeConfig {
 const strings = (expected: string): Schema => ({ type: 'array', items: { type: 'string', expected }, expected: `a list of ${expected}` })
 
 export const DNS: Schema = {
+  part: 'dns',
+  description: 'replaces what IPAM says of DNS',
   type: 'object',
   expected: 'an object with nameservers, domain, search, options',
   properties: {
@@ -47,8 +49,9 @@ export const DNS: Schema = {
 }
 
 const MAC: Schema = { type: 'string', format: 'mac', expected: 'a MAC address such as "0a:58:0a:01:02:03"' }
-const IPS: Schema = { type: 'array', items: { type: 'string', format: 'address-or-cidr', expected: 'an IP address, with or without prefix length' }, expected: 'a list of IP addresses' }
+const IPS: Schema = { part: 'ips', description: 'requested addresses', type: 'array', items: { type: 'string', format: 'address-or-cidr', expected: 'an IP address, with or without prefix length' }, expected: 'a list of IP addresses' }
 const ATTACHMENTS: Schema = {
+  part: 'attachments',
   type: ['array', 'null'],
   expected: 'a list of {containerID, ifname}',
   items: { type: 'object', expected: 'an object with containerID and ifname', required: ['containerID', 'ifname'], properties: { containerID: { type: 'string', expected: 'a container ID' }, ifname: { type: 'string', expected: 'an interface name' } } },
@@ -59,9 +62,9 @@ export const COMMON: Record<string, Schema> = {
   cniVersion: { type: 'string' },
   name: { type: 'string', expected: 'a network name' },
   type: { type: 'string', expected: 'the name of a plugin' },
-  dns: { ...DNS, description: 'replaces what IPAM says of DNS' },
-  args: { type: ['object', 'null'], expected: 'an object', properties: { cni: { type: ['object', 'null'], expected: 'an object', properties: { ips: { ...IPS, description: 'requested addresses' }, mac: { ...MAC, description: 'requested MAC address' } } } } },
-  runtimeConfig: { type: ['object', 'null'], expected: 'an object', properties: { ips: { ...IPS, description: 'requested addresses' }, mac: { ...MAC, description: 'requested MAC address' } } },
+  dns: DNS,
+  args: { type: ['object', 'null'], expected: 'an object', properties: { cni: { type: ['object', 'null'], expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } } } },
+  runtimeConfig: { type: ['object', 'null'], expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } },
   capabilities: { type: ['object', 'null'], expected: 'an object' },
   prevResult: { type: ['object', 'null'], expected: 'a result' },
   'cni.dev/valid-attachments': ATTACHMENTS,

@@ -41,7 +41,7 @@ export const CODES = {
   108: { meaning: 'podwire has a defect: it met a state that should not exist.', remedy: 'Please report it with the message and the details.' },
 } as const satisfies Record<number, Explanation>
 
-/** The error object for stdout. CNI 1.1 §5: cniVersion, code, msg, details. */
-export function errorJson(error: CniError, cniVersion: string): string {
-  return JSON.stringify({ cniVersion, code: error.code, msg: error.message, ...(error.details && { details: error.details }) }, null, 4)
+/** The error object for stdout. CNI 1.1 §5: cniVersion, code, msg, details. Without details of its own, what to do about the code. */
+export function errorJson({ code, message, details = (CODES as Record<number, Explanation>)[code]?.remedy ?? '' }: CniError, cniVersion: string): string {
+  return JSON.stringify({ cniVersion, code, msg: message, details }, null, 4)
 }

@@ -21,9 +21,9 @@ export function decodeObject(bytes: Uint8Array, what: string): Record<string, un
   return value as Record<string, unknown>
 }
 
-/** A value as JSON for a sentence, cut after 100 characters. */
+/** A value as JSON for a sentence, cut after 100 characters. A number too large for JavaScript (1e400) is Infinity. */
 export function excerpt(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value))
   return text.length <= 100 ? text : `${text.slice(0, 99)}…`
 }
 
@@ -35,12 +35,16 @@ function decodeText(bytes: Uint8Array, what: string): string {
   }
 }
 
-// JSON.parse goes to any depth, but what later walks the value (and prints it again) is recursive.
+// JSON.parse goes to any depth, but what later walks the value (and prints it again) is recursive. One pass over the text;
+// a regular expression for strings would begin anew at each quote of one that does not end.
 function limitDepth(text: string, what: string): void {
   let depth = 0
-  for (const token of text.matchAll(/"[^"\\]*(?:\\[^][^"\\]*)*"|[[{]|[\]}]/g)) {
-    if (token[0] === '[' || token[0] === '{') depth++
-    else if (token[0] === ']' || token[0] === '}') depth--
-    if (depth > DEEPEST) throw new CniError(6, `${what} is nested deeper than ${DEEPEST} levels`)
+  let inString = false
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i]
+    if (char === '"') inString = !inString
+    else if (inString && char === '\\') i++
+    else if (!inString && (char === '[' || char === '{') && ++depth > DEEPEST) throw new CniError(6, `${what} is nested deeper than ${DEEPEST} levels`)
+    else if (!inString && (char === ']' || char === '}')) depth--
   }
 }

@@ -51,7 +51,10 @@ export function readEnvironment(env: Env): Environment {
     containerID: env.CNI_CONTAINERID ?? '',
     netns: env.CNI_NETNS ?? '',
     ifname: env.CNI_IFNAME ?? '',
-    args: required.includes('CNI_IFNAME') ? parseArgs(env.CNI_ARGS ?? '') : {},
+    // Judged when a plugin asks for them: loopback has no use for any, and DEL fails for nothing it does not need.
+    get args() {
+      return command === 'ADD' || command === 'CHECK' ? parseArgs(env.CNI_ARGS ?? '') : {}
+    },
     path: (env.CNI_PATH ?? '').split(':').filter(Boolean),
   }
 }
@@ -66,7 +69,8 @@ const PROBLEMS: Record<string, (value: string) => Problem> = {
   CNI_IFNAME: (value) => {
     if (value === '.' || value === '..') return ['interface name is . or ..', 'choose another interface name']
     if (Buffer.byteLength(value) > 15) return ['interface name is too long', 'interface name should be less than 16 characters'] // IFNAMSIZ, <linux/if.h>
-    if (/[/:\s]/.test(value)) return ['interface name contains / or : or whitespace characters', 'choose another interface name']
+    if (/[/:\s\x85]/.test(value)) return ['interface name contains / or : or whitespace characters', 'choose another interface name']
+    if (value.includes('\uFFFD')) return ['interface name is not UTF-8', 'choose another interface name'] // what Node.js puts for such bytes
     return undefined
   },
 }

@@ -3,12 +3,15 @@
 // any case, as the Go plugins do (real runtimes send `HostPort`); an unknown key is accepted, because the configuration
 // of a chain carries other plugins' keys, but one that is nearly ours is pointed out.
 
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
-import { parseAddress, parseCidr } from '../ip.ts'
+import type { ErrorObject, ValidateFunction } from 'ajv'
 import { CniError } from './error.ts'
 import { excerpt } from './json.ts'
 
 export interface Schema {
+  /** The plugin's name. */
+  $id?: string
+  /** The name of a part that several schemas have, compiled once. */
+  part?: string
   type?: string | string[]
   properties?: Record<string, Schema>
   items?: Schema
@@ -26,16 +29,6 @@ export interface Schema {
   default?: unknown
 }
 
-const ajv = new Ajv({ allErrors: true, verbose: true, strict: false, validateFormats: true })
-ajv.addKeyword('expected')
-ajv.addFormat('cidr', (text: string) => parseCidr(text) !== undefined)
-ajv.addFormat('address', (text: string) => parseAddress(text) !== undefined)
-ajv.addFormat('address-or-cidr', (text: string) => parseAddress(text) !== undefined || parseCidr(text) !== undefined)
-ajv.addFormat('mac', /^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i)
-
-/** Compiles a schema; done when the snapshot is built. */
-export const compile = (schema: Schema): ValidateFunction => ajv.compile(schema)
-
 /**
  * Checks a value and returns it with its keys in canonical case. Error 7 lists all problems. `notes` receives what is
  * accepted but looks like a mistake.
@@ -43,32 +36,38 @@ export const compile = (schema: Schema): ValidateFunction => ajv.compile(schema)
 export function validate(schema: Schema, validator: ValidateFunction, input: Record<string, unknown>, notes: string[]): Record<string, unknown> {
   const value = canonical(schema, input, '', notes) as Record<string, unknown>
   if (validator(value)) return value
-  const problems = [...new Set(validator.errors!.map(sentence))]
+  const problems = [...new Set(validator.errors!.map((error) => sentence(error, schema, value)))]
   throw new CniError(7, problems.join('; '), notes.join('; ') || undefined)
 }
 
-function sentence({ instancePath, keyword, params, parentSchema, data }: ErrorObject): string {
-  const path = keyPath(instancePath)
-  const schema = parentSchema as Schema
+/** Of a wrong configuration the keys of its top level that have nothing wrong in them. */
+export function salvage(schema: Schema, validator: ValidateFunction, input: Record<string, unknown>): Record<string, unknown> {
+  const value = canonical(schema, input, '', []) as Record<string, unknown>
+  const wrong = new Set(validator(value) ? [] : validator.errors!.map(({ instancePath }) => instancePath.split('/')[1]))
+  return Object.fromEntries(Object.entries(value).filter(([key]) => !wrong.has(key)))
+}
+
+function sentence({ instancePath, keyword, params }: ErrorObject, root: Schema, value: unknown): string {
+  const pointer = instancePath.split('/').slice(1).map(unescape)
+  const path = keyPath(pointer)
+  const schema = pointer.reduce<Schema | undefined>((outer, part) => outer?.properties?.[part] ?? outer?.items, root) ?? {}
   if (keyword === 'required') {
     const key = params.missingProperty as string
     const expected = schema.properties?.[key]?.expected
     return `${path ? `${path}.` : ''}${key} is missing${expected ? `: expected ${expected}` : ''}`
   }
   const expected = schema.expected ?? (keyword === 'type' ? article(String(params.type)) : validatorWords(keyword, params))
-  return `${path || 'the configuration'} is ${excerpt(data)}: expected ${expected}`
+  return `${path || 'the configuration'} is ${excerpt(pointer.reduce<any>((outer, part) => outer?.[part], value))}: expected ${expected}`
 }
+
+/** A part of a JSON pointer. RFC 6901 §4 */
+const unescape = (part: string): string => part.replaceAll('~1', '/').replaceAll('~0', '~')
 
 const article = (type: string): string => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`)
 const validatorWords = (keyword: string, params: Record<string, unknown>): string => `${keyword} ${excerpt(params.allowedValues ?? params.limit ?? params)}`
 
-/** `/ipam/ranges/0/0/subnet` as `ipam.ranges[0][0].subnet`. */
-const keyPath = (pointer: string): string =>
-  pointer
-    .split('/')
-    .slice(1)
-    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-    .reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path ? `${path}.${part}` : part), '')
+/** `ipam.ranges[0][0].subnet` */
+const keyPath = (parts: string[]): string => parts.reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path ? `${path}.${part}` : part), '')
 
 function canonical(schema: Schema | undefined, value: unknown, path: string, notes: string[]): unknown {
   if (schema?.items && Array.isArray(value)) return value.map((item, i) => canonical(schema.items, item, `${path}[${i}]`, notes))

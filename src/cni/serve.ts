@@ -2,13 +2,14 @@
 // error. The order in which things are judged is the specification's libraries' (what a runtime's tests rely on):
 // standard input, JSON, network name, environment, version, keys. CNI 1.1 §2, §5
 
+import { compile } from './compile.ts'
 import { checkName, validAttachments, type NetConf } from './conf.ts'
 import { CniError, errorJson } from './error.ts'
 import { decodeObject } from './json.ts'
 import type { Plugin } from './plugin.ts'
 import { readEnvironment, type Environment } from './request.ts'
 import { parseResult, printResult } from './result.ts'
-import { compile, validate } from './schema.ts'
+import { salvage, validate } from './schema.ts'
 import { allowCommand, CURRENT, parseVersion, VERSIONS, type CniVersion } from './version.ts'
 import { netnsKind } from '../kernel/netns.ts'
 
@@ -82,19 +83,17 @@ export function configuration(plugin: Served, input: Record<string, unknown>, na
   } catch (error) {
     if (!lenient) throw error
     notes.push((error as Error).message)
-    conf = salvage(plugin, input)
+    conf = { ...salvage(plugin.schema, plugin.validator, input), ipam: ipamIdentity(input.ipam) }
   }
   const prev = previous(conf.prevResult, cniVersion, lenient, notes)
   const valid = validAttachments(conf)
   return { ...conf, name, cniVersion, type: String(conf.type ?? ''), ...(prev && { prevResult: prev }), ...(valid && { validAttachments: valid }) } as NetConf
 }
 
-/** Of a wrong configuration the keys that are right, and of `ipam` what says where leases are. */
-function salvage({ schema }: Plugin, input: Record<string, unknown>): Record<string, unknown> {
-  const right = Object.entries(schema.properties!).filter(([key, property]) => input[key] !== undefined && compile(property)(input[key]))
-  const ipam = (typeof input.ipam === 'object' && input.ipam !== null ? input.ipam : {}) as Record<string, unknown>
-  const text = (key: string, fallback?: string) => (typeof ipam[key] === 'string' ? { [key]: ipam[key] } : fallback ? { [key]: fallback } : {})
-  return { ipam: { ...text('type', 'host-local'), ...text('dataDir') }, ...Object.fromEntries(right.map(([key]) => [key, input[key]])) }
+/** Of an `ipam` that may be wrong, what says where leases are. */
+function ipamIdentity(value: unknown): Record<string, unknown> {
+  const ipam = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
+  return { type: typeof ipam.type === 'string' ? ipam.type : 'host-local', ...(typeof ipam.dataDir === 'string' && { dataDir: ipam.dataDir }) }
 }
 
 function previous(value: unknown, version: CniVersion, lenient: boolean, notes: string[]) {

@@ -29,8 +29,10 @@ const RANGE: Record<string, Schema> = {
   gateway: ADDRESS('an IP address', 'never leased, and the next hop of routes; default: the one after the network address'),
 }
 const RANGES: Schema = {
+  part: 'ranges',
   type: ['array', 'null'],
   expected: 'a list of range sets, each a list of ranges: [[{"subnet": "10.1.2.0/24"}]]',
+  description: 'range sets; one address is leased from each',
   items: { type: 'array', minItems: 1, expected: 'a list of at least one range', items: object('a range: {"subnet": "10.1.2.0/24"}', RANGE) },
 }
 
@@ -58,13 +60,14 @@ const STATIC: Record<string, Schema> = {
 
 /** The schema of `ipam`; `dns` differs from the top level's only in what it replaces. */
 export const IPAM: Schema = {
+  part: 'ipam',
   type: 'object',
   expected: 'an object with type, such as {"type": "host-local", "subnet": "10.1.2.0/24"}',
   required: ['type'],
   properties: {
     type: { type: 'string', pattern: '^[^/\\0]+$', expected: 'the name of an IPAM plugin, such as "host-local" or "static"', description: 'IPAM plugin: `host-local` and `static` are served in process, any other is looked for in CNI_PATH' },
     ...RANGE,
-    ranges: { ...RANGES, description: 'range sets; one address is leased from each' },
+    ranges: RANGES,
     routes: { type: ['array', 'null'], expected: 'a list of routes: [{"dst": "0.0.0.0/0"}]', items: ROUTE, description: 'routes of the pod' },
     dataDir: { type: 'string', pattern: '^/', expected: 'an absolute path', default: '/var/lib/cni/networks', description: 'where leases are kept, in a directory per network' },
     resolvConf: { type: 'string', pattern: '^/', expected: 'an absolute path', description: "a resolv.conf to take the result's dns from" },

@@ -6,8 +6,8 @@ import type { Plugin, Request } from '../cni/plugin.ts'
 import { IP_RANGES, IPAM, type ConfWithIpam } from './conf.ts'
 import type { Ipam, IpamRequest } from './ipam.ts'
 
-export const ipamPlugin = (ipam: Ipam): Plugin => ({
-  schema: { type: 'object', required: ['ipam'], properties: { ...COMMON, ipam: IPAM, runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES } } } },
+export const ipamPlugin = (name: string, ipam: Ipam): Plugin => ({
+  schema: { $id: name, type: 'object', required: ['ipam'], properties: { ...COMMON, ipam: IPAM, runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES } } } },
   add: (request) => ipam.add(about(request)),
   del: (request) => ipam.del(about(request)),
   check(request) {

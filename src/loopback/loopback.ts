@@ -13,7 +13,7 @@ import { requireNetns } from '../wire.ts'
 const DEV = 'lo'
 
 export const loopback: Plugin = {
-  schema: { type: 'object', properties: COMMON },
+  schema: { $id: 'loopback', type: 'object', properties: COMMON },
 
   add({ env, conf }): Result {
     requireNetns(env)

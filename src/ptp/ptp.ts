@@ -22,16 +22,17 @@ import { masquerade } from '../nat.ts'
 import type { Wirer, Wiring } from '../wire.ts'
 
 export const PTP: Schema = {
+  $id: 'ptp',
   type: 'object',
   required: ['ipam'],
   properties: {
     ...COMMON,
-    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: { ...IP_RANGES, description: 'range sets from the runtime, before those of ipam' } } },
+    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES } },
     ipMasq: { type: 'boolean', expected: 'true or false', default: false, description: 'masquerade what the pod sends to the outside' },
     ipMasqBackend: { type: 'string', enum: ['', 'nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility; podwire speaks nf_tables itself and needs neither program' },
     nonMasqueradeCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside its own subnet and multicast" },
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, both ends; 0: that of the interface with the node's default route" },
-    ipam: { ...IPAM, description: 'where addresses come from' },
+    ipam: IPAM,
   },
 }
 

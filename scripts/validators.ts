@@ -1,0 +1,40 @@
+// An esbuild plugin: in the place of src/cni/compile.ts, the functions that Ajv makes of the plugins' schemas.
+
+import { Ajv, _ } from 'ajv'
+import standaloneCode from 'ajv/dist/standalone/index.js'
+import type { Plugin } from 'esbuild'
+import { OPTIONS } from '../src/cni/compile.ts'
+import type { Schema } from '../src/cni/schema.ts'
+import { PLUGINS } from '../src/plugins.ts'
+
+export const validators: Plugin = {
+  name: 'validators',
+  setup(build) {
+    build.onResolve({ filter: /\/compile\.ts$/ }, ({ resolveDir }) => ({ path: 'validators.cjs', namespace: 'ajv', pluginData: resolveDir }))
+    build.onLoad({ filter: /.*/, namespace: 'ajv' }, ({ pluginData }) => ({ contents: generate(), loader: 'js', resolveDir: pluginData as string }))
+  },
+}
+
+function generate(): string {
+  const ajv = new Ajv({ ...OPTIONS, keywords: [...OPTIONS.keywords], code: { source: true, formats: _`require('./formats.ts').formats` }, inlineRefs: false })
+  const names = Object.values(PLUGINS).map(({ schema }) => schema.$id!)
+  for (const { schema } of Object.values(PLUGINS)) ajv.addSchema(referring(schema, ajv))
+  const exported = (name: string) => name.replace('-', '_')
+  const code = standaloneCode.default(ajv, Object.fromEntries(names.map((name) => [exported(name), name])))
+  return `${code}\nconst byName = { ${names.map((name) => `'${name}': exports.${exported(name)}`)} }\nexports.compile = ({ $id }) => byName[$id]\n`
+}
+
+/** A schema with its named parts as references, so that each is compiled once. */
+function referring(schema: Schema, ajv: Ajv): Schema {
+  const part = (inner: Schema): Schema & { $ref?: string } => {
+    const { part: name, ...whole } = referring(inner, ajv)
+    if (name === undefined) return whole
+    if (!ajv.schemas[name]) ajv.addSchema(whole, name)
+    return { $ref: name }
+  }
+  return {
+    ...schema,
+    ...(schema.items && { items: part(schema.items) }),
+    ...(schema.properties && { properties: Object.fromEntries(Object.entries(schema.properties).map(([key, inner]) => [key, part(inner)])) }),
+  }
+}
