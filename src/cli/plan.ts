@@ -47,7 +47,7 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
   if (!plugin) return { type, plan: [], notes: [`type ${JSON.stringify(type)} is not podwire's: its executable does its own work`] }
   const notes: string[] = []
   const name = checkName(input.name)
-  const conf = configuration(plugin, input, name, parseVersion(input.cniVersion), notes)
+  const conf = configuration(plugin, input, name, parseVersion(input.cniVersion, 'ADD'), notes)
   if (!wirer) return { type, plan: type === 'loopback' ? [{ fact: 'link set', in: 'pod', dev: 'lo', up: true }] : [], notes }
   const env = { command: 'ADD', containerID: container, netns, ifname, args: {}, path: (process.env.CNI_PATH ?? '').split(':') } as const
   const request: Request = { env: { ...env, path: [...env.path] }, conf, stdin: Buffer.alloc(0), notes }

@@ -10,7 +10,7 @@ import type { Plugin } from './plugin.ts'
 import { readEnvironment, type Environment } from './request.ts'
 import { parseResult, printResult } from './result.ts'
 import { salvage, validate } from './schema.ts'
-import { allowCommand, CURRENT, parseVersion, VERSIONS, type CniVersion } from './version.ts'
+import { CURRENT, parseVersion, VERSIONS, type CniVersion } from './version.ts'
 import { netnsKind } from '../kernel/netns.ts'
 
 export interface Answer {
@@ -37,8 +37,7 @@ export function serve(plugin: Served, env: Record<string, string | undefined>, r
     const name = checkName(input.name)
     const environment = readEnvironment(env)
     refuseOwnNetns(environment, env)
-    version = parseVersion(input.cniVersion)
-    allowCommand(version, environment.command)
+    version = parseVersion(input.cniVersion, environment.command)
     const conf = configuration(plugin, input, name, version, notes, environment.command === 'DEL')
     const stdout = run(plugin, { env: environment, conf, stdin, notes }, version)
     return { status: 0, stdout, stderr: stderr() }
