@@ -2,12 +2,13 @@
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { checkName } from '../cni/conf.ts'
-import { CniError } from '../cni/error.ts'
+import { checkName, type NetConf } from '../cni/conf.ts'
+import { CniError, withNotes } from '../cni/error.ts'
 import { decodeObject } from '../cni/json.ts'
 import type { Request } from '../cni/plugin.ts'
 import type { Result } from '../cni/result.ts'
-import { configuration, type Answer } from '../cni/serve.ts'
+import { canonical } from '../cni/schema.ts'
+import { configuration, type Answer, type Served } from '../cni/serve.ts'
 import { parseVersion } from '../cni/version.ts'
 import { show, type Plan } from '../facts.ts'
 import { Netns } from '../kernel/netns.ts'
@@ -46,8 +47,7 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
   const [plugin, wirer] = [pluginOf(type), WIRERS[type.replace(/^podwire-/, '')]]
   if (!plugin) return { type, plan: [], notes: [`type ${JSON.stringify(type)} is not podwire's: its executable does its own work`] }
   const notes: string[] = []
-  const name = checkName(input.name)
-  const conf = configuration(plugin, input, name, parseVersion(input.cniVersion, 'ADD'), notes)
+  const conf = decode(plugin, input, notes)
   if (!wirer) return { type, plan: type === 'loopback' ? [{ fact: 'link set', in: 'pod', dev: 'lo', up: true }] : [], notes }
   const env = { command: 'ADD', containerID: container, netns, ifname, args: {}, path: (process.env.CNI_PATH ?? '').split(':') } as const
   const request: Request = { env: { ...env, path: [...env.path] }, conf, stdin: Buffer.alloc(0), notes }
@@ -59,6 +59,15 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
     return { type, plan: wirer.plan(wiring), notes }
   } finally {
     host.close()
+  }
+}
+
+function decode(plugin: Served, given: Record<string, unknown>, notes: string[]): NetConf {
+  const input = canonical(plugin.schema, given, notes)
+  try {
+    return configuration(plugin, input, checkName(input.name), parseVersion(input.cniVersion, 'ADD'), notes)
+  } catch (error) {
+    throw error instanceof CniError ? withNotes(error, notes) : error
   }
 }
 

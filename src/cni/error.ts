@@ -41,6 +41,10 @@ export const CODES = {
   108: { meaning: 'podwire has a defect: it met a state that should not exist.', remedy: 'Please report it with the message and the details.' },
 } as const satisfies Record<number, Explanation>
 
+/** The same error with notes in its details. */
+export const withNotes = (error: CniError, notes: string[]): CniError =>
+  notes.length === 0 ? error : new CniError(error.code, error.message, [error.details, ...notes].filter(Boolean).join('\n'))
+
 /** The error object for stdout. CNI 1.1 §5: cniVersion, code, msg, details. Without details of its own, what to do about the code. */
 export function errorJson({ code, message, details = (CODES as Record<number, Explanation>)[code]?.remedy ?? '' }: CniError, cniVersion: string): string {
   return JSON.stringify({ cniVersion, code, msg: message, details }, null, 4)

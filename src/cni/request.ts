@@ -2,6 +2,7 @@
 // "Parameters". Nothing else of the environment is looked at.
 
 import { CniError } from './error.ts'
+import { formats } from './formats.ts'
 import { excerpt } from './json.ts'
 import type { Command } from './version.ts'
 
@@ -75,7 +76,13 @@ const PROBLEMS: Record<string, (value: string) => Problem> = {
   },
 }
 
-const KNOWN = new Set(['IP', 'MAC', 'GATEWAY', 'K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_INFRA_CONTAINER_ID', 'K8S_POD_UID'])
+/** The fields that podwire understands: what each may be, in a list or alone. */
+const FIELDS: Record<string, { valid: (value: string) => boolean; expected: string }> = {
+  IP: { valid: (value) => value.split(',').every(formats['address-or-cidr']), expected: 'an IP address, with or without prefix length' },
+  MAC: { valid: formats.mac, expected: 'a MAC address such as 0a:58:0a:01:02:03' },
+  GATEWAY: { valid: (value) => value.split(',').every(formats.address), expected: 'an IP address' },
+}
+const KNOWN = new Set([...Object.keys(FIELDS), 'K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_INFRA_CONTAINER_ID', 'K8S_POD_UID'])
 
 /** `K=V;K=V`. Unknown keys are an error unless IgnoreUnknown is given. */
 function parseArgs(text: string): CniArgs {
@@ -90,6 +97,10 @@ function parseArgs(text: string): CniArgs {
   found.delete('IgnoreUnknown')
   const unknown = [...found].filter(([key]) => !KNOWN.has(key)).map(([key, value]) => `${key}=${value}`)
   if (unknown.length > 0 && /^(0|false)$/i.test(ignore)) throw new CniError(4, `CNI_ARGS: unknown args ${excerpt(unknown)}`, 'podwire knows IP, MAC, GATEWAY and K8S_POD_*; with IgnoreUnknown=1 others are ignored')
+  for (const [key, { valid, expected }] of Object.entries(FIELDS)) {
+    const value = found.get(key)
+    if (value && !valid(value)) throw new CniError(4, `CNI_ARGS: ${key}=${value}: expected ${expected}`)
+  }
   const [ip, mac, gateway] = [found.get('IP'), found.get('MAC'), found.get('GATEWAY')]
   return { ...(ip && { ip }), ...(mac && { mac }), ...(gateway && { gateway }) }
 }

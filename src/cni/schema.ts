@@ -29,20 +29,18 @@ export interface Schema {
   default?: unknown
 }
 
-/**
- * Checks a value and returns it with its keys in canonical case. Error 7 lists all problems. `notes` receives what is
- * accepted but looks like a mistake.
- */
-export function validate(schema: Schema, validator: ValidateFunction, input: Record<string, unknown>, notes: string[]): Record<string, unknown> {
-  const value = canonical(schema, input, '', notes) as Record<string, unknown>
-  if (validator(value)) return value
+/** Error 7 if a value, its keys in canonical case, is not as its schema says; it lists all problems. */
+export function validate(schema: Schema, validator: ValidateFunction, value: Record<string, unknown>): void {
+  if (validator(value)) return
   const problems = [...new Set(validator.errors!.map((error) => sentence(error, schema, value)))]
-  throw new CniError(7, problems.join('; '), notes.join('; ') || undefined)
+  const more = problems.length - MOST
+  throw new CniError(7, [...problems.slice(0, MOST), ...(more > 0 ? [`and ${more} more`] : [])].join('; '))
 }
 
+const MOST = 20 // problems in one message; who has more begins with these
+
 /** Of a wrong configuration the keys of its top level that have nothing wrong in them. */
-export function salvage(schema: Schema, validator: ValidateFunction, input: Record<string, unknown>): Record<string, unknown> {
-  const value = canonical(schema, input, '', []) as Record<string, unknown>
+export function salvage(validator: ValidateFunction, value: Record<string, unknown>): Record<string, unknown> {
   const wrong = new Set(validator(value) ? [] : validator.errors!.map(({ instancePath }) => instancePath.split('/')[1]))
   return Object.fromEntries(Object.entries(value).filter(([key]) => !wrong.has(key)))
 }
@@ -69,21 +67,29 @@ const validatorWords = (keyword: string, params: Record<string, unknown>): strin
 /** `ipam.ranges[0][0].subnet` */
 const keyPath = (parts: string[]): string => parts.reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path ? `${path}.${part}` : part), '')
 
-function canonical(schema: Schema | undefined, value: unknown, path: string, notes: string[]): unknown {
-  if (schema?.items && Array.isArray(value)) return value.map((item, i) => canonical(schema.items, item, `${path}[${i}]`, notes))
-  if (!schema?.properties || typeof value !== 'object' || value === null || Array.isArray(value)) return value
-  const ours = Object.keys(schema.properties)
-  const given = new Set(Object.keys(value))
-  const entries = Object.entries(value).map(([key, inner]) => {
-    const name = ours.includes(key) ? key : ours.find((our) => our.toLowerCase() === key.toLowerCase() && !given.has(our))
+/**
+ * An object with the keys of its schema in their canonical case, down to the last; null is the same as absent, as in Go.
+ * `notes` receives what is accepted but looks like a mistake.
+ */
+export function canonical(schema: Schema, object: Record<string, unknown>, notes: string[], path = ''): Record<string, unknown> {
+  const ours = Object.keys(schema.properties ?? {})
+  const entries = Object.entries(object).flatMap(([key, value]) => {
+    const name = ours.includes(key) ? key : ours.find((our) => our.toLowerCase() === key.toLowerCase() && !Object.hasOwn(object, our))
     const at = path ? `${path}.${key}` : key
-    if (name === undefined) {
-      const near = ours.find((our) => isNear(our, key))
-      if (near) notes.push(`${at} is not a key of podwire: did you mean ${near}?`)
-    } else if (name !== key && key.toLowerCase() === key) notes.push(`${at} is read as ${name}`)
-    return [name ?? key, name ? canonical(schema.properties![name], inner, at, notes) : inner]
+    if (name !== undefined) {
+      if (name !== key && key.toLowerCase() === key) notes.push(`${at} is read as ${name}`)
+      return value === null ? [] : [[name, inner(schema.properties![name]!, value, notes, at)]]
+    }
+    const near = ours.find((our) => isNear(our, key))
+    if (near) notes.push(`${at} is not a key of podwire: did you mean ${near}?`)
+    return [[key, value]]
   })
   return Object.fromEntries(entries)
+}
+
+function inner(schema: Schema, value: unknown, notes: string[], path: string): unknown {
+  if (Array.isArray(value)) return schema.items ? value.map((item, i) => inner(schema.items!, item, notes, `${path}[${i}]`)) : value
+  return schema.properties && typeof value === 'object' && value !== null ? canonical(schema, value as Record<string, unknown>, notes, path) : value
 }
 
 /** One edit away (a letter more, less, changed, or two swapped), or the same but for case. */

@@ -4,13 +4,13 @@
 
 import { compile } from './compile.ts'
 import { checkName, validAttachments, type NetConf } from './conf.ts'
-import { CniError, errorJson } from './error.ts'
+import { CniError, errorJson, withNotes } from './error.ts'
 import { decodeObject } from './json.ts'
 import type { Plugin } from './plugin.ts'
 import { readEnvironment, type Environment } from './request.ts'
 import { parseResult, printResult } from './result.ts'
-import { salvage, validate } from './schema.ts'
-import { CURRENT, parseVersion, VERSIONS, type CniVersion } from './version.ts'
+import { canonical, salvage, validate } from './schema.ts'
+import { CURRENT, isVersion, parseVersion, VERSIONS, type CniVersion } from './version.ts'
 import { netnsKind } from '../kernel/netns.ts'
 
 export interface Answer {
@@ -25,15 +25,21 @@ export type Served = Plugin & { validator: ReturnType<typeof compile> }
 /** Compiles a plugin's schema: done once, when the snapshot is built. */
 export const served = (plugin: Plugin): Served => ({ ...plugin, validator: compile(plugin.schema) })
 
+/** Which plugin a configuration is for, where the name that was started does not tell. Throws if it is none of ours. */
+export type Choice = (conf: Record<string, unknown>) => Served
+
 /** Serves one request. Never throws: whatever goes wrong becomes an error object. */
-export function serve(plugin: Served, env: Record<string, string | undefined>, readStdin: () => Uint8Array): Answer {
+export function serve(whose: Served | Choice, env: Record<string, string | undefined>, readStdin: () => Uint8Array): Answer {
   const notes: string[] = []
   let version: CniVersion = CURRENT
   const stderr = () => notes.map((note) => `podwire: ${note}\n`).join('')
   try {
     if (env.CNI_COMMAND === 'VERSION') return { status: 0, stdout: versionJson(readStdin), stderr: '' }
     const stdin = readStdin()
-    const input = decodeObject(stdin, 'the configuration on standard input')
+    const given = decodeObject(stdin, 'the configuration on standard input')
+    const plugin = typeof whose === 'function' ? whose(given) : whose
+    const input = canonical(plugin.schema, given, notes)
+    if (isVersion(input.cniVersion)) version = input.cniVersion // that of an error, whatever else is wrong
     const name = checkName(input.name)
     const environment = readEnvironment(env)
     refuseOwnNetns(environment, env)
@@ -43,8 +49,7 @@ export function serve(plugin: Served, env: Record<string, string | undefined>, r
     return { status: 0, stdout, stderr: stderr() }
   } catch (error) {
     const known = error instanceof CniError ? error : unexpected(error as Error)
-    const withNotes = notes.length > 0 ? new CniError(known.code, known.message, [known.details, ...notes].filter(Boolean).join('\n')) : known
-    return { status: 1, stdout: `${errorJson(withNotes, version)}\n`, stderr: stderr() }
+    return { status: 1, stdout: `${errorJson(withNotes(known, notes), version)}\n`, stderr: stderr() }
   }
 }
 
@@ -74,15 +79,15 @@ function run(plugin: Plugin, request: Parameters<Plugin['add']>[0], version: Cni
   }
 }
 
-/** The configuration, checked. DEL (lenient) takes a wrong one too: what ADD made must go, whatever became of the file. */
+/** The configuration, its keys in canonical case, checked. DEL (lenient) takes a wrong one too: what ADD made must go, whatever became of the file. */
 export function configuration(plugin: Served, input: Record<string, unknown>, name: string, cniVersion: CniVersion, notes: string[], lenient = false): NetConf {
-  let conf: Record<string, unknown>
+  let conf = input
   try {
-    conf = validate(plugin.schema, plugin.validator, input, notes)
+    validate(plugin.schema, plugin.validator, input)
   } catch (error) {
     if (!lenient) throw error
     notes.push((error as Error).message)
-    conf = { ...salvage(plugin.schema, plugin.validator, input), ipam: ipamIdentity(input.ipam) }
+    conf = { ...salvage(plugin.validator, input), ipam: ipamIdentity(input.ipam) }
   }
   const prev = previous(conf.prevResult, cniVersion, lenient, notes)
   const valid = validAttachments(conf)
@@ -92,7 +97,7 @@ export function configuration(plugin: Served, input: Record<string, unknown>, na
 /** Of an `ipam` that may be wrong, what says where leases are. */
 function ipamIdentity(value: unknown): Record<string, unknown> {
   const ipam = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
-  return { type: typeof ipam.type === 'string' ? ipam.type : 'host-local', ...(typeof ipam.dataDir === 'string' && { dataDir: ipam.dataDir }) }
+  return { type: typeof ipam.type === 'string' ? ipam.type : 'host-local', ...(typeof ipam.dataDir === 'string' && /^\/[^\0]*$/.test(ipam.dataDir) && { dataDir: ipam.dataDir }) }
 }
 
 function previous(value: unknown, version: CniVersion, lenient: boolean, notes: string[]) {
@@ -125,6 +130,6 @@ function versionJson(readStdin: () => Uint8Array): string {
 }
 
 function unexpected(error: Error): CniError {
-  if ('code' in error && typeof error.code === 'string') return new CniError(100, error.message)
+  if ('code' in error && typeof error.code === 'string' && !error.code.startsWith('ERR_')) return new CniError(100, error.message)
   return new CniError(108, `podwire met something unexpected: ${error.message}`, error.stack)
 }
