@@ -7,11 +7,13 @@ import { build, type BuildOptions } from 'esbuild'
 import { setLibraryPath } from './elf.ts'
 import { validators } from './validators.ts'
 
-const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', plugins: [validators], define: { 'import.meta.url': '"file:///"' } }
+const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators], define: { 'import.meta.url': '"file:///"' } }
 
 // heavy.ts is an asset of its own: main.ts loads it by name only in development.
-await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', minify: true, keepNames: true, external: ['./heavy.ts'] })
-await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs', minify: true, keepNames: true })
+await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external: ['./heavy.ts'] })
+await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs' })
+
+writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs', 'utf8')))
 
 const executable = 'dist/build/node'
 copyFileSync(process.execPath, executable)
@@ -19,7 +21,7 @@ setLibraryPath(executable, '$ORIGIN/../lib/podwire')
 writeFileSync(
   'dist/build/sea.json',
   JSON.stringify({
-    main: 'dist/build/main.cjs',
+    main: 'dist/build/snapshot.cjs',
     executable,
     output: 'dist/bin/podwire',
     useSnapshot: true,
@@ -29,8 +31,21 @@ writeFileSync(
     assets: { 'heavy.cjs': 'dist/build/heavy.cjs' },
   }),
 )
-execFileSync(process.execPath, ['--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
+execFileSync(process.execPath, ['--no-warnings', '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
 copyLibrary('libatomic.so.1')
+
+/**
+ * The bundle with every function compiled at once, so that the snapshot holds its bytecode: a plugin runs each function
+ * about once, and would spend more time compiling than running.
+ */
+function eager(bundle: string): string {
+  return `const { setFlagsFromString } = require('node:v8')
+setFlagsFromString('--no-lazy')
+const podwire = require('node:vm').compileFunction(${JSON.stringify(bundle)}, ['require', 'module', 'exports'], { filename: 'podwire' })
+setFlagsFromString('--lazy')
+podwire(require, { exports: {} }, {})
+`
+}
 
 /** A library that Node.js needs and that not every host has, from this machine, with its licence. */
 function copyLibrary(name: string): void {

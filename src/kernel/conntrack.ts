@@ -6,6 +6,7 @@ import { isErrno } from './errno.ts'
 import { u32 } from './link.ts'
 import { attributes, nest, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
+import { read } from './sysctl.ts'
 
 const NFNL_SUBSYS_CTNETLINK = 1
 const IPCTNL_MSG_CT_GET = 1
@@ -29,6 +30,8 @@ type Direction = typeof CTA_TUPLE_ORIG | typeof CTA_TUPLE_REPLY
  * (the source of the reply, which is also where destination NAT had led).
  */
 export function flush(netns: Netns, address: string): void {
+  // To look for one walks the whole hash table, a dozen milliseconds on a usual node.
+  if (read(netns, 'net/netfilter/nf_conntrack_count') === '0') return
   const source = parseAddress(address)!
   for (const direction of [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] as const)
     for (const connection of list(netns, source, direction)) forget(netns, source, connection)

@@ -6,7 +6,6 @@ import { KernelError } from './errno.ts'
 const signatures = {
   socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
   setsockopt: { return: 'int32', arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'] },
-  bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
   send: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
@@ -17,21 +16,30 @@ const signatures = {
 
 type Name = keyof typeof signatures
 type Argument = number | bigint | string | Uint8Array
-type Functions = Record<Name, (...args: Argument[]) => number | bigint>
+type Function = (...args: Argument[]) => number | bigint
 
-let library: { functions: Functions; errno: () => number } | undefined
+let library: { getFunction(name: string, signature: unknown): Function; errno: () => number } | undefined
+const functions = new Map<Name, Function>()
 
 function open() {
   const ffi = process.getBuiltinModule('node:ffi')
-  const functions = ffi.dlopen(null, signatures).functions as unknown as Functions
-  return { functions, errno: () => ffi.getInt32(functions.__errno_location() as bigint) }
+  const { lib } = ffi.dlopen(null, {})
+  const location = lib.getFunction('__errno_location', signatures.__errno_location) as unknown as Function
+  return { getFunction: lib.getFunction.bind(lib) as never, errno: () => ffi.getInt32(location() as bigint) }
+}
+
+/** A function of libc, bound when it is first called: binding one costs a tenth of a millisecond. */
+function bind(name: Name): Function {
+  library ??= open()
+  const bound = library.getFunction(name, signatures[name])
+  functions.set(name, bound)
+  return bound
 }
 
 /** Calls libc; a result of -1 becomes a KernelError that says `what`. */
 function call(what: string, name: Name, ...args: Argument[]): number {
-  library ??= open()
-  const result = Number(library.functions[name](...args))
-  if (result === -1) throw new KernelError(what, library.errno())
+  const result = Number((functions.get(name) ?? bind(name))(...args))
+  if (result === -1) throw new KernelError(what, library!.errno())
   return result
 }
 
