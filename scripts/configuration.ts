@@ -1,0 +1,125 @@
+// Writes the tables of docs/configuration.md and docs/operations.md: keys from the schemas by which configurations are
+// checked, error codes from their one list. What stands around the tables is written by hand. test/docs.test.ts holds the
+// pages against this. Run: node scripts/configuration.ts
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { CODES } from '../src/cni/error.ts'
+import type { Schema } from '../src/cni/schema.ts'
+import { PLUGINS } from '../src/plugins.ts'
+
+/** A key: where it is (`ipam.routes[].dst`), what it may be, whether it must be there. */
+export interface Key {
+  path: string
+  schema: Schema
+  required: boolean
+}
+
+/** An example of each key, and what a schema does not say about it because no error would. */
+export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> = {
+  cniVersion: { example: '1.0.0', meaning: 'version of the CNI specification that the request is in; absent: 0.1.0. In a conflist the runtime chooses from `cniVersion` and `cniVersions`' },
+  name: { example: 'podnet', meaning: 'the network, a name for a file: letters, digits, `.`, `_`, `-`; must be there' },
+  type: { example: 'ptp', meaning: 'the plugin: `ptp`, `loopback`, `host-local`, `static`, each also with the prefix `podwire-`; `podwire` is `ptp`' },
+  dns: { example: { nameservers: ['10.1.2.1'] } },
+  'dns.nameservers': { example: ['10.1.2.1'] },
+  'dns.domain': { example: 'example.org' },
+  'dns.search': { example: ['example.org'] },
+  'dns.options': { example: ['ndots:5'] },
+  args: { meaning: 'what a runtime adds for this attachment' },
+  'args.cni': { example: { mac: '0a:58:0a:01:02:03' }, meaning: 'its conventional keys' },
+  'args.cni.ips': { example: ['10.1.2.9'] },
+  'args.cni.mac': { example: '0a:58:0a:01:02:03' },
+  runtimeConfig: { meaning: 'what a runtime says about capabilities that the configuration declares' },
+  'runtimeConfig.ips': { example: ['10.1.2.9/24'] },
+  'runtimeConfig.mac': { example: '0a:58:0a:01:02:03' },
+  'runtimeConfig.ipRanges': { example: [[{ subnet: '10.1.3.0/24' }]], meaning: 'range sets from the runtime, before those of ipam' },
+  capabilities: { example: { ips: true, mac: true, ipRanges: true }, meaning: 'in a conflist: what the runtime may pass as `runtimeConfig`' },
+  prevResult: { meaning: 'result of the plugin before in the list, or of ADD for CHECK and DEL; the runtime adds it' },
+  'cni.dev/valid-attachments': { example: [{ containerID: 'c1', ifname: 'eth0' }], meaning: 'GC: the attachments that live. Absent: only what is provably dead goes' },
+  'cni.dev/valid-attachments[].containerID': { example: 'c1', meaning: 'container ID' },
+  'cni.dev/valid-attachments[].ifname': { example: 'eth0', meaning: 'interface name' },
+  'cni.dev/attachments': { example: [{ containerID: 'c1', ifname: 'eth0' }], meaning: 'GC: the older name of the same key; the union of both counts' },
+  'cni.dev/attachments[].containerID': { example: 'c1', meaning: 'container ID' },
+  'cni.dev/attachments[].ifname': { example: 'eth0', meaning: 'interface name' },
+  ipMasq: { example: true },
+  ipMasqBackend: { example: 'nftables' },
+  nonMasqueradeCIDRs: { example: ['10.0.0.0/8'] },
+  mtu: { example: 1450 },
+  ipam: { example: { type: 'host-local', subnet: '10.1.2.0/24' }, meaning: 'where addresses come from' },
+  'ipam.type': { example: 'host-local' },
+  'ipam.subnet': { example: '10.1.2.0/24' },
+  'ipam.rangeStart': { example: '10.1.2.10' },
+  'ipam.rangeEnd': { example: '10.1.2.99' },
+  'ipam.gateway': { example: '10.1.2.1' },
+  'ipam.ranges': { example: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1:2::/64' }]] },
+  'ipam.routes': { example: [{ dst: '0.0.0.0/0' }] },
+  'ipam.routes[].dst': { example: '0.0.0.0/0' },
+  'ipam.routes[].gw': { example: '10.1.2.1' },
+  'ipam.routes[].mtu': { example: 1400 },
+  'ipam.routes[].advmss': { example: 1360 },
+  'ipam.routes[].priority': { example: 100 },
+  'ipam.routes[].table': { example: 100 },
+  'ipam.routes[].scope': { example: 253 },
+  'ipam.dataDir': { example: '/run/podwire/networks' },
+  'ipam.resolvConf': { example: '/etc/resolv.conf' },
+  'ipam.addresses': { example: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }] },
+  'ipam.addresses[].address': { example: '10.1.2.3/24' },
+  'ipam.addresses[].gateway': { example: '10.1.2.1' },
+  'ipam.dns': { example: { nameservers: ['10.1.2.1'] } },
+}
+
+/** A range's keys have the same examples wherever ranges are. */
+const exampleOf = (path: string) => EXAMPLES[path] ?? EXAMPLES[path.replace(/^(runtimeConfig\.ipRanges|ipam\.ranges)\[\]\[\]/, 'ipam')]
+
+/** Every key of a plugin's configuration. */
+export function keys(schema: Schema, at = ''): Key[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, inner]) => {
+    const path = at ? `${at}.${name}` : name
+    let [items, below] = [inner, path]
+    for (; items.items; items = items.items) below += '[]'
+    return [{ path, schema: inner, required: schema.required?.includes(name) ?? false }, ...keys(items, below)]
+  })
+}
+
+const common = (path: string): boolean => keys(PLUGINS.loopback!.schema).some((key) => key.path === path)
+const STATIC = /^ipam\.(addresses|dns)\b/
+
+/** The tables by name, and which keys are in each. */
+const TABLES: Record<string, () => string> = {
+  common: () => table(keys(PLUGINS.loopback!.schema)),
+  ptp: () => table(keys(PLUGINS.ptp!.schema).filter(({ path }) => !common(path) && !/^(ipam|runtimeConfig)\./.test(path))),
+  'host-local': () => table(keys(PLUGINS['host-local']!.schema).filter(({ path }) => !common(path) && path !== 'ipam' && !STATIC.test(path))),
+  static: () => table(keys(PLUGINS.static!.schema).filter(({ path }) => STATIC.test(path))),
+  codes: () => ['| Code | What it means | What to do |', '|---|---|---|', ...Object.entries(CODES).map(([code, { meaning, remedy }]) => `| ${code} | ${meaning} | ${remedy} |`)].join('\n'),
+}
+
+/** The page with its tables as they should be. */
+export const page = (text: string): string =>
+  text.replace(/(<!-- table (\S+) -->\n)[^]*?(<!-- end -->)/g, (_, begin: string, name: string, end: string) => `${begin}\n${TABLES[name]!()}\n\n${end}`)
+
+function table(rows: Key[]): string {
+  return ['| Key | Type | Default | Meaning | Example |', '|---|---|---|---|---|', ...rows.map(row)].join('\n')
+}
+
+function row({ path, schema, required }: Key): string {
+  const { example, meaning } = exampleOf(path) ?? {}
+  const says = meaning ?? schema.description
+  if (says === undefined) throw new Error(`the schema of ${path} has no description`)
+  const given = required ? '(must be there)' : schema.default === undefined ? '' : code(schema.default)
+  return `| \`${path}\` | ${type(schema)} | ${given} | ${says} | ${example === undefined ? '' : code(example)} |`
+}
+
+/** The type in words; where `null` is accepted it means absent. */
+function type({ type: types, items, format, enum: values, minimum, maximum }: Schema): string {
+  if (values) return values.map(code).join(', ')
+  const [name] = [types].flat()
+  if (name === 'array') return `list: ${items ? type(items) : 'any'}`
+  if (minimum !== undefined || maximum !== undefined) return `${name}, ${minimum} to ${maximum}`
+  return format ? `${FORMATS[format]}` : String(name)
+}
+
+const FORMATS: Record<string, string> = { cidr: 'CIDR', address: 'IP address', 'address-or-cidr': 'IP address or CIDR', mac: 'MAC address' }
+const code = (value: unknown): string => `\`${JSON.stringify(value).replaceAll('|', '\\|')}\``
+
+export const PAGES = ['docs/configuration.md', 'docs/operations.md']
+
+if (import.meta.main) for (const file of PAGES) writeFileSync(file, page(readFileSync(file, 'utf8')))

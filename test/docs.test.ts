@@ -1,0 +1,171 @@
+// The documents say what is: keys, error codes, examples, outputs and file names are held against the sources, and what a
+// reader types is typed. A block ```console is a session: its commands are run and their output must be the page's.
+
+import { call, ip, netns, sh, works } from './world.ts'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { EXAMPLES, keys, page, PAGES } from '../scripts/configuration.ts'
+import { cli } from '../src/cli/cli.ts'
+import { CODES } from '../src/cni/error.ts'
+import { readEnvironment } from '../src/cni/request.ts'
+import { configuration } from '../src/cni/serve.ts'
+import { PLUGINS } from '../src/plugins.ts'
+
+const DOCUMENTS = ['README.md', 'CHANGELOG.md', ...readdirSync('docs').map((file) => `docs/${file}`)]
+const read = (file: string): string => readFileSync(file, 'utf8')
+const conflist = JSON.parse(read('conf/10-ptp.conflist'))
+
+/** Fenced blocks of a language. */
+const blocks = (file: string, language: string): string[] => [...read(file).matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'gm'))].map(([, text]) => text!)
+
+/** What a runtime makes of a conflist for a plugin. */
+const request = (version: string) => ({ ...conflist.plugins[0], name: conflist.name, cniVersion: version })
+
+t.test('the tables are those of the sources (node scripts/configuration.ts writes them)', async (t) => {
+  for (const file of PAGES) t.equal(page(read(file)), read(file), file)
+})
+
+t.test('every key has a row', async (t) => {
+  const rows = new Set([...read('docs/configuration.md').matchAll(/^\| `([^`]+)` \|/gm)].map(([, path]) => path))
+  const paths = new Set(Object.values(PLUGINS).flatMap(({ schema }) => keys(schema).map(({ path }) => path)))
+  t.ok(paths.size > 40, `${paths.size} keys`)
+  t.same([...paths].filter((path) => !rows.has(path)), [])
+})
+
+t.test('every example is a right value of its key', async (t) => {
+  for (const [path, { example }] of Object.entries(EXAMPLES)) {
+    if (example === undefined) continue
+    const notes: string[] = []
+    const conf = { type: 'ptp', ...nested(path.split('.'), example) }
+    if (!conf.ipam?.type) conf.ipam = { type: 'host-local', ...conf.ipam }
+    t.doesNotThrow(() => configuration(PLUGINS.ptp!, conf, 'podnet', '1.1.0', notes), path)
+    t.same(notes, [], path)
+  }
+  t.throws(() => configuration(PLUGINS.ptp!, nested(['mtu'], 'big'), 'podnet', '1.1.0', []), 'and a wrong one is noticed')
+})
+
+/** `{a: {b: [{c: value, …}]}}` of `a.b[].c`, with what must stand beside c. */
+function nested([first, ...rest]: string[], value: unknown, at = ''): any {
+  const name = first!.replaceAll('[]', '')
+  const path = at ? `${at}.${first}` : first!
+  const beside = Object.fromEntries(['dst', 'address', 'containerID', 'ifname'].filter((key) => at.endsWith('[]') && `${at}.${key}` in EXAMPLES).map((key) => [key, EXAMPLES[`${at}.${key}`]!.example]))
+  const inner = rest.length > 0 ? nested(rest, value, path) : value
+  return { ...beside, [name]: first!.match(/\[\]/g)?.reduce((list: unknown) => [list], inner) ?? inner }
+}
+
+t.test('CNI_ARGS are as the table says', async (t) => {
+  const rows = [...read('docs/configuration.md').matchAll(/^\| (`\w+`(?:, `\w+`)*) \| .* \| `(\w+=\S+)` \|$/gm)]
+  t.equal(rows.length, 5)
+  const env = (args: string) => ({ CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c1', CNI_NETNS: '/run/netns/pod', CNI_IFNAME: 'eth0', CNI_PATH: '/', CNI_ARGS: args })
+  for (const [, names, example] of rows) for (const args of [example!, ...names!.match(/K8S_\w+/g)?.map((name) => `${name}=x`) ?? []]) t.doesNotThrow(() => readEnvironment(env(args)).args, args)
+  t.throws(() => readEnvironment(env('OTHER=1')).args, { code: 4 })
+})
+
+t.test('every error code has a row, the same as podwire explain', async (t) => {
+  for (const [code, { meaning, remedy }] of Object.entries(CODES)) {
+    t.ok(read('docs/operations.md').includes(`| ${code} | ${meaning} | ${remedy} |`), code)
+    t.match(cli(['explain', code]).stdout, meaning)
+  }
+})
+
+t.test('links lead somewhere', async (t) => {
+  const slugs = (file: string) => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) => title!.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'))
+  for (const file of DOCUMENTS)
+    for (const [, target] of read(file).matchAll(/\]\(([^):\s]+)\)/g)) {
+      const [path, anchor] = target!.split('#')
+      const there = path ? join(dirname(file), path) : file
+      t.ok(existsSync(there), `${file}: ${target}`)
+      if (anchor) t.ok(slugs(there).includes(anchor), `${file}: ${target}`)
+    }
+})
+
+t.test('the drawing of the house has the rooms that there are', async (t) => {
+  const [drawing = ''] = blocks('docs/architecture.md', 'text').filter((block) => block.includes('src/'))
+  const lines = drawing.slice(drawing.indexOf('src/\n')).split('\n').slice(1).filter((line) => /^ {2}\S/.test(line))
+  const drawn = lines.flatMap((line) => line.trim().split(/ {2,}/)[0]!.split(' ')).map((name) => name.replace(/\/$/, ''))
+  const there = readdirSync('src').filter((name) => name.endsWith('.ts') || readdirSync(join('src', name)).length > 0)
+  t.same([...drawn].sort(), there.sort())
+})
+
+t.test('examples in JSON are configurations that podwire has a plan for', async (t) => {
+  const json = DOCUMENTS.flatMap((file) => blocks(file, 'json').map((text) => [file, text] as const))
+  t.ok(json.length >= 4)
+  for (const [file, text] of json) {
+    writeFileSync('/run/example.json', text)
+    const { status, stdout, stderr } = cli(['plan', '/run/example.json'])
+    t.equal(status, 0, `${file}: ${stderr}`)
+    t.equal(stderr, '')
+    t.match(stdout, /^ip /m)
+  }
+  t.ok(blocks('README.md', 'json').some((text) => text === read('conf/10-ptp.conflist')), 'the conflist of the README is the one in conf/')
+})
+
+t.test('conf/10-ptp.conflist wires a pod in each of its versions', async (t) => {
+  t.same(cli(['plan', 'conf/10-ptp.conflist']).stderr, '')
+  for (const version of [conflist.cniVersion, ...conflist.cniVersions]) {
+    netns('pod')
+    const added = call('ptp', 'ADD', request(version))
+    t.equal(added.status, 0, added.stdout)
+    for (const { address } of added.json.ips) t.ok(works(`ping -c1 -W3 ${address.split('/')[0]}`), `${version}: the node reaches ${address}`)
+    t.equal(added.json.ips.length, 2)
+    t.equal(call('ptp', 'CHECK', { ...request(version), prevResult: added.json }).status, 0)
+    t.equal(call('ptp', 'DEL', request(version)).status, 0)
+    ip('netns del pod')
+  }
+  sh('nft delete table inet podwire; rm -r /var/lib/cni')
+})
+
+const BIN = '/run/opt/cni/bin'
+
+t.test('the files are installed as the page says, over a plugin that is running, too', async (t) => {
+  const [install = ''] = blocks('docs/operations.md', 'sh').filter((block) => block.includes('install -d'))
+  mkdirSync('/run/clone/dist/bin', { recursive: true })
+  mkdirSync('/run/clone/dist/lib/podwire', { recursive: true })
+  sh('cp -r conf /run/clone; cp "$(command -v sleep)" /run/clone/dist/bin/podwire; cd /run/clone/dist/lib/podwire; touch libatomic.so.1 libatomic.so.1.LICENSE')
+  const run = () => sh(`cd /run/clone; ${there(install)}`)
+
+  run()
+  const names = ['host-local', 'loopback', 'podwire', 'podwire-host-local', 'podwire-loopback', 'podwire-ptp', 'podwire-static', 'ptp', 'static']
+  t.same(readdirSync(BIN), names)
+  t.same(readdirSync('/run/opt/cni/lib/podwire'), ['libatomic.so.1', 'libatomic.so.1.LICENSE'])
+  t.same(readdirSync('/run/etc/cni/net.d'), ['10-ptp.conflist'])
+  t.equal(new Set(names.map((name) => statSync(join(BIN, name)).ino)).size, 1, 'one file under all names')
+  run()
+  t.same(readdirSync(BIN), names, 'again')
+
+  const before = statSync(join(BIN, 'ptp')).ino
+  sh(`${BIN}/ptp 60 >/dev/null 2>&1 & pid=$!; while ! readlink /proc/$pid/exe | grep -q ptp; do :; done; ! cp --no-target-directory conf/10-ptp.conflist ${BIN}/ptp 2>/dev/null && cd /run/clone && ${there(install)}\n kill $pid`)
+  t.notSame(statSync(join(BIN, 'ptp')).ino, before, 'a new file')
+  t.equal(new Set(names.map((name) => statSync(join(BIN, name)).ino)).size, 1)
+})
+
+/** What a command prints, errors too, as lines. */
+const printed = (command: string): string => sh(`{ ${command}\n} 2>&1 || true`).replace(/[ \t]*$/gm, '').replace(/.$/, '$&\n')
+
+/** A line of the pages, with this world's directories in the place of the node's. */
+const there = (text: string): string => text.replaceAll('/opt/cni', '/run/opt/cni').replaceAll('/etc/cni', '/run/etc/cni')
+
+t.test('sessions go as the pages say', async (t) => {
+  for (const name of ['podwire', 'ptp']) {
+    const file = join(BIN, name)
+    sh(`rm ${file}`)
+    writeFileSync(file, `#!/bin/bash\nexec -a ${name} ${process.execPath} --disable-warning=ExperimentalWarning ${process.cwd()}/src/main.ts "$@"\n`)
+    chmodSync(file, 0o755)
+  }
+  Object.assign(process.env, { PATH: `${BIN}:${process.env.PATH}`, LC_ALL: 'C' })
+
+  const [tryIt = ''] = blocks('docs/operations.md', 'sh').filter((block) => block.includes('ip netns add try'))
+  t.match(sh(`set -e; ${there(tryIt)}`), '1 received')
+  t.equal(sh('ls /var/lib/cni/networks/podnet'), 'last_reserved_ip.0\nlock')
+  sh('rm -r /var/lib/cni')
+
+  const session = (file: string) => {
+    for (const block of blocks(file, 'console')) for (const [, command, output] of block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)) t.equal(printed(there(command!)), output, command!)
+  }
+  for (const file of DOCUMENTS) if (file !== 'docs/operations.md') session(file)
+  netns('web-0')
+  t.equal(call('ptp', 'ADD', request('1.0.0'), { container: 'web-0', netns: '/run/netns/web-0' }).status, 0)
+  session('docs/operations.md')
+  t.equal(call('ptp', 'DEL', request('1.0.0'), { container: 'web-0', netns: '/run/netns/web-0' }).status, 0)
+})
