@@ -61,7 +61,7 @@ const ATTACHMENTS: Schema = {
 export const COMMON: Record<string, Schema> = {
   cniVersion: { type: 'string' },
   name: { type: 'string', expected: 'a network name' },
-  type: { type: 'string', expected: 'the name of a plugin' },
+  type: { type: 'string', pattern: '^[^/\\0]*$', expected: 'the name of a plugin' },
   dns: DNS,
   args: { type: ['object', 'null'], expected: 'an object', properties: { cni: { type: ['object', 'null'], expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } } } },
   runtimeConfig: { type: ['object', 'null'], expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } },

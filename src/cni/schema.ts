@@ -80,7 +80,7 @@ export function canonical(schema: Schema, object: Record<string, unknown>, notes
       if (name !== key && key.toLowerCase() === key) notes.push(`${at} is read as ${name}`)
       return value === null ? [] : [[name, inner(schema.properties![name]!, value, notes, at)]]
     }
-    const near = ours.find((our) => isNear(our, key))
+    const near = key === 'cniVersions' ? undefined : ours.find((our) => isNear(our, key)) // a key of lists, CNI 1.1 §1
     if (near) notes.push(`${at} is not a key of podwire: did you mean ${near}?`)
     return [[key, value]]
   })

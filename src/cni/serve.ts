@@ -89,9 +89,10 @@ export function configuration(plugin: Served, input: Record<string, unknown>, na
     notes.push((error as Error).message)
     conf = { ...salvage(plugin.validator, input), ipam: ipamIdentity(input.ipam) }
   }
-  const prev = previous(conf.prevResult, cniVersion, lenient, notes)
+  const { prevResult, ...own } = conf
+  const prev = previous(prevResult, cniVersion, lenient, notes)
   const valid = validAttachments(conf)
-  return { ...conf, name, cniVersion, type: String(conf.type ?? ''), ...(prev && { prevResult: prev }), ...(valid && { validAttachments: valid }) } as NetConf
+  return { ...own, name, cniVersion, type: String(conf.type ?? ''), ...(prev && { prevResult: prev }), ...(valid && { validAttachments: valid }) } as NetConf
 }
 
 /** Of an `ipam` that may be wrong, what says where leases are. */
