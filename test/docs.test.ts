@@ -153,7 +153,7 @@ t.test('sessions go as the pages say', async (t) => {
     writeFileSync(file, `#!/bin/bash\nexec -a ${name} ${process.execPath} --disable-warning=ExperimentalWarning ${process.cwd()}/src/main.ts "$@"\n`)
     chmodSync(file, 0o755)
   }
-  Object.assign(process.env, { PATH: `${BIN}:${process.env.PATH}`, LC_ALL: 'C' })
+  Object.assign(process.env, { PATH: `${BIN}:${process.env.PATH}`, LC_ALL: 'C', NODE_COMPILE_CACHE: '/run/compiled' })
 
   const [tryIt = ''] = blocks('docs/operations.md', 'sh').filter((block) => block.includes('ip netns add try'))
   t.match(sh(`set -e; ${there(tryIt)}`), '1 received')
