@@ -8,7 +8,7 @@ import type { Environment } from './cni/request.ts'
 import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Element, Fact, Plan } from './facts.ts'
-import { parseAddress, parseCidr, type Address, type Family } from './ip.ts'
+import { addressText, parseAddress, parseCidr, type Address, type Family } from './ip.ts'
 import type { ConfWithIpam } from './ipam/conf.ts'
 import { delegate } from './ipam/delegate.ts'
 import { hostLocal } from './ipam/host-local.ts'
@@ -89,7 +89,7 @@ function del(request: Request): void {
   const ipam = ipamOf(request)
   const pod = env.netns && netnsKind(env.netns) === 'namespace' ? env.netns : undefined
   withKernel(pod, (kernel) => {
-    const known = [...prevAddresses(conf), ...(ipam.addresses?.(lease) ?? []).flatMap((text) => parseAddress(text) ?? [])]
+    const known = addressesOf(conf, ipam.addresses?.(lease) ?? [])
     // Who leases in process makes the lease first and frees it last: without it there is none of our elements either.
     const elements = known.length === 0 && !ipam.addresses ? present(kernel).filter(({ owner: whose }) => whose === owner(attachment)) : masqueraded(known, '', owner(attachment))
     const problems = state.del(kernel, [...(pod ? [podEnd(attachment)] : []), ...remains([attachment], elements)])
@@ -193,7 +193,12 @@ const linkFact = (name: string): Fact => ({ fact: 'link', name, mac: '', peer: {
 const podEnd = ({ ifname }: Attachment): Fact => ({ ...linkFact(ifname), in: 'pod' }) as Fact
 
 const present = (kernel: Kernel): Element[] => Object.values(MASQUERADE_MAPS).flatMap((map) => nft.elements(kernel.host, map))
-const prevAddresses = (conf: NetConf): Address[] => (conf.prevResult?.ips ?? []).map(({ address }) => parseCidr(address)!)
+
+/** The addresses of prevResult and those that are leased, once each. */
+function addressesOf(conf: NetConf, leased: string[]): Address[] {
+  const texts = new Set([...(conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!)), ...leased])
+  return [...texts].flatMap((text) => parseAddress(text) ?? [])
+}
 
 function act(kernel: Kernel, plan: Plan, pod: string): void {
   try {

@@ -4,7 +4,7 @@
 import { addressBytes, parseAddress, type Address } from '../ip.ts'
 import { isErrno } from './errno.ts'
 import { u32 } from './link.ts'
-import { attributes, nest, type NetlinkMessage, type Request } from './netlink.ts'
+import { attributes, nest, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 import { read } from './sysctl.ts'
 
@@ -37,17 +37,20 @@ export function flush(netns: Netns, address: string): void {
     for (const connection of list(netns, source, direction)) forget(netns, source, connection)
 }
 
-// The kernel filters since Linux 5.8; an older one ignores the filter, so what it answers is looked at once more.
+// The kernel filters IPv4 since Linux 5.8. For IPv6 its comparison is inverted (ctnetlink_filter_match_tuple: equal
+// addresses do not match, seen up to 6.18), so it is not asked to. What it answers is looked at once more in any case.
 function list(netns: Netns, source: Address, direction: Direction): Map<number, Buffer>[] {
+  const filter = (out: Out) => {
+    nest(out, direction, (tuple) => nest(tuple, CTA_TUPLE_IP, (ip) => ip.push(CTA_IP_V4_SRC, addressBytes(source))))
+    nest(out, CTA_FILTER, (flags) => {
+      flags.push(CTA_FILTER_ORIG_FLAGS, u32(direction === CTA_TUPLE_ORIG ? CTA_FILTER_F_IP_SRC : 0))
+      flags.push(CTA_FILTER_REPLY_FLAGS, u32(direction === CTA_TUPLE_REPLY ? CTA_FILTER_F_IP_SRC : 0))
+    })
+  }
+  const what = `conntrack -L --${direction === CTA_TUPLE_ORIG ? 'orig' : 'reply'}-src`
   try {
     return netns.nf
-      .dump(request(source, `conntrack -L --${direction === CTA_TUPLE_ORIG ? 'orig' : 'reply'}-src`, IPCTNL_MSG_CT_GET, (out) => {
-        nest(out, direction, (tuple) => nest(tuple, CTA_TUPLE_IP, (ip) => ip.push(sourceAttribute(source), addressBytes(source))))
-        nest(out, CTA_FILTER, (filter) => {
-          filter.push(CTA_FILTER_ORIG_FLAGS, u32(direction === CTA_TUPLE_ORIG ? CTA_FILTER_F_IP_SRC : 0))
-          filter.push(CTA_FILTER_REPLY_FLAGS, u32(direction === CTA_TUPLE_REPLY ? CTA_FILTER_F_IP_SRC : 0))
-        })
-      }))
+      .dump(request(source, what, IPCTNL_MSG_CT_GET, source.family === 4 ? filter : () => {}))
       .map(({ data }: NetlinkMessage) => attributes(data.subarray(4)))
       .filter((connection) => hasSource(connection.get(direction), source))
   } catch (error) {

@@ -33,21 +33,25 @@ const NF_INET_POST_ROUTING = 4
 const NF_IP_PRI_NAT_SRC = 100
 const NF_ACCEPT = 1
 
-/** Makes facts true in one transaction. Chains that are as they should be are left alone: their counters go on. */
+/**
+ * Makes facts true in one transaction. Chains that are as they should be are left alone: their counters go on. An element
+ * with our key that is there already is a former holder's, for the lease says that the address is ours now: replaced.
+ */
 export function add(netns: Netns, facts: NftFact[]): void {
-  const requests = facts.flatMap((fact) => creation(netns, fact))
-  const refused = transaction(netns, requests)
+  const own = facts.filter((fact) => fact.fact === 'element')
+  const shared = facts.filter((fact) => fact.fact !== 'element').flatMap((fact) => creation(netns, fact))
+  const elements = own.flatMap((fact) => creation(netns, fact))
+  const refused = transaction(netns, [...shared, ...elements])
   if (!refused) return
-  // An element with our key is there: of a former holder of the address, for the lease says that it is ours now.
-  if (!isErrno(refused, 'EEXIST')) throw refused
-  const stale = facts.filter((fact) => fact.fact === 'element' && element(netns, fact.map, fact.key)).map((fact) => deletion(fact as Element))
-  const again = transaction(netns, [...requests.slice(0, -1), ...stale, ...requests.slice(-1)])
+  if (!isErrno(refused, 'EEXIST', 'EBUSY')) throw refused
+  const stale = own.filter(({ map, key }) => element(netns, map, key)).map(deletion)
+  const again = transaction(netns, [...shared, ...stale, ...elements])
   if (again) throw again
 }
 
 /** Takes elements back: each only if its owner is still the one in the fact. Shared facts stay. */
 export function del(netns: Netns, facts: NftFact[]): void {
-  const ATTEMPTS = 1000 // each lost race means that somebody else made progress
+  const ATTEMPTS = 200 // each lost race means that somebody else made progress
   const elements = facts.filter((fact) => fact.fact === 'element')
   for (let attempt = 1; elements.length > 0; attempt++) {
     const generation = currentGeneration(netns)

@@ -1,0 +1,81 @@
+// The test that keeps plans honest: make a plan true, dump the kernel; in a second world type the shown sentences in a
+// shell, dump again; the two must be equal.
+
+import { ip, netns, nft, sh } from './world.ts'
+import t from 'tap'
+import { show, type Plan } from '../src/facts.ts'
+import { Netns } from '../src/kernel/netns.ts'
+import { ptp } from '../src/ptp/ptp.ts'
+import * as state from '../src/state.ts'
+import type { Wiring } from '../src/wire.ts'
+
+const wiring: Wiring = {
+  attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' },
+  conf: { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', ipMasq: true, nonMasqueradeCIDRs: ['10.0.0.0/13', 'fd00::/63'], ipam: { type: 'host-local' } },
+  ips: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }, { address: 'fd00:1::3/64', gateway: 'fd00:1::1' }],
+  routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0', mtu: 1300 }, { dst: '192.0.2.0/24', gw: '10.1.2.9', mtu: 1400, advmss: 1300, priority: 50, table: 100 }, { dst: '0.0.0.0/0', gw: '10.1.2.7' }, { dst: '198.51.100.0/24', scope: 253 }],
+  mtu: 1450,
+  mac: '02:11:22:33:44:55',
+  ipv6: true,
+  advertised: [],
+}
+
+const cases: [string, Wiring][] = [
+  ['dual-stack, masqueraded, routes with every attribute', wiring],
+  ['IPv4 with a whole-length prefix', { ...wiring, mac: undefined, conf: { ...wiring.conf, ipMasq: false }, ips: [{ address: '10.9.9.9/32', gateway: '169.254.1.1' }], routes: [{ dst: '0.0.0.0/0' }] }],
+]
+
+for (const [name, of] of cases)
+  t.test(name, async (t) => {
+    const plan = ptp.plan(of)
+    const made = inFreshPod((kernel) => state.add(kernel, plan, 'pod'), plan)
+    const typed = inFreshPod(() => sh(plan.map((fact) => show(fact, 'pod')).filter(Boolean).join(' &&\n')), plan)
+    t.same(made, typed)
+    t.match(made, { pod: [{ ifname: 'lo' }, { ifname: 'eth0' }] }, 'and there is something to compare')
+  })
+
+/** Runs something with a new pod, and returns the kernel's state after it, then takes the plan back. */
+function inFreshPod(run: (kernel: state.Kernel) => void, plan: Plan) {
+  const kernel = { host: new Netns(), pod: new Netns(netns('pod')) }
+  try {
+    run(kernel)
+    t.same(state.check(kernel, plan, 'pod'), [], 'CHECK agrees')
+    const dump = {
+      host: links(ip('-j -d addr')),
+      pod: links(ip('-n pod -j -d addr')),
+      routes: [...routesOf(ip('-j route show table all')), ...routesOf(ip('-j -6 route show table all'))],
+      podRoutes: [...routesOf(ip('-n pod -j route show table all')), ...routesOf(ip('-n pod -j -6 route show table all'))],
+      sysctls: sh('cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/veth*/{accept_ra,disable_ipv6}'),
+      podSysctls: sh('ip netns exec pod bash -c "cat /proc/sys/net/ipv6/conf/eth0/{accept_ra,disable_ipv6,keep_addr_on_down}"'),
+      nft: JSON.parse(nft('-j list ruleset'), (key, value) => (key === 'handle' ? undefined : value)),
+    }
+    return dump
+  } finally {
+    t.same(state.del(kernel, plan), [])
+    kernel.host.close()
+    kernel.pod.close()
+    sh('ip netns del pod; nft flush ruleset')
+  }
+}
+
+interface LinkDump {
+  ifname: string
+  address: string
+  mtu: number
+  ifalias?: string
+  flags: string[]
+  addr_info: { local: string; prefixlen: number; scope: string; nodad?: boolean; noprefixroute?: boolean; tentative?: boolean }[]
+}
+
+/** What of a link's dump does not depend on when it was made; link-local addresses settle by themselves. */
+function links(json: string) {
+  return (JSON.parse(json) as LinkDump[]).map(({ ifname, address, mtu, ifalias, flags, addr_info }) => ({
+    ifname, address, mtu, ifalias, up: flags.includes('UP'),
+    addrs: addr_info.filter(({ scope }) => scope !== 'link').map(({ local, prefixlen, scope, nodad, noprefixroute }) => ({ local, prefixlen, scope, nodad, noprefixroute })),
+  }))
+}
+
+/** A route but for its flags (linkdown comes and goes), and none of link-local addresses. */
+function routesOf(json: string): string[] {
+  return (JSON.parse(json) as Record<string, unknown>[]).filter(({ dst }) => !/^(fe80|ff00)/.test(String(dst))).map(({ flags: _, ...route }) => JSON.stringify(route)).sort()
+}
