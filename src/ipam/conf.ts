@@ -2,7 +2,7 @@
 
 import type { Schema } from '../cni/schema.ts'
 import type { Dns, NetConf } from '../cni/conf.ts'
-import type { ResultRoute } from '../cni/result.ts'
+import { parseRoute, type ResultRoute } from '../cni/result.ts'
 import type { RangeConf } from './ranges.ts'
 
 export interface IpamConf extends RangeConf {
@@ -52,7 +52,7 @@ const STATIC: Record<string, Schema> = {
     expected: 'a list of addresses: [{"address": "10.1.2.3/24"}]',
     description: 'static: the addresses',
     items: object('an address: {"address": "10.1.2.3/24", "gateway": "10.1.2.1"}', {
-      address: { type: 'string', format: 'address-or-cidr', expected: 'an address with prefix length such as "10.1.2.3/24"', description: 'address with prefix length' },
+      address: { type: 'string', format: 'cidr', expected: 'an address with prefix length such as "10.1.2.3/24"', description: 'address with prefix length' },
       gateway: { type: ['string', 'null'], format: 'address', expected: 'an IP address', description: 'gateway of the subnet' },
     }, ['address']),
   },
@@ -69,12 +69,15 @@ export const IPAM: Schema = {
     ...RANGE,
     ranges: RANGES,
     routes: { type: ['array', 'null'], expected: 'a list of routes: [{"dst": "0.0.0.0/0"}]', items: ROUTE, description: 'routes of the pod' },
-    dataDir: { type: 'string', pattern: '^/', expected: 'an absolute path', default: '/var/lib/cni/networks', description: 'where leases are kept, in a directory per network' },
-    resolvConf: { type: 'string', pattern: '^/', expected: 'an absolute path', description: "a resolv.conf to take the result's dns from" },
+    dataDir: { type: 'string', pattern: '^(/|$)', expected: 'an absolute path', default: '/var/lib/cni/networks', description: 'where leases are kept, in a directory per network' },
+    resolvConf: { type: 'string', pattern: '^(/|$)', expected: 'an absolute path', description: "a resolv.conf to take the result's dns from" },
     ...STATIC,
     dns: { type: 'object', expected: 'an object', description: "static: the result's dns" },
   },
 }
+
+/** The routes of the configuration, as results have them. */
+export const ipamRoutes = ({ ipam }: ConfWithIpam): ResultRoute[] => (ipam.routes ?? []).map((route, i) => parseRoute(route, `ipam.routes[${i}]`))
 
 /** `runtimeConfig.ipRanges`. */
 export const IP_RANGES: Schema = RANGES

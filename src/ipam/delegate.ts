@@ -28,12 +28,21 @@ export interface Ended {
   failure: string | undefined
 }
 
-export const TIMEOUT = 60_000 // ms; kubelet gives a pod's network two minutes
+const TIMEOUT = 50_000 // ms; kubelet gives a pod's network two minutes, which has to do for an ADD and its DEL
 
-export function delegate(origin: Origin): Ipam {
-  const run = (command: Command, conf: ConfWithIpam): Result | undefined => call(origin, conf, command)
+/** `timeout`: milliseconds until the executable is killed. */
+export function delegate(origin: Origin, timeout = TIMEOUT): Ipam {
+  const run = (command: Command, conf: ConfWithIpam): Result | undefined => call(origin, conf, command, timeout)
   return {
-    add: ({ conf }) => run('ADD', conf) ?? EMPTY,
+    add({ conf }) {
+      try {
+        return run('ADD', conf) ?? EMPTY
+      } catch (error) {
+        // What it leased before it failed, nobody else would free. CNI 1.1 §4 "Delegated plugin execution procedure"
+        attempt(() => run('DEL', conf))
+        throw error
+      }
+    },
     del: ({ conf }) => void run('DEL', conf),
     check: ({ conf }) => (run('CHECK', conf), []),
     gc: ({ conf }) => void run('GC', conf),
@@ -41,12 +50,12 @@ export function delegate(origin: Origin): Ipam {
   }
 }
 
-function call(origin: Origin, conf: ConfWithIpam, command: Command): Result | undefined {
+function call(origin: Origin, conf: ConfWithIpam, command: Command, timeout: number): Result | undefined {
   const type = conf.ipam.type
   const file = find(type, origin.path)
-  const { exitCode, signal, stdout, timedOut, failure } = later().run(file, { CNI_COMMAND: command }, origin.stdin, TIMEOUT)
+  const { exitCode, signal, stdout, timedOut, failure } = later().run(file, { CNI_COMMAND: command }, origin.stdin, timeout)
   const said = `${file} ${command}`
-  if (timedOut) throw new CniError(11, `${said} did not end within ${TIMEOUT / 1000} s and was killed`)
+  if (timedOut) throw new CniError(11, `${said} did not end within ${timeout / 1000} s and was killed`)
   if (signal) throw new CniError(106, `${said} was ended by ${signal}`, excerpt(stdout))
   if (exitCode === undefined) throw new CniError(106, `${said} could not be run: ${failure ?? 'unknown'}`)
   const answer = parse(stdout)
@@ -82,5 +91,14 @@ function parse(text: string): unknown {
     return JSON.parse(text)
   } catch {
     return undefined
+  }
+}
+
+/** Runs what may fail: another error is already on its way. */
+function attempt(run: () => unknown): void {
+  try {
+    run()
+  } catch {
+    // the first error says more
   }
 }

@@ -10,14 +10,14 @@ import { atLeast } from '../cni/version.ts'
 import { addressText, cidrText, parseAddress, parseCidr, type Address } from '../ip.ts'
 import type { Attachment } from '../names.ts'
 import type { Finding } from '../state.ts'
-import type { ConfWithIpam } from './conf.ts'
+import { ipamRoutes, type ConfWithIpam } from './conf.ts'
 import { candidates, capacity, conflicts, isGateway, parseRange, rangeFor, RangeProblem, rangeText, type RangeConf, type RangeSet } from './ranges.ts'
 import type { Ipam } from './ipam.ts'
-import { locked, peek, writable, type Store } from './store.ts'
+import { locked, peek, ready, type Lease, type Store } from './store.ts'
 
 const DATA_DIR = '/var/lib/cni/networks'
 
-export const directory = ({ name, ipam }: ConfWithIpam): string => join(ipam.dataDir ?? DATA_DIR, name)
+export const directory = ({ name, ipam }: ConfWithIpam): string => join(ipam.dataDir || DATA_DIR, name)
 
 /** The range sets of a configuration in their order. Error 7 names every problem. */
 export function rangeSets(conf: ConfWithIpam): RangeSet[] {
@@ -42,61 +42,55 @@ export const hostLocal: Ipam = {
   add({ conf, attachment, args }) {
     const sets = rangeSets(conf)
     const wanted = requested(conf, args.ip)
-    const ips = locked(directory(conf), (store) => lease(store, sets, wanted, attachment))
-    return { interfaces: [], ips, routes: conf.ipam.routes ?? [], dns: conf.ipam.resolvConf ? readResolvConf(conf.ipam.resolvConf) : {} }
+    const rest = { interfaces: [], routes: ipamRoutes(conf), dns: dns(conf) } // what can fail comes before the lease
+    return { ...rest, ips: locked(directory(conf), (store) => lease(store, sets, wanted, attachment)) }
   },
 
   preview({ conf, args }) {
     const store = peek(directory(conf))
-    return { interfaces: [], ips: choose(store, rangeSets(conf), requested(conf, args.ip)), routes: conf.ipam.routes ?? [], dns: {} }
+    return { interfaces: [], ips: choose(store, rangeSets(conf), requested(conf, args.ip)), routes: ipamRoutes(conf), dns: dns(conf) }
   },
 
   del({ conf, attachment }) {
     // Without a directory there is nothing to release; the ranges may have become anything since ADD.
-    if (peek(directory(conf)).held.size === 0) return
+    if (peek(directory(conf)).bare) return
     locked(directory(conf), (store) => {
-      store.release(store.of(attachment))
+      store.release(store.of(attachment, leased(conf)))
       store.tidy()
     })
   },
 
   check({ conf, attachment }) {
     const store = peek(directory(conf))
-    const held = store.of(attachment)
-    const leased = (conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
+    const held = store.of(attachment, leased(conf))
     const sets = rangeSets(conf)
-    const ours = leased.filter((text) => sets.some((set) => rangeFor(set, parseAddress(text)!)))
+    const ours = leased(conf).filter((text) => sets.some((set) => rangeFor(set, parseAddress(text)!)))
     if (held.length === 0) return [finding(`host-local: Failed to find address added by container ${attachment.containerID}`)]
     return ours.filter((text) => !held.includes(text)).map((text) => finding(`host-local: ${text} is not leased to container ${attachment.containerID} (${attachment.ifname}) in ${directory(conf)}`))
   },
 
   gc({ conf, valid, dead }) {
-    if (peek(directory(conf)).held.size === 0) return
+    if (peek(directory(conf)).bare) return
     locked(directory(conf), (store) => {
       const living = valid && new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`))
       const lives = (containerID: string, ifname: string) => living!.has(`${containerID}/${ifname}`) || (ifname === '' && [...living!].some((id) => id.startsWith(`${containerID}/`)))
-      const stale = living
-        ? [...store.own(), ...store.foreign()].filter((l) => !lives(l.containerID, l.ifname))
-        : store.own().filter((l) => store.age(l.address) > 60 && (dead?.({ network: conf.name, ...l }) ?? false))
-      store.release([...stale.map(({ address }) => address), ...store.empty()])
+      const isStale = (l: Lease) => (living ? !lives(l.containerID, l.ifname) : l.own && store.age(l.address) > 60 && (dead?.({ network: conf.name, ...l }) ?? false))
+      store.release([...store.leases().filter(isStale).map(({ address }) => address), ...store.torn()])
       store.tidy()
     })
   },
 
   status({ conf }) {
     const sets = rangeSets(conf)
-    const store = peek(directory(conf))
-    writable(directory(conf))
-    const held = heldAddresses(store)
-    for (const set of sets) if (BigInt(heldIn(set, held)) >= capacity(set)) throw exhausted(set, held, 'STATUS')
+    const store = ready(directory(conf))
+    const full = fullSets(store.held, sets)
+    const held = full.length > 0 ? without(store.held, store.torn()) : store.held
+    for (const set of fullSets(held, full)) throw exhausted(set, held, 'STATUS')
   },
 
   addresses: ({ conf, attachment }) => peek(directory(conf)).indexed(attachment),
 
-  holders({ conf }) {
-    const store = peek(directory(conf))
-    return [...store.own(), ...store.foreign()]
-  },
+  holders: ({ conf }) => peek(directory(conf)).leases(),
 
   occupied: ({ conf }) => peek(directory(conf)).held.size > 0,
 }
@@ -106,18 +100,13 @@ function lease(store: Store, sets: RangeSet[], wanted: Address[], attachment: At
   store.tidy()
   const already = store.indexed(attachment)
   if (already.length > 0) throw new CniError(104, `${already.join(', ')} has been allocated to ${attachment.containerID}, duplicate allocation is not allowed`, 'send DEL for this container and interface first')
-  store.release(store.held.size > 0 ? abandoned(store, sets) : [])
+  // What a crash left of an address is looked for where that address is needed: reading all files would cost every ADD.
+  store.release(store.torn(fullSets(store.held, sets).length > 0 ? store.held : wanted.map(addressText).filter((text) => store.held.has(text))))
   const ips = choose(store, sets, wanted)
   const texts = ips.map(({ address }) => addressText(parseCidr(address)!))
+  texts.forEach((text, i) => store.setLastReserved(i, text)) // before the leases, because nothing may fail behind them
   store.reserve(texts, attachment)
-  if (wanted.length === 0) texts.forEach((text, i) => store.setLastReserved(i, text))
   return ips
-}
-
-/** Empty files of a crash of the reference, looked for only when a set has nothing else to give. */
-function abandoned(store: Store, sets: RangeSet[]): string[] {
-  const full = sets.some((set) => BigInt(heldIn(set, heldAddresses(store))) >= capacity(set))
-  return full ? store.empty() : []
 }
 
 /** An address from each set that is free now: a requested one where one belongs to the set, else the next. */
@@ -134,7 +123,7 @@ function choose(store: Store, sets: RangeSet[], wanted: Address[]): IP[] {
 function next(store: Store, set: RangeSet, index: number): IP {
   const last = parseAddress(store.lastReserved(index))
   for (const { address, range } of candidates(set, last)) if (!store.held.has(addressText(address))) return { address: cidrText(address), gateway: addressText(range.gateway) }
-  throw exhausted(set, heldAddresses(store), `failed to allocate for range ${index}`)
+  throw exhausted(set, store.held, `failed to allocate for range ${index}`)
 }
 
 function specific(store: Store, set: RangeSet, address: Address): IP {
@@ -147,12 +136,24 @@ function specific(store: Store, set: RangeSet, address: Address): IP {
 }
 
 /** The reference's sentence first, for which users search; then the figures. */
-function exhausted(set: RangeSet, held: Address[], what: string): CniError {
+function exhausted(set: RangeSet, held: Set<string>, what: string): CniError {
   return new CniError(50, `${what}: no IP addresses available in range set: ${setText(set)}`, `${heldIn(set, held)} of ${capacity(set)} addresses are held; GC releases those of dead pods`)
 }
 
-const heldAddresses = (store: Store): Address[] => [...store.held].flatMap((text) => parseAddress(text) ?? [])
-const heldIn = (set: RangeSet, held: Address[]): number => held.filter((address) => rangeFor(set, address) && !set.some((range) => isGateway(range, address))).length
+/** The sets that have nothing to give; counted exactly only where there are addresses enough. */
+const fullSets = (held: Set<string>, sets: RangeSet[]): RangeSet[] => sets.filter((set) => BigInt(held.size) >= capacity(set) && BigInt(heldIn(set, held)) >= capacity(set))
+
+function heldIn(set: RangeSet, held: Set<string>): number {
+  return [...held].filter((text) => {
+    const address = parseAddress(text)
+    const range = address && rangeFor(set, address)
+    return range && !isGateway(range, address)
+  }).length
+}
+
+const without = (all: Set<string>, some: string[]): Set<string> => all.difference(new Set(some))
+const leased = (conf: ConfWithIpam): string[] => (conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
+const dns = ({ ipam }: ConfWithIpam): Dns => (ipam.resolvConf ? readResolvConf(ipam.resolvConf) : {})
 const setText = (set: RangeSet): string => set.map(rangeText).join(',')
 const paths = (set: RangeConf[], path: string): [string, RangeConf][] => set.map((range, i) => [`${path}[${i}]`, range])
 const finding = (sentence: string): Finding => ({ sentence, repair: '' })

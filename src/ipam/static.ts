@@ -3,17 +3,25 @@
 import { CniError } from '../cni/error.ts'
 import type { CniArgs } from '../cni/request.ts'
 import type { IP, Result } from '../cni/result.ts'
-import { addressText, cidrText, parseAddress, parseCidr } from '../ip.ts'
-import type { ConfWithIpam } from './conf.ts'
+import { atLeast } from '../cni/version.ts'
+import { addressText, cidrText, contains, parseAddress, parseCidr, type Address } from '../ip.ts'
+import { ipamRoutes, type ConfWithIpam } from './conf.ts'
 import type { Ipam, IpamRequest } from './ipam.ts'
 
-/** The addresses: the runtime's or the configuration's `ips` replace `addresses`; CNI_ARGS IP and GATEWAY are appended. */
+/**
+ * The addresses: the runtime's or the configuration's `ips` replace `addresses`; those of CNI_ARGS IP are appended, with
+ * the one of CNI_ARGS GATEWAY that is in their subnet.
+ */
 export function staticAddresses(conf: ConfWithIpam, args: CniArgs): IP[] {
   const ips = conf.runtimeConfig?.ips?.length ? conf.runtimeConfig.ips : conf.args?.cni?.ips
   if (ips?.length) return ips.map((text, i) => ip(text, undefined, `${conf.runtimeConfig?.ips?.length ? 'runtimeConfig' : 'args.cni'}.ips[${i}]`))
   const configured = (conf.ipam.addresses ?? []).map(({ address, gateway }, i) => ip(address, gateway, `ipam.addresses[${i}].address`))
-  const gateways = args.gateway?.split(',') ?? []
-  const fromArgs = (args.ip?.split(',') ?? []).map((text) => ip(text, gateways.find((gateway) => gateway.includes(':') === text.includes(':')), 'CNI_ARGS IP'))
+  const gateways = (args.gateway?.split(',') ?? []).map(gatewayArg)
+  const fromArgs = (args.ip?.split(',') ?? []).map((text) => {
+    const { address } = ip(text, undefined, 'CNI_ARGS IP')
+    const gateway = gateways.find((one) => contains(parseCidr(address)!, one))
+    return { address, ...(gateway && { gateway: addressText(gateway) }) }
+  })
   return [...configured, ...fromArgs]
 }
 
@@ -25,10 +33,10 @@ export const staticIpam: Ipam = {
   del() {},
 
   check({ conf, args }) {
-    const there = (conf.prevResult?.ips ?? []).map(({ address }) => address)
+    const there = conf.prevResult?.ips ?? []
     return staticAddresses(conf, args)
-      .filter(({ address }) => !there.includes(address))
-      .map(({ address }) => ({ sentence: `static: ${address} is not among the addresses of prevResult (${there.join(', ') || 'none'})`, repair: '' }))
+      .filter(({ address, gateway }) => !there.some((ip) => ip.address === address && (gateway === undefined || ip.gateway === gateway)))
+      .map((ip) => ({ sentence: `static: ${inWords(ip)} is not among the addresses of prevResult (${there.map(inWords).join(', ') || 'none'})`, repair: '' }))
   },
 
   gc() {},
@@ -39,13 +47,21 @@ export const staticIpam: Ipam = {
 function result({ conf, args }: IpamRequest): Result {
   const ips = staticAddresses(conf, args)
   if (ips.length === 0) throw new CniError(7, 'ipam.addresses is missing: expected a list of addresses such as [{"address": "10.1.2.3/24"}]')
-  return { interfaces: [], ips, routes: conf.ipam.routes ?? [], dns: conf.ipam.dns ?? {} }
+  if (!atLeast(conf.cniVersion, '0.3.0') && [4, 6].some((family) => ips.filter(({ address }) => parseCidr(address)!.family === family).length > 1))
+    throw new CniError(7, `CNI version ${conf.cniVersion} does not support more than 1 address per family`)
+  return { interfaces: [], ips, routes: ipamRoutes(conf), dns: conf.ipam.dns ?? {} }
 }
+
+const inWords = ({ address, gateway }: IP): string => (gateway ? `${address} with gateway ${gateway}` : address)
 
 function ip(text: string, gateway: string | undefined, what: string): IP {
   const address = parseCidr(text)
   if (!address) throw new CniError(what.startsWith('CNI_ARGS') ? 4 : 7, `${what} is ${JSON.stringify(text)}: expected an address with prefix length such as "10.1.2.3/24"`)
-  const via = gateway ? parseAddress(gateway) : undefined
-  if (gateway && !via) throw new CniError(4, `CNI_ARGS GATEWAY is ${JSON.stringify(gateway)}: expected an IP address`)
-  return { address: cidrText(address), ...(via && { gateway: addressText(via) }) }
+  return { address: cidrText(address), ...(gateway && { gateway: addressText(parseAddress(gateway)!) }) } // judged by the schema
+}
+
+function gatewayArg(text: string): Address {
+  const gateway = parseAddress(text)
+  if (!gateway) throw new CniError(4, `CNI_ARGS GATEWAY is ${JSON.stringify(text)}: expected an IP address`)
+  return gateway
 }

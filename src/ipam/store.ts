@@ -11,9 +11,10 @@
 // content is the lease's, the reference's DEL, which removes every file with that content, removes it too. An entry
 // without its lease is what a crash left, and goes with the next change.
 
-import { accessSync, closeSync, constants, existsSync, fsyncSync, linkSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import { accessSync, closeSync, constants, existsSync, fstatSync, fsyncSync, linkSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, statfsSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CniError } from '../cni/error.ts'
+import { IDENTIFIER } from '../cni/request.ts'
 import { isErrno } from '../kernel/errno.ts'
 import { sleep, tryLock } from '../kernel/libc.ts'
 import { hash } from '../names.ts'
@@ -25,20 +26,25 @@ export interface Holder {
 
 export interface Lease extends Holder {
   address: string
+  /** Podwire made it. */
+  own: boolean
 }
 
 const INDEX = '.podwire.'
 const PATIENCE = 10_000 // ms
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_WRONLY } = constants
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants
 
-/** Runs a function with the network's directory locked. Errors: 5 the directory cannot be used, 11 the lock is held too long. */
-export function locked<T>(directory: string, run: (store: Store) => T): T {
+/**
+ * Runs a function with the network's directory locked. Errors: 5 the directory cannot be used, 11 the lock was not had
+ * within `patience` milliseconds.
+ */
+export function locked<T>(directory: string, run: (store: Store) => T, patience = PATIENCE): T {
   const fd = attempt(directory, () => {
     makeDirectory(directory)
     return openSync(join(directory, 'lock'), O_RDWR | O_CREAT | O_NOFOLLOW, 0o600)
   })
   try {
-    wait(fd, directory)
+    wait(fd, directory, patience)
     return attempt(directory, () => run(new Store(directory)))
   } finally {
     closeSync(fd)
@@ -50,13 +56,25 @@ export function peek(directory: string): Store {
   return attempt(directory, () => new Store(directory))
 }
 
-/** Error 5 if nothing can be written there. */
-export function writable(directory: string): void {
-  attempt(directory, () => {
-    let path = directory
-    while (!existsSync(path)) path = dirname(path)
-    accessSync(path, constants.W_OK | constants.X_OK)
-  })
+/** As peek, for who would lease there next. Error 50 if nothing could be written. */
+export function ready(directory: string): Store {
+  try {
+    const store = peek(directory)
+    attempt(directory, () => writable(directory))
+    return store
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error
+    throw new CniError(50, error.message, error.details)
+  }
+}
+
+/** Only asks: the directory itself, or the nearest above it that is there, since ADD would make the rest. */
+function writable(directory: string): void {
+  let path = directory
+  while (!existsSync(path)) path = dirname(path)
+  accessSync(path, constants.W_OK | constants.X_OK)
+  const { blocks, bfree, files, ffree } = statfsSync(path) // a file system without such a limit says that it has 0 in all
+  if ((blocks > 0 && bfree === 0) || (files > 0 && ffree === 0)) throw new CniError(5, `state directory ${directory}: ENOSPC: no space left on device`)
 }
 
 export class Store {
@@ -73,7 +91,7 @@ export class Store {
     for (const name of names(directory)) {
       const match = name.startsWith(INDEX) ? /^([0-9a-f]{16})\.(.+)$/.exec(name.slice(INDEX.length)) : null
       if (match) entries.push([match[1]!, match[2]!])
-      else if (/^[0-9a-f][0-9a-f.:]*$/.test(name)) this.held.add(name)
+      else if (/^[0-9a-f:]*[.:][0-9a-f.:]*$/.test(name)) this.held.add(name)
     }
     for (const [key, address] of entries) {
       if (!this.held.has(address)) continue
@@ -86,36 +104,45 @@ export class Store {
   /** Index entries without a lease: what a crash left, or the reference's DEL of a lease that it did not make. */
   readonly stale: string[]
 
+  /** Nothing is leased here, and nothing left of a crash. */
+  get bare(): boolean {
+    return this.held.size === 0 && this.stale.length === 0
+  }
+
   /** Addresses that the holder has by our index; no file but theirs is read. */
   indexed(holder: Holder): string[] {
     return (this.#index.get(key(holder)) ?? []).filter((address) => this.#content(address) === content(holder))
   }
 
-  /** Addresses that the holder has, those included that the reference leased, which takes reading these. */
-  of(holder: Holder): string[] {
-    const foreign = this.foreign().filter((lease) => same(lease, holder)).map(({ address }) => address)
-    return [...this.indexed(holder), ...foreign]
+  /**
+   * Addresses that the holder has, those included that the reference leased, which takes reading what our index does not
+   * name. An entry may have outlived its lease and name an address that the reference leased again: so `said`, addresses
+   * that the holder is said to have, are read too.
+   */
+  of(holder: Holder, said: string[] = []): string[] {
+    const unknown = [...this.held].filter((address) => !this.#indexed.has(address) || said.includes(address))
+    const read = unknown.flatMap((address) => this.read(address) ?? []).filter((lease) => same(lease, holder))
+    return [...new Set([...this.indexed(holder), ...read.map(({ address }) => address)])]
   }
 
-  /** Leases that podwire did not make. A file of the reference's first days names no interface: it matches any. */
-  foreign(): Lease[] {
-    return [...this.held].filter((address) => !this.#indexed.has(address)).flatMap((address) => this.read(address) ?? [])
+  /** All leases, read. A file of the reference's first days names no interface: it matches any. */
+  leases(): Lease[] {
+    return [...this.held].flatMap((address) => this.read(address) ?? [])
   }
 
-  /** Leases that podwire made. */
-  own(): Lease[] {
-    return [...this.#indexed].flatMap((address) => this.read(address) ?? [])
-  }
-
-  /** Who holds an address; undefined when its file is empty, torn or gone. */
+  /** Who holds an address; undefined when its file says nothing that could be a container. */
   read(address: string): Lease | undefined {
-    const [containerID = '', ifname = ''] = (this.#content(address) ?? '').split('\r\n')
-    return containerID.trim() === '' ? undefined : { address, containerID: containerID.trim(), ifname: ifname.trim() }
+    const [containerID = '', ifname = ''] = (this.#content(address) ?? '').split('\r\n').map((part) => part.trim())
+    if (!IDENTIFIER.test(containerID)) return undefined
+    return { address, containerID, ifname, own: this.#index.get(key({ containerID, ifname }))?.includes(address) ?? false }
   }
 
-  /** Files with the name of an address and nothing in them, untouched for a minute: what a crash of the reference leaves. */
-  empty(): string[] {
-    return [...this.held].filter((address) => !this.#indexed.has(address) && this.#content(address)?.trim() === '' && this.age(address) > 60)
+  /**
+   * Those of the addresses whose file has nothing in it, or nothing but zeros, for a minute: what a crash of the
+   * reference leaves, or of the machine. Whatever else somebody put there stays.
+   */
+  torn(addresses: Iterable<string> = this.held): string[] {
+    return [...addresses].filter((address) => !this.#indexed.has(address) && /^[\0\s]*$/.test(this.#content(address) ?? 'gone') && this.age(address) > 60)
   }
 
   /** Seconds since an address was leased. */
@@ -150,6 +177,7 @@ export class Store {
   release(addresses: string[]): void {
     const keys = new Map([...this.#index].flatMap(([k, held]) => held.map((address) => [address, k])))
     this.#remove(addresses.flatMap((address) => [address, ...(keys.has(address) ? [`${INDEX}${keys.get(address)}.${address}`] : [])]))
+    for (const address of addresses) this.held.delete(address)
   }
 
   /** Removes what crashes left: index entries without a lease. */
@@ -163,9 +191,9 @@ export class Store {
 
   // A hint: written in place without a sync, and what cannot be read as an address is no hint.
   setLastReserved(set: number, address: string): void {
-    const fd = openSync(this.#path(`last_reserved_ip.${set}`), O_WRONLY | O_CREAT | constants.O_TRUNC | O_NOFOLLOW, 0o600)
+    const fd = openSync(this.#path(`last_reserved_ip.${set}`), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600)
     try {
-      writeSync(fd, address)
+      writeFileSync(fd, address)
     } finally {
       closeSync(fd)
     }
@@ -178,13 +206,13 @@ export class Store {
   #content(name: string): string | undefined {
     let fd: number
     try {
-      fd = openSync(this.#path(name), O_RDONLY | O_NOFOLLOW)
+      fd = openSync(this.#path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     } catch (error) {
-      if (isErrno(error, 'ENOENT', 'ELOOP')) return undefined
+      if (isErrno(error, 'ENOENT', 'ELOOP', 'ENXIO')) return undefined
       throw error
     }
     try {
-      return readFileSync(fd, 'utf8')
+      return fstatSync(fd).isFile() ? readFileSync(fd, 'utf8') : undefined
     } finally {
       closeSync(fd)
     }
@@ -193,7 +221,7 @@ export class Store {
   #write(name: string, text: string): void {
     const fd = openSync(this.#path(name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
     try {
-      writeSync(fd, text)
+      writeFileSync(fd, text)
       fsyncSync(fd)
     } catch (error) {
       this.#remove([name])
@@ -229,30 +257,33 @@ const same = (lease: Holder, holder: Holder): boolean => lease.containerID === h
 
 function names(directory: string): string[] {
   try {
-    return readdirSync(directory)
+    return isThere(directory) ? readdirSync(directory) : []
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return []
     throw error
   }
 }
 
+function makeDirectory(directory: string): void {
+  if (!isThere(directory)) mkdirSync(directory, { recursive: true, mode: 0o755 })
+}
+
 // A symlink in the place of the network's directory may have been planted; where the data directory leads is the
 // administrator's choice.
-function makeDirectory(directory: string): void {
+function isThere(directory: string): boolean {
   try {
-    if (lstatSync(directory).isDirectory()) return
+    if (lstatSync(directory).isDirectory()) return true
   } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error
-    mkdirSync(directory, { recursive: true, mode: 0o755 })
-    return
+    if (isErrno(error, 'ENOENT')) return false
+    throw error
   }
   throw new CniError(5, `state directory ${directory} is not a directory`, 'a symlink in its place is not followed: remove it, or set ipam.dataDir to where it leads')
 }
 
-function wait(fd: number, directory: string): void {
+function wait(fd: number, directory: string, patience: number): void {
   const start = Date.now()
   for (let pause = 1; !tryLock(fd); pause = Math.min(pause * 2, 20)) {
-    if (Date.now() - start > PATIENCE) throw new CniError(11, `state directory ${directory} has been locked by another process for ${PATIENCE / 1000} s`, `see which: fuser ${join(directory, 'lock')}`)
+    if (Date.now() - start > patience) throw new CniError(11, `state directory ${directory} has been locked by another process for ${patience / 1000} s`, `see which: fuser ${join(directory, 'lock')}`)
     sleep(pause)
   }
 }
