@@ -102,14 +102,14 @@ function parseInterface(value: unknown, what: string): Interface {
   if (!isObject(value)) throw wrong(what, value, 'an object')
   const { name, mac, mtu, sandbox, socketPath, pciID } = value
   if (typeof name !== 'string') throw wrong(`${what}.name`, name, 'the name of an interface')
-  return compact({ name, mac: optional(mac, 'string', `${what}.mac`), mtu: optional(mtu, 'number', `${what}.mtu`), sandbox: optional(sandbox, 'string', `${what}.sandbox`), socketPath: optional(socketPath, 'string', `${what}.socketPath`), pciID: optional(pciID, 'string', `${what}.pciID`) })
+  return compact({ name, mac: optional(mac, `${what}.mac`), mtu: whole(mtu, `${what}.mtu`) || undefined, sandbox: optional(sandbox, `${what}.sandbox`), socketPath: optional(socketPath, `${what}.socketPath`), pciID: optional(pciID, `${what}.pciID`) })
 }
 
 function parseIP(value: unknown, what: string): IP {
   if (!isObject(value)) throw wrong(what, value, 'an object')
   const address = typeof value.address === 'string' ? parseCidr(value.address) : undefined
   if (!address) throw wrong(`${what}.address`, value.address, 'an address with prefix length such as "10.1.2.3/24"')
-  return compact({ address: cidrText(address), gateway: gateway(value.gateway, `${what}.gateway`), interface: optional(value.interface, 'number', `${what}.interface`) })
+  return compact({ address: cidrText(address), gateway: gateway(value.gateway, `${what}.gateway`), interface: whole(value.interface, `${what}.interface`) })
 }
 
 /** A route of a result or of an IPAM configuration. */
@@ -117,19 +117,15 @@ export function parseRoute(value: unknown, what: string): ResultRoute {
   if (!isObject(value)) throw wrong(what, value, 'an object')
   const dst = typeof value.dst === 'string' ? parseCidr(value.dst) : undefined
   if (!dst) throw wrong(`${what}.dst`, value.dst, 'a destination in CIDR notation such as "0.0.0.0/0"')
-  const number = (key: string, keepZero: boolean) => {
-    const given = optional(value[key], 'number', `${what}.${key}`)
-    if (given !== undefined && (!Number.isInteger(given) || given < 0 || given > 0xffffffff)) throw wrong(`${what}.${key}`, given, 'a whole number from 0 to 4294967295')
-    return given === 0 && !keepZero ? undefined : given
-  }
-  return compact({ dst: cidrText(dst), gw: gateway(value.gw, `${what}.gw`), mtu: number('mtu', false), advmss: number('advmss', false), priority: number('priority', false), table: number('table', true), scope: number('scope', true) })
+  const number = (key: string) => whole(value[key], `${what}.${key}`)
+  return compact({ dst: cidrText(dst), gw: gateway(value.gw, `${what}.gw`), mtu: number('mtu') || undefined, advmss: number('advmss') || undefined, priority: number('priority') || undefined, table: number('table'), scope: number('scope') })
 }
 
 function parseDns(value: unknown, what: string): Dns {
   if (value === undefined || value === null) return {}
   if (!isObject(value)) throw wrong(what, value, 'an object')
-  const strings = (key: string) => (value[key] === undefined || value[key] === null ? undefined : list(value[key], `${what}.${key}`).map(String))
-  return compact({ nameservers: strings('nameservers'), domain: optional(value.domain, 'string', `${what}.domain`), search: strings('search'), options: strings('options') })
+  const strings = (key: string) => (value[key] === undefined || value[key] === null ? undefined : list(value[key], `${what}.${key}`).map((item, i) => optional(item, `${what}.${key}[${i}]`) ?? ''))
+  return compact({ nameservers: strings('nameservers'), domain: optional(value.domain, `${what}.domain`), search: strings('search'), options: strings('options') })
 }
 
 function gateway(value: unknown, what: string): string | undefined {
@@ -139,10 +135,16 @@ function gateway(value: unknown, what: string): string | undefined {
   return addressText(address)
 }
 
-function optional<T extends 'string' | 'number'>(value: unknown, type: T, what: string): (T extends 'string' ? string : number) | undefined {
+function optional(value: unknown, what: string): string | undefined {
   if (value === undefined || value === null || value === '') return undefined
-  if (typeof value !== type) throw wrong(what, value, `a ${type}`)
-  return value as never
+  if (typeof value !== 'string') throw wrong(what, value, 'a string')
+  return value
+}
+
+function whole(value: unknown, what: string): number | undefined {
+  if (value === undefined || value === null) return undefined
+  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > 0xffffffff) throw wrong(what, value, 'a whole number from 0 to 4294967295')
+  return value as number
 }
 
 function list(value: unknown, what: string): unknown[] {

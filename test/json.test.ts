@@ -1,0 +1,46 @@
+// JSON from outside: what is no object, what is too large, too deep, or no text.
+
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { decodeObject, excerpt } from '../src/cni/json.ts'
+
+const decode = (input: string | Uint8Array) => decodeObject(Buffer.from(input as string), 'it')
+const refused = (t: Test, input: string | Uint8Array, message: string) => t.throws(() => decode(input), { code: 6, message }, message)
+
+t.test('an object is decoded: after a byte order mark, with the last of equal keys, with all keys its own', async (t) => {
+  t.same(decode('\ufeff {"a": 1} \n'), { a: 1 })
+  t.same(decode('{"a":1,"a":2}'), { a: 2 })
+  t.same(Object.keys(decode('{"__proto__":{"a":1},"constructor":2}')), ['__proto__', 'constructor'])
+  t.same(decode('{"a":1e400,"b":12345678901234567890}'), { a: Infinity, b: 12345678901234567000 })
+  t.same(decode('{"a":"\\u0000\\ud800"}'), { a: '\0\ud800' })
+})
+
+t.test('what is none is refused', async (t) => {
+  refused(t, '', 'it is empty: expected a JSON object')
+  refused(t, ' \n', 'it is empty: expected a JSON object')
+  for (const text of ['[1]', 'null', '"x"', '5']) refused(t, text, `it is ${text}: expected a JSON object`)
+  for (const text of ['{', '{"a"}', "{'a':1}", '{"a":1}{', '{"a":01}', '{"a":NaN}', '{"a":1,}', '\0', '{"a":"\0"}', '{"a":"\n"}', '{"a":"\\x"}']) refused(t, text, 'it is not JSON: ')
+  refused(t, Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), 'it is not UTF-8')
+  refused(t, Buffer.from('{"a":1}', 'utf16le'), 'it is not JSON')
+})
+
+t.test('limits: 1 MiB, 128 levels', async (t) => {
+  const filled = (size: number) => `{"a":"${'x'.repeat(size - 8)}"}`
+  t.equal(Object.keys(decode(filled(1024 * 1024))).length, 1)
+  refused(t, filled(1024 * 1024 + 1), 'it has more than 1048576 bytes')
+  const nested = (depth: number) => `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
+  t.ok(decode(nested(128)))
+  refused(t, nested(129), 'it is nested deeper than 128 levels')
+  refused(t, '{"a":'.repeat(100_000), 'it is nested deeper than 128 levels')
+  t.ok(decode(`{"a":"${'['.repeat(1000)}\\"${'{'.repeat(1000)}"}`), 'brackets in a string do not count')
+  t.ok(decode(`{"a":[${'[],'.repeat(1000)}[]]}`), 'nor do those side by side')
+  refused(t, `{"a":"${'\\"'.repeat(500_000)}`, 'it is not JSON') // an endless string of quotes takes no longer
+})
+
+t.test('what JSON.parse takes and is an object, is decoded to the same', async () => {
+  fc.assert(fc.property(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 5 })), (value) => JSON.stringify(decode(JSON.stringify(value))) === JSON.stringify(JSON.parse(JSON.stringify(value)))), { numRuns: 300 })
+})
+
+t.test('an excerpt is JSON, cut after 100 characters', async (t) => {
+  t.same([excerpt('a'), excerpt(undefined), excerpt(Infinity), excerpt([1, { a: null }]), excerpt('x'.repeat(200)).length], ['"a"', 'undefined', 'Infinity', '[1,{"a":null}]', 100])
+})
