@@ -26,7 +26,9 @@ writeFileSync(
     output: 'dist/bin/podwire',
     useSnapshot: true,
     disableExperimentalSEAWarning: true,
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    // Hash tables as the snapshot has them, not hashed anew with a seed of this process: a seventh of the start. The seed
+    // guards against keys chosen to collide, and what a plugin reads comes from the node's own container runtime.
+    execArgv: ['--disable-warning=ExperimentalWarning', '--no-rehash-snapshot'],
     execArgvExtension: 'none', // NODE_OPTIONS of a caller must not run code in a root program
     assets: { 'heavy.cjs': 'dist/build/heavy.cjs' },
   }),

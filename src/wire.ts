@@ -67,7 +67,6 @@ export const wire = (wirer: Wirer): Plugin => ({
 function add(wirer: Wirer, request: Request): Result {
   const { env, conf, attachment, lease } = parts(request)
   requireNetns(env)
-  if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
   return withKernel(env.netns, (kernel) => {
     refuseExisting(kernel, attachment)
     const ipam = ipamOf(request)
@@ -170,6 +169,7 @@ export function wiringOf(host: Netns, request: Request, { ips, routes }: Pick<Re
   const { env, conf, attachment } = parts(request)
   const families = [...new Set(ips.map(({ address }) => parseCidr(address)!.family))]
   requireIPv6(host, families)
+  if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
   const { mtu, advertised } = uplink(host, families)
   return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac, ipv6: hasIPv6(), advertised }
 }
