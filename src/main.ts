@@ -4,13 +4,13 @@
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { basename } from 'node:path'
 import { startupSnapshot } from 'node:v8'
-import { CniError } from './cni/error.ts'
+import { CniError, errorJson } from './cni/error.ts'
 import { serve, type Answer } from './cni/serve.ts'
-import { VERSIONS } from './cni/version.ts'
+import { CURRENT, VERSIONS } from './cni/version.ts'
 import { isErrno } from './kernel/errno.ts'
 import { sleep } from './kernel/libc.ts'
 import { later } from './later.ts'
-import { pluginOf } from './plugins.ts'
+import { pluginOf, PLUGINS } from './plugins.ts'
 
 const LARGEST = 1024 * 1024 + 1 // one byte more than a request may have, so that a larger one is noticed
 
@@ -32,14 +32,18 @@ function asPlugin(name: string, command: string | undefined): Answer {
   if (!command) return { status: 0, stdout: '', stderr: about(name) }
   let bytes: Uint8Array | undefined
   const stdin = () => (bytes ??= readStdin(command === 'VERSION'))
-  if (name !== 'podwire') return serve(pluginOf(name)!, process.env, stdin)
-  return serve(pluginOf(typeIn(stdin)) ?? pluginOf(name)!, process.env, stdin)
+  const type = name === 'podwire' && command !== 'VERSION' ? typeIn(stdin) : name
+  const plugin = pluginOf(type)
+  if (plugin) return serve(plugin, process.env, stdin)
+  const error = new CniError(7, `type is ${JSON.stringify(type)}: expected one of ${Object.keys(PLUGINS).join(', ')}, or podwire, which is ptp`)
+  return { status: 1, stdout: `${errorJson(error, CURRENT)}\n`, stderr: '' }
 }
 
-/** The type in the configuration, when that is how the plugin is chosen. */
+/** The type in the configuration, when that is how the plugin is chosen; whatever is wrong with it, the plugin will say. */
 function typeIn(stdin: () => Uint8Array): string {
   try {
-    return String(JSON.parse(Buffer.from(stdin()).toString('utf8')).type)
+    const { type } = JSON.parse(Buffer.from(stdin()).toString('utf8'))
+    return typeof type === 'string' ? type : 'podwire'
   } catch {
     return 'podwire'
   }
