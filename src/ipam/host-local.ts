@@ -161,11 +161,7 @@ const finding = (sentence: string): Finding => ({ sentence, repair: '' })
 /** Requested addresses: the runtime's over the configuration's over CNI_ARGS (CONVENTIONS.md: who knows `args` ignores CNI_ARGS). */
 function requested(conf: ConfWithIpam, envIp: string | undefined): Address[] {
   const from = conf.runtimeConfig?.ips?.length ? conf.runtimeConfig.ips : conf.args?.cni?.ips?.length ? conf.args.cni.ips : (envIp?.split(',') ?? [])
-  return from.map((text) => {
-    const address = parseAddress(text.split('/')[0]!)
-    if (!address) throw new CniError(4, `CNI_ARGS: IP=${JSON.stringify(text)}: expected an IP address`)
-    return address
-  })
+  return from.map((text) => parseAddress(text.split('/')[0]!)!)
 }
 
 function collect<T>(problems: string[], make: () => T): T[] {

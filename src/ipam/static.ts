@@ -4,7 +4,7 @@ import { CniError } from '../cni/error.ts'
 import type { CniArgs } from '../cni/request.ts'
 import type { IP, Result } from '../cni/result.ts'
 import { atLeast } from '../cni/version.ts'
-import { addressText, cidrText, contains, parseAddress, parseCidr, type Address } from '../ip.ts'
+import { addressText, cidrText, contains, parseAddress, parseCidr } from '../ip.ts'
 import { ipamRoutes, type ConfWithIpam } from './conf.ts'
 import type { Ipam, IpamRequest } from './ipam.ts'
 
@@ -16,7 +16,7 @@ export function staticAddresses(conf: ConfWithIpam, args: CniArgs): IP[] {
   const ips = conf.runtimeConfig?.ips?.length ? conf.runtimeConfig.ips : conf.args?.cni?.ips
   if (ips?.length) return ips.map((text, i) => ip(text, undefined, `${conf.runtimeConfig?.ips?.length ? 'runtimeConfig' : 'args.cni'}.ips[${i}]`))
   const configured = (conf.ipam.addresses ?? []).map(({ address, gateway }, i) => ip(address, gateway, `ipam.addresses[${i}].address`))
-  const gateways = (args.gateway?.split(',') ?? []).map(gatewayArg)
+  const gateways = (args.gateway?.split(',') ?? []).map((text) => parseAddress(text)!)
   const fromArgs = (args.ip?.split(',') ?? []).map((text) => {
     const { address } = ip(text, undefined, 'CNI_ARGS IP')
     const gateway = gateways.find((one) => contains(parseCidr(address)!, one))
@@ -57,11 +57,5 @@ const inWords = ({ address, gateway }: IP): string => (gateway ? `${address} wit
 function ip(text: string, gateway: string | undefined, what: string): IP {
   const address = parseCidr(text)
   if (!address) throw new CniError(what.startsWith('CNI_ARGS') ? 4 : 7, `${what} is ${JSON.stringify(text)}: expected an address with prefix length such as "10.1.2.3/24"`)
-  return { address: cidrText(address), ...(gateway && { gateway: addressText(parseAddress(gateway)!) }) } // judged by the schema
-}
-
-function gatewayArg(text: string): Address {
-  const gateway = parseAddress(text)
-  if (!gateway) throw new CniError(4, `CNI_ARGS GATEWAY is ${JSON.stringify(text)}: expected an IP address`)
-  return gateway
+  return { address: cidrText(address), ...(gateway && { gateway: addressText(parseAddress(gateway)!) }) }
 }
