@@ -83,7 +83,7 @@ function collect(stream: NodeJS.ReadableStream | null): () => string {
 }
 
 /** Runs a shell line with `$BIN`. */
-export const shell = (line: string, env: Env = {}, stdin?: string | Uint8Array): Promise<Ended> => run('bash', ['-c', line], { PATH: process.env.PATH, BIN, ...env }, stdin)
+export const shell = (line: string, env: Env = {}, stdin?: string | Uint8Array): Promise<Ended> => run('bash', ['--norc', '-c', line], { PATH: process.env.PATH, BIN, ...env }, stdin)
 
 /** All of a list through an asynchronous function, two at a time, in order. */
 export async function each<T, R>(list: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {

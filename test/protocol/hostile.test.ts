@@ -1,0 +1,135 @@
+// Requests that nobody sane sends, and surroundings that nobody sane provides: a clear error or correct work, never a
+// crash, a hang or a stack trace (which test/binary.ts looks for in every answer).
+
+import { BIN, call, CONF, each, inside, request, shell, type Ended } from '../binary.ts'
+import { directory, ip, netns, sh } from '../world.ts'
+import { spawn } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+
+netns('pod')
+
+const ADD = request('ADD')
+const STATUS = request('STATUS')
+const json = JSON.stringify(CONF)
+const text = (extra: string, conf: object = CONF) => JSON.stringify(conf).replace(/}$/, `,${extra}}`)
+const ok = (t: Tap, ended: Ended, name: string) => t.same([ended.status, ended.stdout, ended.stderr], [0, '', ''], name)
+type Tap = { same(found: unknown, wanted: unknown, name: string): unknown }
+
+t.test('too much, too deep, no text', async (t) => {
+  const refused: [string, string | Uint8Array, string][] = [
+    ['2 MiB', text(`"x":"${'x'.repeat(2 * 1024 * 1024)}"`), 'has more than 1048576 bytes'],
+    ['16 MiB of blanks', ' '.repeat(16 * 1024 * 1024), 'has more than 1048576 bytes'],
+    ['100 000 levels', text(`"x":${'['.repeat(100_000)}${']'.repeat(100_000)}`), 'is nested deeper than 128 levels'],
+    ['100 000 levels that do not end', '{"name":"podnet","x":'.repeat(40_000), 'is nested deeper than 128 levels'],
+    ['half a million quotes', `{"x":"${'\\"'.repeat(500_000)}`, 'is not JSON'],
+    ['a NUL byte', `${json}\0`, 'is not JSON'],
+    ['a NUL byte in a string', json.replace('podnet', 'pod\0net'), 'is not JSON'],
+    ['UTF-16', Buffer.from(json, 'utf16le'), 'is not JSON'],
+    ['Latin-1', Buffer.from(json.replace('podnet', 'pödnet'), 'latin1'), 'is not UTF-8'],
+    ['half a character', Buffer.concat([Buffer.from(json), Buffer.from([0xe2, 0x82])]), 'is not UTF-8'],
+    ['blanks', ' \n\t ', 'is empty'],
+    ['two documents', `${json}\n${json}`, 'is not JSON'],
+  ]
+  const error = (why: string) => ({ code: 6, msg: `the configuration on standard input ${why}` })
+  await each(refused.slice(0, 6), async ([name, input, why]) => t.match((await call('ptp', ADD, input)).json, error(why), name))
+  for (const [name, input, why] of refused.slice(6)) t.match(inside('ptp', ADD, input).json, error(why), name)
+  t.notOk(existsSync('/run/leases'), 'nothing was leased')
+  const accepted: [string, string][] = [['a byte order mark', `\ufeff${json}`], ['blanks around it', `\n\t ${json} \n`], ['1 MiB', text(`"x":"${'x'.repeat(1024 * 1024 - json.length - 7)}"`)]]
+  await each(accepted, async ([name, input]) => ok(t, await call('ptp', STATUS, input), name))
+})
+
+t.test('many of everything', async (t) => {
+  const many = Array.from({ length: 20_000 }, (_, i) => i)
+  ok(t, inside('ptp', STATUS, text(many.map((i) => `"key${i}":${i}`).join())), '20 000 keys of others')
+  const routes = many.map((i) => ({ dst: `10.${i >> 8}.${i & 255}.0/33` }))
+  const { msg } = inside('ptp', ADD, { ...CONF, ipam: { ...CONF.ipam, routes } }).json
+  t.match(msg, 'ipam.routes[19].dst is "10.0.19.0/33": expected', '20 000 wrong routes')
+  t.ok(msg.length < 10_000)
+})
+
+t.test('numbers beyond what JavaScript counts, and keys twice', async (t) => {
+  const mtus: [string, string][] = [['1e400', 'Infinity'], ['-1e400', '-Infinity'], ['9007199254740993', '9007199254740992'], ['1e-400', ''], ['4294967296', '4294967296'], ['-0', ''], ['1400.0', '']]
+  for (const [number, said] of mtus) {
+    const ended = inside('ptp', STATUS, text(`"mtu":${number}`))
+    if (said) t.match(ended.json, { code: 7, msg: `mtu is ${said}: expected an MTU in bytes` }, number)
+    else ok(t, ended, number)
+  }
+  for (const key of ['priority', 'table', 'mtu', 'advmss']) t.match(inside('ptp', ADD, `${JSON.stringify({ ...CONF, ipam: 0 }).replace('"ipam":0', `"ipam":{"type":"host-local","subnet":"10.1.2.0/24","routes":[{"dst":"0.0.0.0/0","${key}":99999999999999999999}]}`)}`).json, { code: 7, msg: `ipam.routes[0].${key} is 100000000000000000000` }, key)
+  t.match(inside('ptp', ADD, text('"mtu":1400,"mtu":"x"')).json, { code: 7, msg: 'mtu is "x"' }, 'of two equal keys the last counts, as in Go')
+  ok(t, inside('ptp', STATUS, text('"mtu":"x","mtu":1400')), 'and only the last')
+})
+
+t.test('keys that every JavaScript object has', async (t) => {
+  const evil = '"__proto__":{"mtu":"x","ipMasq":"x","name":"/"},"constructor":{"prototype":{"mtu":1}},"toString":5,"hasOwnProperty":null,"valueOf":[]'
+  const conf = `{${evil},"cniVersion":"1.1.0","name":"podnet","type":"ptp","runtimeConfig":{${evil}},"args":{${evil},"cni":{${evil}}},"ipam":{${evil},"type":"host-local","dataDir":"/run/leases","ranges":[[{${evil},"subnet":"10.1.2.0/24"}]],"routes":[{${evil},"dst":"0.0.0.0/0"}]}}`
+  const added = await call('ptp', ADD, conf)
+  t.same([added.json.ips, added.json.routes, added.stderr], [[{ address: '10.1.2.2/24', gateway: '10.1.2.1', interface: 1 }], [{ dst: '0.0.0.0/0' }], ''])
+  ok(t, await call('ptp', request('CHECK'), conf.replace('"args"', `"prevResult":${added.stdout.replace('{', `{${evil},`)},"args"`)), 'CHECK')
+  ok(t, await call('ptp', request('DEL'), conf), 'DEL')
+  for (const name of ['__proto__', 'constructor', 'toString']) t.match(inside('ptp', ADD, { ...CONF, ipam: { type: name } }).json, { code: 106, msg: `failed to find plugin "${name}"` }, name)
+  for (const name of ['constructor', 'toString', '__defineGetter__']) t.equal(inside('host-local', request('DEL'), { ...CONF, name: name.replace(/^_+/, '') }).status, 0, `a network called ${name}`)
+})
+
+t.test('strings that would be paths, options, formats or lines of something else', async (t) => {
+  for (const dataDir of ['/run/leases/../../etc', '/run/a\nb', '/run/-rf', '/run/%s$(id)`id`'])
+    t.equal(inside('host-local', request('DEL'), { ...CONF, ipam: { ...CONF.ipam, dataDir } }).status, 0, dataDir)
+  const { json } = inside('ptp', ADD, { ...CONF, mtu: 'a\n    at x (y:1:2)\u001b[31m' })
+  t.match(json, { code: 7, msg: 'mtu is "a\\n    at x (y:1:2)\\u001b[31m": expected' }, 'control characters are written as JSON writes them')
+})
+
+t.test('standard streams that are closed', async (t) => {
+  const lines: [string, string, string][] = [
+    ['standard input', 'CNI_COMMAND=ADD "$BIN/ptp" <&-', '"code": 6'],
+    ['standard error', 'CNI_COMMAND=ADD "$BIN/ptp" </run/conf 2>&-', '"address": "10.1.2.'],
+    ['standard output', 'CNI_COMMAND=DEL "$BIN/ptp" </run/conf >&-', ''],
+    ['standard output of VERSION', 'CNI_COMMAND=VERSION "$BIN/ptp" </run/conf >&-', ''],
+    ['all', 'CNI_COMMAND=DEL "$BIN/ptp" <&- >&- 2>&-; [ $? = 1 ]', ''],
+    ['all but errors, of which there is one', 'CNI_COMMAND=STATUS "$BIN/ptp" <&- >&-; [ $? = 1 ]', ''],
+  ]
+  writeFileSync('/run/conf', JSON.stringify({ ...CONF, ipMasqBackend: 'iptables' }))
+  for (const [what, line, printed] of lines) {
+    const { signal, stdout, stderr } = await shell(line, ADD)
+    t.match(stdout, printed, what)
+    t.same([signal, stderr], [null, ''])
+  }
+  t.equal(ip('-n pod -br link show type veth'), '', 'ADD and DEL did their work')
+})
+
+t.test('standard input that comes slowly, or does not block', async (t) => {
+  const slowly = '(head -c 60 /run/conf; sleep 0.2; tail -c +61 /run/conf)'
+  t.equal((await shell(`${slowly} | CNI_COMMAND=STATUS "$BIN/ptp"`, STATUS)).stdout, '')
+  const nonblocking = 'perl -MFcntl -e "fcntl(STDIN, F_SETFL, O_NONBLOCK); exec @ARGV"'
+  const { status, stdout } = await shell(`${slowly} | ${nonblocking} "$BIN/ptp"`, STATUS)
+  t.same([status, stdout], [0, ''], 'a pipe that does not block')
+  const child = spawn(`${BIN}/ptp`, { env: STATUS as NodeJS.ProcessEnv, stdio: ['pipe', 'pipe', 'pipe'] }) // of Node.js: a socket
+  for (const chunk of json.match(/[^]{1,20}/g)!) await new Promise((written) => child.stdin.write(chunk, written))
+  child.stdin.end()
+  t.equal(await new Promise((done) => child.on('close', done)), 0, 'a socket, twenty bytes at a time')
+})
+
+t.test('R23 the environment of the caller changes nothing', async (t) => {
+  writeFileSync(`${directory('/run/libraries')}/libatomic.so.1`, 'bogus')
+  const nowhere = '/nonexistent'
+  const surroundings: [string, Record<string, string>][] = [
+    ['NODE_OPTIONS', { NODE_OPTIONS: `--require ${nowhere} --inspect-brk --no-such-option` }],
+    ['NODE_PATH, NODE_EXTRA_CA_CERTS', { NODE_PATH: nowhere, NODE_EXTRA_CA_CERTS: nowhere, SSL_CERT_FILE: nowhere, OPENSSL_CONF: nowhere, NODE_ICU_DATA: nowhere }],
+    ['LD_LIBRARY_PATH', { LD_LIBRARY_PATH: '/run/libraries' }],
+    ['debugging', { NODE_DEBUG: 'fs,module', NODE_DEBUG_NATIVE: 'all', FORCE_COLOR: '3', NODE_PENDING_DEPRECATION: '1', NODE_TEST_CONTEXT: 'child-v8' }],
+    ['a channel', { NODE_CHANNEL_FD: '9', NODE_UNIQUE_ID: '4' }],
+    ['tracing and Kubernetes', { TRACEPARENT: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', TRACESTATE: 'a=b', BAGGAGE: 'c=d', K8S_POD_NAME: 'p' }],
+    ['a locale, a zone, a terminal', { LC_ALL: 'xx_YY.klingon', LANG: '%s', TZ: 'Not/AZone', TERM: 'dumb', COLUMNS: '-1', HOME: nowhere, TMPDIR: nowhere, UV_THREADPOOL_SIZE: 'abc' }],
+  ]
+  await each(surroundings, async ([what, env]) => ok(t, await call('ptp', { ...STATUS, ...env }), what))
+})
+
+t.test('the process that the caller leaves behind changes nothing', async (t) => {
+  writeFileSync('/run/conf', json)
+  const from = (setting: string, command: string) => shell(`${setting} CNI_COMMAND=${command} "$BIN/ptp" </run/conf`, ADD)
+  for (const [what, setting] of [['a directory that is gone', 'mkdir /run/cwd; cd /run/cwd; rmdir /run/cwd;'], ['umask', 'umask 0777;'], ['umask', 'umask 0;'], ['open files', 'exec 3</etc/passwd 4</dev/zero 77>/run/out 200<>/run/conf;'], ['signals ignored', "trap '' PIPE CHLD HUP INT TERM;"], ['few files', 'ulimit -n 40;']] as const) {
+    t.match((await from(setting, 'ADD')).stdout, '"address": "10.1.2.', `${what}: ${setting}`)
+    t.equal(sh('stat -c "%a %n" /run/leases/podnet /run/leases/podnet/10.* /run/leases/podnet/lock | cut -c1-3 | xargs'), '755 600 600', 'state is 0600 in 0755')
+    t.same((await from(setting, 'DEL')).stdout, '')
+  }
+  t.equal(sh('cat /run/out; stat -c %s /run/conf'), String(json.length), 'inherited files are left alone')
+})
