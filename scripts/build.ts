@@ -5,13 +5,14 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { build, type BuildOptions } from 'esbuild'
 import { setLibraryPath } from './elf.ts'
+import { licences } from './licences.ts'
 import { validators } from './validators.ts'
 
-const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators], define: { 'import.meta.url': '"file:///"' } }
+const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators], metafile: true, define: { 'import.meta.url': '"file:///"' } }
 
 // heavy.ts is an asset of its own: main.ts loads it by name only in development.
-await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external: ['./heavy.ts'] })
-await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs' })
+const main = await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external: ['./heavy.ts'] })
+const heavy = await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs' })
 
 writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs', 'utf8')))
 
@@ -35,6 +36,8 @@ writeFileSync(
 )
 execFileSync(process.execPath, ['--no-warnings', '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
 copyLibrary('libatomic.so.1')
+writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!], process.execPath))
+copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')
 
 /**
  * The bundle with every function compiled at once, so that the snapshot holds its bytecode: a plugin runs each function

@@ -80,8 +80,8 @@ PICTURE
 
   title 'Packets: pod to node, node to pod'
   say 'At once, over IPv6 too: nothing waits for duplicate address detection.'
-  for address in 10.1.2.1 fd00:1:2::1; do run "ip netns exec pod ping -c1 -W3 $address" '1 .*received'; done
-  for address in 10.1.2.2 fd00:1:2::2; do run "ping -c1 -W3 $address" '1 .*received'; done
+  for address in 10.1.2.1 fd00:1:2::1; do run "ip netns exec pod ping -c1 -W1 $address" '1 .*received'; done
+  for address in 10.1.2.2 fd00:1:2::2; do run "ping -c1 -W1 $address" '1 .*received'; done
 
   title 'Masquerade: the pod connects to the outside, which answers with the address that it sees'
   connect 198.51.100.2
@@ -100,7 +100,7 @@ PICTURE
   title 'Damage, by hand: a route of the pod and an element of the masquerade map'
   run 'ip -n pod route del default'
   run "nft delete element inet podwire masquerade_ip6 '{ fd00:1:2::2 }'"
-  refused 'ip netns exec pod ping -c1 -W3 198.51.100.2' 'unreachable'
+  refused 'ip netns exec pod ping -c1 -W1 198.51.100.2' 'unreachable'
   refused 'CNI_COMMAND=CHECK dist/bin/ptp </run/check.json | tee /run/findings.json'
   expect 'route default via 10.1.2.1 dev eth0 is missing'
   expect 'nft element fd00:1:2::2 is missing in map inet podwire masquerade_ip6'
@@ -109,8 +109,8 @@ PICTURE
   local line
   while read -r line; do run "$line"; done < <(repairs)
   run 'CNI_COMMAND=CHECK dist/bin/ptp </run/check.json'
-  run 'ip netns exec pod ping -c1 -W3 198.51.100.2' '1 .*received'
-  run 'ip netns exec pod ping -c1 -W3 2001:db8::2' '1 .*received'
+  run 'ip netns exec pod ping -c1 -W1 198.51.100.2' '1 .*received'
+  run 'ip netns exec pod ping -c1 -W1 2001:db8::2' '1 .*received'
 
   title 'DEL: the pod goes, and nothing of it stays'
   run 'CNI_COMMAND=DEL dist/bin/ptp </run/add.json'

@@ -6,6 +6,7 @@ import { show, type Fact, type Plan } from './facts.ts'
 import * as addr from './kernel/addr.ts'
 import * as conntrack from './kernel/conntrack.ts'
 import { isErrno } from './kernel/errno.ts'
+import { sleep } from './kernel/libc.ts'
 import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
@@ -52,6 +53,25 @@ export function add(kernel: Kernel, plan: Plan, pod: string): void {
     }
     done.push(...step)
   }
+  settle(kernel, plan)
+}
+
+const PATIENCE = 1000 // ms
+
+/**
+ * Waits for what the kernel does behind its answer, so that the first packet after ADD gets through: the link watcher puts
+ * a veth's queue in place (at once, but up to a second later when both ends happen to have one ifindex, and to ask for the
+ * link hurries it, Linux 6.8), and a work queue adds the local routes of IPv6 addresses. If it takes longer, so be it.
+ */
+function settle(kernel: Kernel, plan: Plan): void {
+  const start = Date.now()
+  while (!plan.every((fact) => settled(kernel, fact)) && Date.now() - start < PATIENCE) sleep(1)
+}
+
+function settled(kernel: Kernel, fact: Fact): boolean {
+  if (fact.fact === 'addr') return addr.usable(place(kernel, fact.in), fact)
+  if (fact.fact !== 'link') return true
+  return [link.get(kernel.host, fact.name), link.get(place(kernel, 'pod'), fact.peer.name)].every((end) => end?.running)
 }
 
 /**

@@ -6,6 +6,7 @@ import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Out } from './netlink.ts'
 import type { Netns } from './netns.ts'
+import * as route from './route.ts'
 
 const RTM_NEWADDR = 20
 const RTM_DELADDR = 21
@@ -37,6 +38,12 @@ export function del(netns: Netns, { dev, address }: Addr): void {
   } catch (error) {
     if (!isErrno(error, 'EADDRNOTAVAIL', 'ENODEV')) throw error
   }
+}
+
+/** True if the kernel takes packets for the address: an IPv6 one gets its local route from a work queue, NODAD or not. */
+export function usable(netns: Netns, { address }: Addr): boolean {
+  const cidr = parseCidr(address)!
+  return cidr.family === 4 || route.isLocal(netns, cidr)
 }
 
 /** Addresses of one interface, with prefix length. */

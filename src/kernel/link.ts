@@ -14,6 +14,8 @@ const RTM_SETLINK = 19
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
 const IFLA_MTU = 4
+const IFLA_OPERSTATE = 16
+const IF_OPER_UP = 6
 const IFLA_LINKINFO = 18
 const IFLA_IFALIAS = 20
 const IFLA_NET_NS_FD = 28
@@ -29,6 +31,8 @@ export interface LinkState {
   index: number
   name: string
   up: boolean
+  /** Operational state up: carrier, and the queue that packets go through in place. */
+  running: boolean
   mtu: number
   mac: string
   kind: string | undefined
@@ -175,6 +179,7 @@ function parse({ data }: NetlinkMessage): LinkState {
     index: data.readInt32LE(4),
     name: text(found.get(IFLA_IFNAME)) ?? '',
     up: (data.readUInt32LE(8) & IFF_UP) !== 0,
+    running: found.get(IFLA_OPERSTATE)?.[0] === IF_OPER_UP,
     mtu: found.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
     mac: found.get(IFLA_ADDRESS)?.toString('hex').match(/../g)?.join(':') ?? '',
     kind: text(info.get(IFLA_INFO_KIND)),

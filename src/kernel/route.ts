@@ -1,6 +1,6 @@
 // Routes. <linux/rtnetlink.h>, man 7 rtnetlink
 
-import { addressBytes, addressText, bits, bytesAddress, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
+import { addressBytes, addressText, bits, bytesAddress, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import { routeWords, type Route } from '../facts.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
@@ -22,6 +22,7 @@ const RTAX_MTU = 2
 const RTAX_ADVMSS = 8
 const RTNH_F_ONLINK = 4
 const RTN_UNICAST = 1
+const RTN_LOCAL = 2
 const RT_TABLE_MAIN = 254
 const RTPROT_BOOT = 3 // what `ip route add` says of itself
 export const RTPROT_RA = 9
@@ -74,16 +75,7 @@ export function list(netns: Netns, dev: string): RouteState[] {
 
 /** The default routes of a family in the main table, found without reading the whole table where that is possible. */
 export function defaults(netns: Netns, family: Family): RouteState[] {
-  const [probe] = [family === 4 ? PROBE_4 : PROBE_6]
-  const answer = netns.rt.get(
-    {
-      what: `ip route get fibmatch ${addressText(probe)}`,
-      type: RTM_GETROUTE,
-      header: rtmsg(probe, { table: 0, protocol: 0, scope: 0, flags: RTM_F_FIB_MATCH, type: 0 }),
-      attrs: (out) => out.push(RTA_DST, addressBytes(probe)),
-    },
-    'ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EOPNOTSUPP', 'EAFNOSUPPORT', 'ESRCH', 'ENONET', 'ENETDOWN',
-  )
+  const answer = lookup(netns, family === 4 ? PROBE_4 : PROBE_6)
   if (!answer) return []
   const match = parse(answer)
   if (match.dst.endsWith('/0') && isUnicast(answer)) return [match]
@@ -94,6 +86,22 @@ export function defaults(netns: Netns, family: Family): RouteState[] {
     header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: 0, scope: 0, flags: 0, type: RTN_UNICAST }),
   })
   return all.map(parse).filter((route) => route.dst.endsWith('/0'))
+}
+
+/** True if an address is one of the namespace's own. */
+export const isLocal = (netns: Netns, address: Address): boolean => lookup(netns, hostCidr(address))?.data[7] === RTN_LOCAL
+
+/** The route that the kernel takes to an address, as it stands in the table; undefined if there is none. */
+function lookup(netns: Netns, address: Cidr): NetlinkMessage | undefined {
+  return netns.rt.get(
+    {
+      what: `ip route get fibmatch ${addressText(address)}`,
+      type: RTM_GETROUTE,
+      header: rtmsg(address, { table: 0, protocol: 0, scope: 0, flags: RTM_F_FIB_MATCH, type: 0 }),
+      attrs: (out) => out.push(RTA_DST, addressBytes(address)),
+    },
+    'ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EOPNOTSUPP', 'EAFNOSUPPORT', 'ESRCH', 'ENONET', 'ENETDOWN',
+  )
 }
 
 // Documentation addresses (RFC 5737, RFC 3849), to which hardly anybody has a route of their own.
