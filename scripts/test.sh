@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
-PATH=$PATH:/usr/sbin:/sbin :util-linux ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack jq:jq
+PATH=$PATH:/usr/sbin:/sbin # where an ordinary user's shell does not look for ip and nft
+need unshare:util-linux ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack jq:jq
 packages
 step 'checking types' node_modules/.bin/tsc
 step 'building the executable' bash scripts/build-sea.sh

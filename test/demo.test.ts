@@ -18,7 +18,7 @@ t.test('the demo shows the main job', async (t) => {
   for (const line of [
     'ip -n pod route add default via 10.1.2.1 dev eth0', // the plan
     '"address": "fd00:1:2::2/64"', // ADD's result
-    '$ ping -c1 -W3 10.1.2.2\n   1 packets transmitted, 1 received', // node to pod
+    '$ ping -c1 -W1 10.1.2.2\n   1 packets transmitted, 1 received', // node to pod
     "$ ip netns exec pod bash -c 'exec 3<>/dev/tcp/198.51.100.2/80; cat <&3'\n   198.51.100.1\n", // masqueraded
     "$ ip netns exec pod bash -c 'exec 3<>/dev/tcp/2001:db8::2/80; cat <&3'\n   2001:db8::1\n",
     '$ CNI_COMMAND=CHECK dist/bin/ptp </run/check.json\n   (no output, status 0: yes)',
