@@ -65,10 +65,10 @@ function call(origin: Origin, conf: ConfWithIpam, command: Command, timeout: num
   return parseResult(answer, conf.cniVersion, `the result of ${type}`)
 }
 
-/** The executable's own error, untouched; or, if it gave none, what it printed. */
+/** The executable's own error, untouched, without words of ours where it has none; or, if it gave no error, what it printed. */
 function theirs(said: string, exitCode: number, answer: unknown, stdout: string): CniError {
   const { code, msg, details } = (answer ?? {}) as { code?: unknown; msg?: unknown; details?: unknown }
-  if (typeof code === 'number' && typeof msg === 'string') return new CniError(code, msg, typeof details === 'string' ? details : undefined)
+  if (typeof code === 'number' && typeof msg === 'string') return new CniError(code, msg, typeof details === 'string' ? details : '')
   return new CniError(106, `${said} ended with status ${exitCode} and without an error object`, excerpt(stdout))
 }
 

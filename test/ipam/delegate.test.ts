@@ -133,6 +133,7 @@ t.test('an ADD that fails is followed by its DEL', async (t) => {
 t.test('its errors are ours, untouched', async (t) => {
   const error = script('refuser', `printf '%s' '{"cniVersion": "1.0.0", "code": 4711, "msg": "the sea is \\u00abfull\\u00bb", "details": "of fish"}'; exit 1`)
   for (const verb of ['add', 'del', 'check', 'status'] as const) t.same(refusal(error, 5000, verb), { code: 4711, message: 'the sea is «full»', details: 'of fish' }, verb)
+  t.same(ptp('ADD', conf(script('laconic', `echo '{"code": 105, "msg": "no"}'; exit 1`))).json, { cniVersion: '1.0.0', code: 105, msg: 'no', details: '' }, 'whatever its code means to us')
   t.match(ptp('ADD', conf(error)).json, { cniVersion: '1.0.0', code: 4711, msg: 'the sea is «full»', details: 'of fish' })
   t.match(ptp('STATUS', { ...conf(error), cniVersion: '1.1.0' }).json, { cniVersion: '1.1.0', code: 4711 })
   t.match(ptp('GC', { ...conf(error), cniVersion: '1.1.0' }).json, { code: 107, details: 'the sea is «full»' })
