@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Real clients start the plugins of dist/bin, each on a pretend machine (namespaces of its own), and packets are sent
+# between pods, their node and an outside:
+#
+#   ./scripts/e2e.sh [ctr] [cri] [podman] [cnitool]      all of them without arguments
+#
+# ctr and cri run with the containerd that is installed and with the newest of Debian unstable, unpacked beside. Needs
+# root. Downloads and work files are kept in ${XDG_CACHE_HOME:-~/.cache}/podwire-e2e. PODWIRE_BIN names another dist/bin.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/setup.sh
+. scripts/e2e/lib.sh
+
+[ "$(id -u)" = 0 ] || { echo "the clients need root: sudo $0 $*" >&2; exit 1; }
+[ $# -gt 0 ] || set -- ctr cri podman cnitool
+for client; do
+  case $client in ctr | cri | podman | cnitool) ;; *) echo "$client is no client: expected ctr, cri, podman or cnitool" >&2; exit 1 ;; esac
+done
+mkdir -p "$cache"
+exec {lock}>"$cache/lock"
+flock -n "$lock" || { echo "another run is under way: $cache/lock is locked" >&2; exit 1; }
+
+# What the clients need and is not there yet.
+prepare() {
+  need unshare:util-linux ip:iproute2 nft:nftables conntrack:conntrack ps:procps jq:jq curl:curl containerd:containerd runc:runc podman:podman
+  packages
+  [ -x "$bin/podwire" ] || step 'building the executable' bash scripts/build-sea.sh
+  fetch image
+  case " $* " in *' ctr '* | *' cri '*) fetch containerd ;; esac
+  case " $* " in *' cri '*) fetch grpc ;; esac
+  case " $* " in *' cnitool '*) fetch cnitool ;; esac
+}
+
+fetch() { [ -e "$cache/$1/.complete" ] || step "getting $1" bash scripts/e2e/fetch.sh "$1"; }
+
+# One client's script; one that ends before its end has failed.
+with() {
+  echo "# $*"
+  bash "scripts/e2e/$1.sh" "${@:2}" || not_ok "$*: ended early, exit status $?"
+}
+
+# What of this machine the pretend ones could have changed.
+host() {
+  ip -br link
+  ip netns list
+  cut -d' ' -f2 /proc/mounts | grep -F "$cache" || :
+  find /sys/fs/cgroup -maxdepth 2 -name podwire-e2e
+  nft list tables
+}
+
+prepare "$@"
+cgroups_gone # of a run that was killed
+{
+  before=$(host)
+  for client; do
+    case $client in
+      ctr | cri)
+        with "$client" /usr/bin
+        with "$client" /opt/e2e/containerd/usr/bin ;;
+      *) with "$client" ;;
+    esac
+  done
+  same 'this machine is as it was' "$before" host
+} | awk '
+  { print; fflush() }
+  /^ok/ { passed++ } /^not ok/ { failed++ } /^skip/ { skipped++ }
+  END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }'

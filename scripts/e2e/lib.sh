@@ -1,0 +1,120 @@
+# What the clients' scripts share: saying what is so, a pretend machine, packets, and what is left behind.
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/podwire-e2e
+bin=$(readlink -m "${PODWIRE_BIN:-$(dirname "${BASH_SOURCE[0]}")/../../dist/bin}")
+
+ok() { echo "ok - $*"; }
+not_ok() { echo "not ok - $*"; }
+skip() { echo "skip - $*"; }
+
+# is WORDS GOT EXPECTED
+is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1: got ${2:-nothing}, expected ${3:-nothing}"; fi; }
+
+# like WORDS GOT PART: got contains the part.
+like() { if [[ $2 == *"$3"* ]]; then ok "$1"; else not_ok "$1: got ${2:-nothing}, expected it to contain $3"; fi; }
+
+# does WORDS COMMAND...: the command succeeds. What it printed is in $said.
+does() {
+  try "${@:2}" && { ok "$1"; return; }
+  not_ok "$1: ${*:2} failed: $(tail -c 600 <<<"$said")"
+  return 1
+}
+
+# does_not WORDS COMMAND...: it fails.
+does_not() {
+  try "${@:2}" || { ok "$1"; return; }
+  not_ok "$1: ${*:2} did not fail: $(tail -c 600 <<<"$said")"
+  return 1
+}
+
+try() {
+  local status
+  "$@" >"$cache/said" 2>&1
+  status=$?
+  said=$(<"$cache/said")
+  return $status
+}
+
+# soon COMMAND...: it succeeds within ten seconds.
+soon() {
+  local end=$((SECONDS + 10))
+  until "$@"; do [ $SECONDS -lt $end ] || return 1; sleep 0.1; done
+}
+
+# same WORDS BEFORE COMMAND...: the command soon prints what it printed before.
+same() {
+  local words=$1 before=$2
+  shift 2
+  if soon unchanged "$before" "$@"; then ok "$words"; else not_ok "$words:"; diff <(echo "$before") <("$@") | sed 's/^/    /'; return 0; fi
+}
+unchanged() { [ "$("${@:2}")" = "$1" ]; }
+
+# A machine: network, mount and process namespaces of its own, on a disk that outlives it. It ends with this script,
+# however that ends, because its process 1 reads what only this script can write.
+machine_up() {
+  mkdir -p "$cache/disk"
+  coproc MACHINE { exec unshare --net --mount --pid --fork --kill-child --propagation private bash "$(dirname "${BASH_SOURCE[0]}")/machine.sh" "$cache" "$bin"; }
+  local line
+  read -r line <&"${MACHINE[0]}" && [ "$line" = up ] || { echo "the pretend machine does not start"; exit 1; }
+  read -r init <"/proc/$MACHINE_PID/task/$MACHINE_PID/children"
+}
+
+# Pulls the plug: with process 1 every process, namespace and mount of the machine is gone; its disk stays.
+machine_down() {
+  [ -n "${MACHINE_PID:-}" ] || return 0
+  kill -9 "$MACHINE_PID"
+  wait "$MACHINE_PID" 2>/dev/null
+  soon machine_gone
+  soon cgroups_gone
+}
+
+machine_gone() { [ ! -d "/proc/$init" ]; }
+cgroups_gone() {
+  find /sys/fs/cgroup -path '*/podwire-e2e*' -depth -type d -exec rmdir {} + 2>/dev/null
+  ! ls -d /sys/fs/cgroup/podwire-e2e /sys/fs/cgroup/*/podwire-e2e >/dev/null 2>&1
+}
+
+# A new machine with an empty disk, until this script ends.
+machine() {
+  trap 'machine_down; rm -rf "$cache/disk"' EXIT
+  rm -rf "$cache/disk"
+  machine_up
+}
+
+# on COMMAND...: runs it on the machine.
+on() { nsenter -t $init -m -n -p -- env -C / "$@"; }
+
+# conflist FILE <TEXT: a network's configuration, written as an operator would.
+conflist() { on sh -c "cat >/etc/cni/net.d/$1"; }
+
+# Everything on the machine that a pod could leave behind. Of the nft table the elements: the rest is kept, and shared.
+state() {
+  on bash -c '
+    ip -br link; ip -br addr; ip route; ip -6 route; ip netns list
+    nft list ruleset | grep comment
+    conntrack -L 2>/dev/null | grep -oE "(src|dst)=10\.77[^ ]*"; conntrack -L -f ipv6 2>/dev/null | grep -oE "(src|dst)=fd00:77[^ ]*"
+    find /var/lib/cni /run/netns -type f ! -name lock ! -name "last_reserved_ip*"
+    cut -d" " -f2 /proc/mounts
+    ps -eo args --no-headers | grep -vE "^(ps|grep|bash -c)"'
+}
+
+# Packets. A web server in every pod, on the node and outside says whom it hears, so it is seen who was translated.
+NODE=(192.0.2.1 2001:db8::1) OUTSIDE=(192.0.2.2 2001:db8::2) FAMILY=(IPv4 IPv6)
+
+# who ADDRESS: what to ask there. heard COMMAND...: the answer to it.
+who() { case $1 in *:*) echo "http://[$1]/cgi-bin/who" ;; *) echo "http://$1/cgi-bin/who" ;; esac; }
+heard() { "$@" 2>&1 | sed -E 's/[][]//g; s/^::ffff://'; }
+
+# packets EXEC A B ADDRESSES-OF-A ADDRESSES-OF-B GATEWAYS: of pods A and B, in which `EXEC POD COMMAND...` runs something.
+# The last three are lists: IPv4 and, if they have it, IPv6.
+packets() {
+  local exec=$1 a=$2 b=$3 of_a of_b gateway i
+  read -ra of_a <<<"$4"; read -ra of_b <<<"$5"; read -ra gateway <<<"$6"
+  for i in "${!of_a[@]}"; do
+    is "${FAMILY[i]}: pod to pod" "$(heard $exec $a wget -qO- -T 3 "$(who ${of_b[i]})")" ${of_a[i]}
+    is "${FAMILY[i]}: pod to itself" "$(heard $exec $a wget -qO- -T 3 "$(who ${of_a[i]})")" ${of_a[i]}
+    is "${FAMILY[i]}: pod to node" "$(heard $exec $a wget -qO- -T 3 "$(who ${NODE[i]})")" ${of_a[i]}
+    is "${FAMILY[i]}: node to pod" "$(heard on curl -sS -m 3 "$(who ${of_b[i]})")" ${gateway[i]}
+    is "${FAMILY[i]}: pod to the outside, masqueraded" "$(heard $exec $b wget -qO- -T 3 "$(who ${OUTSIDE[i]})")" ${NODE[i]}
+  done
+}
