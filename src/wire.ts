@@ -7,7 +7,7 @@ import type { Plugin, Request } from './cni/plugin.ts'
 import type { Environment } from './cni/request.ts'
 import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
-import type { Element, Fact, Plan } from './facts.ts'
+import type { Element, Link, Plan } from './facts.ts'
 import { addressText, parseAddress, parseCidr, type Address, type Family } from './ip.ts'
 import type { ConfWithIpam } from './ipam/conf.ts'
 import { delegate } from './ipam/delegate.ts'
@@ -88,10 +88,17 @@ function del(request: Request): void {
   const ipam = ipamOf(request)
   const pod = env.netns && netnsKind(env.netns) === 'namespace' ? env.netns : undefined
   withKernel(pod, (kernel) => {
-    const known = addressesOf(conf, ipam.addresses?.(lease) ?? [])
-    // Who leases in process makes the lease first and frees it last: without it there is none of our elements either.
-    const elements = known.length === 0 && !ipam.addresses ? present(kernel).filter(({ owner: whose }) => whose === owner(attachment)) : masqueraded(known, '', owner(attachment))
-    const problems = state.del(kernel, [...(pod ? [podEnd(attachment)] : []), ...remains([attachment], elements)])
+    const leased = ipam.addresses?.(lease)
+    const previous = (conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
+    const mine = owner(attachment)
+    const facts = [
+      // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
+      ...flows(leased ?? previous),
+      linkFact(hostIfname(attachment)),
+      // Who leases in process makes the lease first and frees it last: without it there is none of our elements either.
+      ...(leased || previous.length > 0 ? masqueraded(addresses([...previous, ...(leased ?? [])]), '', mine) : present(kernel).filter((element) => element.owner === mine)),
+    ]
+    const problems = state.del(kernel, pod ? [podEnd(attachment), ...facts] : facts)
     if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
     ipam.del(lease)
   })
@@ -127,15 +134,16 @@ function gc(request: Request): void {
     const living = valid?.map((attachment) => owner({ network: name, ...attachment }))
     const dead = (attachment: Attachment) => !names.has(hostIfname(attachment))
     const stale = (whose: string | undefined) => whose?.startsWith(networkOwner(name)) && (living ? !living.includes(whose) : !veths.some(({ alias }) => alias === whose))
+    const elements = present(kernel).filter((element) => stale(element.owner))
     const leased = (ipam.holders?.({ conf }) ?? []).filter((holder) => living && !living.includes(owner({ network: name, ...holder })))
-    const links = veths.filter(({ alias }) => stale(alias)).map((veth): Fact => linkFact(veth.name))
-    const problems = state.del(kernel, [...remains(leased.map((holder) => ({ network: name, ...holder })), present(kernel).filter((element) => stale(element.owner))), ...links])
+    const links = new Set([...veths.filter(({ alias }) => stale(alias)).map((veth) => veth.name), ...leased.map((holder) => hostIfname({ network: name, ...holder }))])
+    const problems = state.del(kernel, [...flows(elements.map(({ key }) => key)), ...[...links].map(linkFact), ...elements])
     try {
       ipam.gc({ conf, dead, ...(valid && { valid }) })
     } catch (error) {
       problems.push((error as Error).message)
     }
-    if (problems.length > 0) throw new CniError(107, `GC could not remove everything: ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`, problems.join('\n'))
+    if (problems.length > 0) throw new CniError(107, `GC could not remove everything: ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}`, problems.join('\n'))
   })
 }
 
@@ -147,8 +155,7 @@ function status(request: Request): void {
   const host = new Netns()
   try {
     if (read(host, 'net/ipv4/ip_forward') === '0') throw new CniError(51, 'net.ipv4.ip_forward is 0: pods reach nothing but this node', 'to repair it: sysctl -w net.ipv4.ip_forward=1')
-    const table: Fact = { fact: 'table', keep: true }
-    const gone = conf.ipMasq ? nft.check(host, table as never) : undefined
+    const gone = conf.ipMasq ? nft.check(host, { fact: 'table', keep: true }) : undefined
     if (gone) throw new CniError(51, `${gone}: pods are not masqueraded`, 'the next ADD makes the table anew; pods that run need theirs added or to be restarted')
   } finally {
     host.close()
@@ -179,26 +186,16 @@ export function ipamOf({ conf, env, stdin }: Request): Ipam {
   return type === 'host-local' ? hostLocal : type === 'static' ? staticIpam : delegate({ path: env.path, stdin })
 }
 
-/** The facts that outlive a pod's namespace; the link takes with it all that stands on it. */
-const remains = (attachments: Attachment[], elements: Element[]): Plan => [
-  ...[...new Set(elements.map(({ key }) => key))].map((address): Fact => ({ fact: 'flows', address })),
-  ...attachments.map((attachment) => linkFact(hostIfname(attachment))),
-  ...elements,
-]
+const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))
+const addresses = (texts: string[]): Address[] => [...new Set(texts)].flatMap((text) => parseAddress(text) ?? [])
 
 /** A link by name alone, enough to take it back. */
-const linkFact = (name: string): Fact => ({ fact: 'link', name, mac: '', peer: { name: '', mac: '' } })
+const linkFact = (name: string): Link => ({ fact: 'link', name, mac: '', peer: { name: '', mac: '' } })
 
 /** The pod's end, which the reference's plugins wired to a host end of another name. */
-const podEnd = ({ ifname }: Attachment): Fact => ({ ...linkFact(ifname), in: 'pod' }) as Fact
+const podEnd = ({ ifname }: Attachment): Link => ({ ...linkFact(ifname), in: 'pod' })
 
 const present = (kernel: Kernel): Element[] => Object.values(MASQUERADE_MAPS).flatMap((map) => nft.elements(kernel.host, map))
-
-/** The addresses of prevResult and those that are leased, once each. */
-function addressesOf(conf: NetConf, leased: string[]): Address[] {
-  const texts = new Set([...(conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!)), ...leased])
-  return [...texts].flatMap((text) => parseAddress(text) ?? [])
-}
 
 function act(kernel: Kernel, plan: Plan, pod: string): void {
   try {

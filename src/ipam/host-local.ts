@@ -88,7 +88,7 @@ export const hostLocal: Ipam = {
     for (const set of fullSets(held, full)) throw exhausted(set, held, 'STATUS')
   },
 
-  addresses: ({ conf, attachment }) => peek(directory(conf)).indexed(attachment),
+  addresses: ({ conf, attachment }) => peek(directory(conf)).of(attachment),
 
   holders: ({ conf }) => peek(directory(conf)).leases(),
 
