@@ -4,8 +4,9 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { checkName, type NetConf } from '../cni/conf.ts'
 import { CniError, withNotes } from '../cni/error.ts'
-import { decodeObject } from '../cni/json.ts'
+import { decodeObject, excerpt } from '../cni/json.ts'
 import type { Request } from '../cni/plugin.ts'
+import { readEnvironment } from '../cni/request.ts'
 import type { Result } from '../cni/result.ts'
 import { canonical } from '../cni/schema.ts'
 import { configuration, type Answer, type Served } from '../cni/serve.ts'
@@ -38,8 +39,11 @@ export function plan(args: string[]): Answer {
 function entries(file: string): Record<string, unknown>[] {
   const conf = decodeObject(read(file), file)
   if (conf.plugins === undefined) return [conf]
-  if (!Array.isArray(conf.plugins) || conf.plugins.length === 0) throw new CniError(7, `plugins is ${JSON.stringify(conf.plugins)}: expected a list of plugin configurations`)
-  return conf.plugins.map((entry) => ({ ...(entry as object), name: conf.name, cniVersion: conf.cniVersion }))
+  if (!Array.isArray(conf.plugins) || conf.plugins.length === 0) throw new CniError(7, `plugins is ${excerpt(conf.plugins)}: expected a list of plugin configurations`)
+  return conf.plugins.map((entry: unknown, i) => {
+    if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) throw new CniError(7, `plugins[${i}] is ${excerpt(entry)}: expected the configuration of a plugin`)
+    return { ...entry, name: conf.name, cniVersion: conf.cniVersion }
+  })
 }
 
 function partOf(input: Record<string, unknown>, { netns, container, ifname }: { netns: string; container: string; ifname: string }): Part {
@@ -49,8 +53,8 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
   const notes: string[] = []
   const conf = decode(plugin, input, notes)
   if (!wirer) return { type, plan: type === 'loopback' ? [{ fact: 'link set', in: 'pod', dev: 'lo', up: true }] : [], notes }
-  const env = { command: 'ADD', containerID: container, netns, ifname, args: {}, path: (process.env.CNI_PATH ?? '').split(':') } as const
-  const request: Request = { env: { ...env, path: [...env.path] }, conf, stdin: Buffer.alloc(0), notes }
+  const env = readEnvironment({ CNI_COMMAND: 'ADD', CNI_CONTAINERID: container, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_PATH: process.env.CNI_PATH || '/opt/cni/bin' })
+  const request: Request = { env, conf, stdin: Buffer.alloc(0), notes }
   const host = new Netns()
   try {
     const wiring = wiringOf(host, request, leases(request, notes))

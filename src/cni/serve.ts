@@ -25,20 +25,15 @@ export type Served = Plugin & { validator: ReturnType<typeof compile> }
 /** Compiles a plugin's schema: done once, when the snapshot is built. */
 export const served = (plugin: Plugin): Served => ({ ...plugin, validator: compile(plugin.schema) })
 
-/** Which plugin a configuration is for, where the name that was started does not tell. Throws if it is none of ours. */
-export type Choice = (conf: Record<string, unknown>) => Served
-
 /** Serves one request. Never throws: whatever goes wrong becomes an error object. */
-export function serve(whose: Served | Choice, env: Record<string, string | undefined>, readStdin: () => Uint8Array): Answer {
+export function serve(plugin: Served, env: Record<string, string | undefined>, readStdin: () => Uint8Array): Answer {
   const notes: string[] = []
   let version: CniVersion = CURRENT
   const stderr = () => notes.map((note) => `podwire: ${note}\n`).join('')
   try {
     if (env.CNI_COMMAND === 'VERSION') return { status: 0, stdout: versionJson(readStdin), stderr: '' }
     const stdin = readStdin()
-    const given = decodeObject(stdin, 'the configuration on standard input')
-    const plugin = typeof whose === 'function' ? whose(given) : whose
-    const input = canonical(plugin.schema, given, notes)
+    const input = canonical(plugin.schema, decodeObject(stdin, 'the configuration on standard input'), notes)
     if (isVersion(input.cniVersion)) version = input.cniVersion // that of an error, whatever else is wrong
     const name = checkName(input.name)
     const environment = readEnvironment(env)

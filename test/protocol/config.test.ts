@@ -124,3 +124,16 @@ t.test('a key that is nearly one of ours is named: on stderr, in an error, and i
   const wrong = await run(`${BIN}/podwire`, ['plan', '-'], {}, JSON.stringify({ ...near, mtu: -1 }))
   t.match(wrong, { status: 1, stderr: /mtu is -1.*\(code 7\)[^]*did you mean subnet/ }, 'and in the error of a plan')
 })
+
+t.test('podwire is the plugin of the type in the configuration, when a runtime calls it', async (t) => {
+  const interfaces: Record<string, number> = {}
+  for (const type of ['podwire', 'podwire-ptp', 'host-local', 'loopback']) {
+    const conf = type === 'loopback' ? { cniVersion: '1.1.0', name: 'lo', type } : { ...CONF, type }
+    interfaces[type] = (await call('podwire', ADD, conf)).json.interfaces?.length ?? 0
+    await call('podwire', request('DEL'), conf)
+  }
+  t.same(interfaces, { podwire: 2, 'podwire-ptp': 2, 'host-local': 0, loopback: 1 })
+  for (const type of ['bridge', 'constructor']) t.match((await call('podwire', ADD, { ...CONF, type })).json, { code: 7, msg: `type is "${type}": expected one of ptp, loopback, host-local, static` })
+  t.match((await call('podwire', ADD, { ...CONF, type: 5 })).json, { code: 7, msg: 'type is 5: expected the name of a plugin' })
+  t.match((await call('podwire', ADD, '{"type":')).json, { code: 6 })
+})

@@ -1,0 +1,98 @@
+// The command line: what a person types, without a runtime. Every word of it works with no privileges and no network.
+
+import { BIN, CONF, run } from '../binary.ts'
+import { sh } from '../world.ts'
+import { readFileSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+import { cli } from '../../src/cli/cli.ts'
+import { CODES } from '../../src/cni/error.ts'
+
+const words = (line: string) => line.split(' ').filter(Boolean)
+/** Types a line at the executable, or in this process, for the many ways to say one thing. */
+const podwire = (line: string, stdin = '') => run(`${BIN}/podwire`, words(line), {}, stdin)
+const typed = (line: string) => cli(words(line))
+const plan = (conf: object) => {
+  writeFileSync('/run/typed', JSON.stringify(conf))
+  return typed('plan /run/typed')
+}
+const LIST = { cniVersion: '1.0.0', cniVersions: ['1.1.0'], name: 'podnet', plugins: [{ ...CONF, ipMasq: true, capabilities: { portMappings: true } }, { type: 'portmap', snat: true, capabilities: { portMappings: true } }, { type: 'loopback' }] }
+
+t.test('podwire and podwire help say what it is and what to type', async (t) => {
+  const alone = await podwire('')
+  t.match(alone.stdout, /wires Linux pods[^]*podwire plan CONF[^]*podwire explain[^]*podwire version/)
+  t.same([alone.status, alone.stderr], [0, ''])
+  for (const line of ['', 'help', '--help', '-h']) t.same(typed(line), { status: 0, stdout: alone.stdout, stderr: '' }, line)
+  for (const line of ['help plan', 'plan --help', 'plan x -h']) t.match(typed(line), { status: 0, stdout: /^podwire plan - [^]*--netns NAME/ }, line)
+  t.match(typed('help constructor').stdout, 'wires Linux pods', 'of an unknown word, the first page')
+})
+
+t.test('podwire version', async (t) => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+  for (const { status, stdout } of [await podwire('version'), typed('--version'), typed('-V')]) t.match([status, stdout], [0, new RegExp(`^podwire +${version.replaceAll('.', '\\.')}\nnode +v26\\.[^]*\ncni +0\\.1\\.0, .*1\\.1\\.0\n$`)])
+})
+
+t.test('podwire explain', async (t) => {
+  const all = await podwire('explain')
+  for (const [code, { meaning }] of Object.entries(CODES)) t.match(all.stdout, new RegExp(`^ *${code}  ${meaning.slice(0, 30).replace(/[().]/g, '.')}`, 'm'))
+  t.match(typed('explain 102').stdout, /^code 102\n  meaning  CHECK found[^]*\n  remedy   /)
+  t.match(typed('explain 999'), { status: 1, stdout: '', stderr: /^podwire: there is no code "999"\. Codes: 1, 2,/ })
+})
+
+t.test('wrong usage is one line on stderr and status 1', async (t) => {
+  const lines: [string, RegExp][] = [
+    ['status-of-things', /^podwire: there is no command "status-of-things". Commands: help, version, plan, explain/],
+    ['constructor', /there is no command "constructor"/],
+    ['__proto__', /there is no command "__proto__"/],
+    ['--json', /there is no command "--json"/],
+    ['plan', /expected one configuration: podwire plan CONF/],
+    ['plan a b', /expected one configuration/],
+    ['plan --frob a', /Unknown option '--frob'.*podwire help plan/],
+    ['plan a --netns', /netns.*podwire help plan/],
+    ['plan /nonexistent', /ENOENT.*\/nonexistent.*\(code 5\)/],
+    ['plan /', /EISDIR.*\(code 5\)/],
+    ['plan /etc/passwd', /\/etc\/passwd is not JSON/],
+    ['plan /dev/null', /\/dev\/null is empty/],
+  ]
+  for (const [line, said] of lines) t.match(typed(line), { status: 1, stdout: '', stderr: said }, line)
+  t.match(await podwire('plan /nonexistent'), { status: 1, stdout: '', stderr: /^podwire: ENOENT[^\n]*\n$/ })
+})
+
+t.test('podwire plan of a configuration: what ADD would do, and nothing is done', async (t) => {
+  writeFileSync('/run/conf', JSON.stringify(CONF))
+  const before = sh('ip -d addr; find /run /var/lib | sort')
+  const { status, stdout, stderr } = await podwire('plan /run/conf --netns blue --container c9 --ifname net1')
+  t.same([status, stderr], [0, ''])
+  for (const line of ['sysctl -qw net/ipv4/ip_forward=1', 'peer name net1', 'netns blue', 'ip -n blue addr add 10.1.2.2/24 dev net1 noprefixroute', 'alias podnet/c9/net1']) t.ok(stdout.includes(line), line)
+  t.ok(typed('plan /run/conf --netns /proc/7/ns/net').stdout.includes('netns /proc/7/ns/net'), 'a namespace by its path')
+  t.equal((await podwire('plan - --netns blue --container c9 --ifname net1', JSON.stringify(CONF))).stdout, stdout, 'from standard input')
+  const [part] = JSON.parse(typed('plan /run/conf --json').stdout)
+  t.match(part, { type: 'ptp', notes: [], plan: [{ fact: 'flows', address: '10.1.2.2' }, { fact: 'sysctl', key: 'net/ipv4/ip_forward', value: '1' }] })
+  t.equal(sh('ip -d addr; find /run /var/lib | sort'), before)
+  t.match(typed('plan /run/conf --ifname a/b'), { status: 1, stderr: /CNI_IFNAME="a\/b": interface name contains \/.*\(code 4\)/ })
+})
+
+t.test('podwire plan of a list, with a plugin in it that is not ours', async (t) => {
+  const { status, stdout, stderr } = await podwire('plan -', JSON.stringify(LIST))
+  t.equal(status, 0)
+  t.match(stdout, /^# ptp\n[^]*nft add element inet podwire masquerade_ip[^]*\n# portmap\n\n# loopback\nip -n pod link set lo up\n$/)
+  t.match(stderr, /^podwire: type "portmap" is not podwire's: its executable does its own work\n$/)
+  const lists: [object, RegExp][] = [
+    [{ ...LIST, plugins: [] }, /plugins is \[\]: expected a list/],
+    [{ ...LIST, plugins: {} }, /plugins is {}: expected a list/],
+    [{ ...LIST, plugins: [{ type: 'loopback' }, 'ptp'] }, /plugins\[1\] is "ptp": expected the configuration of a plugin/],
+    [{ ...LIST, name: '' }, /missing network name/],
+    [{ ...LIST, cniVersion: '9.9.9' }, /incompatible CNI versions.*\(code 1\)/],
+    [{ ...LIST, plugins: [{ ...CONF, ipMasq: 'yes', mtu: 'big' }] }, /ipMasq is "yes": expected true or false; mtu is "big": expected.*\(code 7\)/],
+  ]
+  for (const [list, said] of lists) t.match(plan(list), { status: 1, stdout: '', stderr: said })
+})
+
+t.test('podwire plan says what a configuration means that is accepted for compatibility, and whose addresses are examples', async (t) => {
+  t.match(plan({ ...CONF, ipMasqBackend: 'iptables' }).stderr, /^podwire: ipMasqBackend "iptables" is served with nf_tables[^\n]*\n$/)
+  t.match(plan({ ...CONF, ipam: { type: 'dhcp' } }), { status: 0, stdout: '192.0.2.2', stderr: /addresses come from dhcp at ADD/ })
+})
+
+t.test('podwire plan needs no privileges', async (t) => {
+  const { status, stdout, stderr } = await run('setpriv', ['--bounding-set=-all', '--inh-caps=-all', '--no-new-privs', `${BIN}/podwire`, 'plan', '-'], { PATH: process.env.PATH }, JSON.stringify({ ...LIST, plugins: [LIST.plugins[0]] }))
+  t.match([status, stdout, stderr], [0, 'ip -n pod addr add 10.1.2.2/24 dev eth0', ''])
+})
