@@ -105,19 +105,20 @@ function parse4(text: string): bigint | undefined {
 /** RFC 4291 §2.2: eight groups, or fewer around one `::`; the last two may be an IPv4 address. */
 function parse6(text: string): bigint | undefined {
   const [head, tail, ...more] = text.split('::')
-  const before = groups(head!)
-  const after = tail === undefined ? [] : groups(tail)
+  const before = groups(head!, tail === undefined)
+  const after = tail === undefined ? [] : groups(tail, true)
   if (!before || !after || more.length > 0) return undefined
   const gap = 8 - before.length - after.length
   if (tail === undefined ? gap !== 0 : gap < 1) return undefined
   return [...before, ...Array.from({ length: gap }, () => 0), ...after].reduce((value, group) => (value << 16n) | BigInt(group), 0n)
 }
 
-function groups(text: string): number[] | undefined {
+/** The groups in a part of an address; only at the end of the whole may they close with an IPv4 address. */
+function groups(text: string, end: boolean): number[] | undefined {
   const list: number[] = []
   const parts = text === '' ? [] : text.split(':')
   for (const [i, part] of parts.entries()) {
-    const embedded = i === parts.length - 1 && part.includes('.') ? parse4(part) : undefined
+    const embedded = end && i === parts.length - 1 && part.includes('.') ? parse4(part) : undefined
     const group = embedded === undefined ? hex(part) : 0
     if (group === undefined) return undefined
     if (embedded === undefined) list.push(group)

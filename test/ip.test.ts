@@ -25,6 +25,11 @@ t.test('what Node takes for an address is one, and nothing else', async () => {
   )
 })
 
+t.test('an IPv4 address stands only at the end of an IPv6 one', async (t) => {
+  for (const wrong of ['10.0.0.1::', '1:10.0.0.1::', '10.0.0.1::1', '10.0.0.1:1:2:3:4:5:6']) t.equal(parseAddress(wrong), undefined, wrong)
+  t.equal(addressText(parseAddress('1:2:3:4:5:6:10.0.0.1')!), '1:2:3:4:5:6:a00:1')
+})
+
 t.test('IPv6 text is what the URL parser makes of it (RFC 5952)', async (t) => {
   fc.assert(fc.property(value6.filter((value) => value >> 32n !== 0xffffn), (value) => `[${addressText({ family: 6, value })}]` === new URL(`http://[${long(value)}]/`).hostname), { numRuns: 1000 })
   fc.assert(fc.property(fc.ipV6(), (s) => parseAddress(s)!.family === 4 || `[${addressText(parseAddress(s)!)}]` === new URL(`http://[${s}]/`).hostname), { numRuns: 1000 })

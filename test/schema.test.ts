@@ -85,7 +85,7 @@ t.test('any configuration is judged, without an exception and without a change o
       const { problems, value: read } = judge(conf)
       const again = judge(read)
       if (JSON.stringify(again.value) !== JSON.stringify(read) || JSON.stringify(again.problems) !== JSON.stringify(problems)) throw new Error('judged again, it is another')
-      return problems.every((problem) => / (is missing|is .*: expected .+)|^and \d+ more$/s.test(problem) || problem.includes(';'))
+      return problems.length === 0 || / is missing| is .*: expected ./s.test(problems.join('; '))
     }),
     { numRuns: 150 },
   )
