@@ -57,6 +57,7 @@ t.test('every problem is a sentence with path, value and what is allowed; all co
 t.test('keys are read in any case, the exact one first; null is absent', async (t) => {
   t.same(judge({ NAME: 'n', Size: 5, RANGES: [[{ Subnet: '10.0.0.0/8', RANGESTART: 'x' }]], flag: null }).value, { name: 'n', size: 5, ranges: [[{ subnet: '10.0.0.0/8', rangeStart: 'x' }]] })
   t.same(judge({ ...right, SIZE: 'x' }), { problems: [], notes: ['SIZE is not a key of podwire: did you mean size?'], value: { ...right, SIZE: 'x' } })
+  t.same(judge({ NAME: 'n', name: null, size: 5 }).value, { name: 'n', size: 5 }, 'so that the other one counts')
   t.same(judge({ ...right, name: null }).problems, ['name is missing: expected a name'])
 })
 

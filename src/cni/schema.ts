@@ -74,7 +74,7 @@ const keyPath = (parts: string[]): string => parts.reduce((path, part) => (/^\d+
 export function canonical(schema: Schema, object: Record<string, unknown>, notes: string[], path = ''): Record<string, unknown> {
   const ours = Object.keys(schema.properties ?? {})
   const entries = Object.entries(object).flatMap(([key, value]) => {
-    const name = ours.includes(key) ? key : ours.find((our) => our.toLowerCase() === key.toLowerCase() && !Object.hasOwn(object, our))
+    const name = ours.includes(key) ? key : ours.find((our) => our.toLowerCase() === key.toLowerCase() && (object[our] ?? null) === null)
     const at = path ? `${path}.${key}` : key
     if (name !== undefined) {
       if (name !== key && key.toLowerCase() === key) notes.push(`${at} is read as ${name}`)
