@@ -147,6 +147,24 @@ export function show(fact: Fact, pod = 'pod'): string {
   }
 }
 
+/** What an operator would type where the thing is there, but otherwise. */
+export function change(fact: Fact, pod = 'pod'): string {
+  switch (fact.fact) {
+    case 'link': {
+      const end = (command: string, { name, mac }: { name: string; mac: string }) => words(command, 'link set', name, 'up address', mac, mtu(fact))
+      return `${end('ip', fact)}\n${end(`ip -n ${pod}`, fact.peer)}`
+    }
+    case 'route':
+      return words(ip(fact, pod), family(fact.dst), 'route replace', routeWords(fact))
+    case 'chain':
+      return `nft flush chain inet podwire ${fact.name}\n${show(fact)}`
+    case 'element':
+      return `nft delete element inet podwire ${fact.map} '{ ${fact.key} }'\n${show(fact)}`
+    default:
+      return show(fact, pod)
+  }
+}
+
 /** A route as `ip route show` names it, without the command. */
 export function routeWords(route: Route): string {
   const { dst, via, dev, src, scope, table, metric, mtu, advmss, onlink } = route

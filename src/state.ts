@@ -2,9 +2,10 @@
 // known by its noun in kernel/. ADD makes facts true first to last and takes back what it did if one fails; DEL takes
 // them back last to first and never stops half way; CHECK says what is not true.
 
-import { show, type Fact, type Plan } from './facts.ts'
+import { change, show, type Fact, type Plan } from './facts.ts'
 import * as addr from './kernel/addr.ts'
 import * as conntrack from './kernel/conntrack.ts'
+import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
 import { sleep } from './kernel/libc.ts'
 import * as link from './kernel/link.ts'
@@ -95,8 +96,8 @@ export function del(kernel: Kernel, plan: Plan): string[] {
 /** What of a plan is not true. */
 export function check(kernel: Kernel, plan: Plan, pod: string): Finding[] {
   return plan.flatMap((fact) => {
-    const sentence = checkFact(kernel, fact)
-    return sentence === undefined ? [] : [{ sentence, repair: show(fact, pod) }]
+    const difference = checkFact(kernel, fact)
+    return difference ? [{ sentence: difference.sentence, repair: (difference.missing ? show : change)(fact, pod) }] : []
   })
 }
 
@@ -152,7 +153,7 @@ function delStep(kernel: Kernel, step: Fact[]): void {
   }
 }
 
-function checkFact(kernel: Kernel, fact: Fact): string | undefined {
+function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
   try {
     switch (fact.fact) {
       case 'link':
@@ -171,7 +172,7 @@ function checkFact(kernel: Kernel, fact: Fact): string | undefined {
         return nft.check(kernel.host, fact)
     }
   } catch (error) {
-    if (isErrno(error, 'ENODEV')) return (error as Error).message
+    if (isErrno(error, 'ENODEV')) return missing((error as Error).message)
     throw error
   }
 }

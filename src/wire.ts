@@ -156,7 +156,7 @@ function status(request: Request): void {
   try {
     if (read(host, 'net/ipv4/ip_forward') === '0') throw new CniError(51, 'net.ipv4.ip_forward is 0: pods reach nothing but this node', 'to repair it: sysctl -w net.ipv4.ip_forward=1')
     const gone = conf.ipMasq ? nft.check(host, { fact: 'table', keep: true }) : undefined
-    if (gone) throw new CniError(51, `${gone}: pods are not masqueraded`, 'the next ADD makes the table anew; pods that run need theirs added or to be restarted')
+    if (gone) throw new CniError(51, `${gone.sentence}: pods are not masqueraded`, 'the next ADD makes the table anew; pods that run need theirs added or to be restarted')
   } finally {
     host.close()
   }

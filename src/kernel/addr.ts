@@ -2,6 +2,7 @@
 
 import { addressBytes, addressText, bytesAddress, parseCidr, type Cidr } from '../ip.ts'
 import type { Addr } from '../facts.ts'
+import { missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Out } from './netlink.ts'
@@ -57,8 +58,8 @@ export function list(netns: Netns, dev: string): string[] {
   })
 }
 
-export function check(netns: Netns, { dev, address }: Addr): string | undefined {
-  return list(netns, dev).includes(address) ? undefined : `address ${address} is missing on ${dev}`
+export function check(netns: Netns, { dev, address }: Addr): Difference | undefined {
+  return list(netns, dev).includes(address) ? undefined : missing(`address ${address} is missing on ${dev}`)
 }
 
 

@@ -1,6 +1,7 @@
 // Links: a veth pair in one message, its host end up, its peer straight into the pod's namespace under its final name.
 // <linux/if_link.h>, <linux/veth.h>, man 7 rtnetlink
 
+import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, type KernelError } from './errno.ts'
 import type { Link, LinkSet } from '../facts.ts'
 import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type NetlinkMessage, type Out } from './netlink.ts'
@@ -137,31 +138,30 @@ export function setDown(netns: Netns, name: string): void {
 }
 
 /** What of the veth pair is not as it should be, or undefined. */
-export function check(host: Netns, pod: Netns | undefined, link: Link): string | undefined {
+export function check(host: Netns, pod: Netns | undefined, link: Link): Difference | undefined {
   const ends = [
     { netns: host, where: '', name: link.name, mac: link.mac },
     ...(pod ? [{ netns: pod, where: " in the pod's namespace", name: link.peer.name, mac: link.peer.mac }] : []),
   ]
   for (const { netns, where, name, mac } of ends) {
     const there = get(netns, name)
-    if (!there) return `interface ${name} is missing${where}`
-    if (there.kind !== 'veth') return `interface ${name}${where} is of type ${there.kind ?? 'unknown'}, not veth`
-    if (!there.up) return `interface ${name}${where} is down`
-    if (there.mac !== mac) return `interface ${name}${where} has MAC address ${there.mac}, not ${mac}`
-    if (link.mtu !== undefined && there.mtu !== link.mtu) return `interface ${name}${where} has MTU ${there.mtu}, not ${link.mtu}`
+    if (!there) return missing(`interface ${name} is missing${where}`)
+    if (there.kind !== 'veth') return differs(`interface ${name}${where} is of type ${there.kind ?? 'unknown'}, not veth`)
+    if (!there.up) return differs(`interface ${name}${where} is down`)
+    if (there.mac !== mac) return differs(`interface ${name}${where} has MAC address ${there.mac}, not ${mac}`)
+    if (link.mtu !== undefined && there.mtu !== link.mtu) return differs(`interface ${name}${where} has MTU ${there.mtu}, not ${link.mtu}`)
   }
   return undefined
 }
 
 /** What of a link's settings is not as it should be, or undefined. */
-export function checkSet(netns: Netns, { dev, up, alias }: LinkSet): string | undefined {
+export function checkSet(netns: Netns, { dev, up, alias }: LinkSet): Difference | undefined {
   const there = get(netns, dev)
-  if (!there) return `interface ${dev} is missing`
-  if (up && !there.up) return `interface ${dev} is down`
-  if (alias !== undefined && there.alias !== alias) return `interface ${dev} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`
+  if (!there) return missing(`interface ${dev} is missing`)
+  if (up && !there.up) return differs(`interface ${dev} is down`)
+  if (alias !== undefined && there.alias !== alias) return differs(`interface ${dev} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`)
   return undefined
 }
-
 
 /** struct ifinfomsg */
 function ifinfomsg({ index = 0, up = false, down = false }: { index?: number; up?: boolean; down?: boolean }): Buffer {

@@ -7,6 +7,7 @@
 
 import { addressBytes, addressText, bytesAddress, parseAddress } from '../ip.ts'
 import { ruleText, show, type Chain, type Element, type Table, type VerdictMap } from '../facts.ts'
+import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, KernelError } from './errno.ts'
 import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Request, type Out } from './netlink.ts'
 import { be32, cstring, decodeRule, encodeRule, gotoChain, verdictChain } from './nft-expr.ts'
@@ -64,19 +65,20 @@ export function del(netns: Netns, facts: NftFact[]): void {
 }
 
 /** What is not as it should be, or undefined. */
-export function check(netns: Netns, fact: NftFact): string | undefined {
+export function check(netns: Netns, fact: NftFact): Difference | undefined {
   switch (fact.fact) {
     case 'table':
-      return exists(netns, MSG.GETTABLE, (out) => out.push(1, cstring(TABLE))) ? undefined : 'nft table inet podwire is missing'
+      return exists(netns, MSG.GETTABLE, (out) => out.push(1, cstring(TABLE))) ? undefined : missing('nft table inet podwire is missing')
     case 'map':
-      return exists(netns, MSG.GETSET, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(fact.name)))) ? undefined : `nft map inet podwire ${fact.name} is missing`
+      return exists(netns, MSG.GETSET, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(fact.name)))) ? undefined : missing(`nft map inet podwire ${fact.name} is missing`)
     case 'chain':
       return chainDifference(netns, fact)
     case 'element': {
       const there = element(netns, fact.map, fact.key)
-      if (!there) return `nft element ${fact.key} is missing in map inet podwire ${fact.map}`
-      if (there.owner !== fact.owner) return `nft element ${fact.key} in map inet podwire ${fact.map} belongs to ${there.owner || 'nobody'}, not to ${fact.owner}`
-      return there.goto === fact.goto ? undefined : `nft element ${fact.key} in map inet podwire ${fact.map} goes to ${there.goto}, not to ${fact.goto}`
+      const what = `nft element ${fact.key} in map inet podwire ${fact.map}`
+      if (!there) return missing(`${what} is missing`)
+      if (there.owner !== fact.owner) return differs(`${what} belongs to ${there.owner || 'nobody'}, not to ${fact.owner}`)
+      return there.goto === fact.goto ? undefined : differs(`${what} goes to ${there.goto || 'no chain'}, not to ${fact.goto}`)
     }
   }
 }
@@ -141,16 +143,17 @@ function rules(chain: Chain): Request[] {
   ]
 }
 
-function chainDifference(netns: Netns, chain: Chain): string | undefined {
+function chainDifference(netns: Netns, chain: Chain): Difference | undefined {
   const name = `nft chain inet podwire ${chain.name}`
-  if (!exists(netns, MSG.GETCHAIN, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(chain.name))))) return `${name} is missing`
+  if (!exists(netns, MSG.GETCHAIN, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(chain.name))))) return missing(`${name} is missing`)
   const dump = netns.nf.dump(message(MSG.GETRULE, `nft list chain inet podwire ${chain.name}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(chain.name)))))
   const there = dump.map(({ data }) => attributes(data.subarray(4))).filter((rule) => rule.get(2)?.equals(cstring(chain.name)))
   const wanted = chain.rules.map(ruleText)
   const found = there.map((rule) => decodeRule(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)))
-  const missing = wanted.find((rule, i) => rule !== found[i])
-  if (missing !== undefined) return `${name} lacks the rule "${missing}"`
-  return found.length > wanted.length ? `${name} has a rule too many: "${found[wanted.length]}"` : undefined
+  const lacking = wanted.find((rule) => !found.includes(rule))
+  if (lacking !== undefined) return differs(`${name} lacks the rule "${lacking}"`)
+  const foreign = found.find((rule, i) => rule !== wanted[i])
+  return foreign === undefined ? undefined : differs(`${name} has a rule too many, or out of place: "${foreign}"`)
 }
 
 

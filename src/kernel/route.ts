@@ -2,6 +2,7 @@
 
 import { addressBytes, addressText, bits, bytesAddress, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import { routeWords, type Route } from '../facts.ts'
+import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Out } from './netlink.ts'
@@ -112,13 +113,13 @@ const PROBE_6 = parseCidr('2001:db8::1/128')!
  * What of a route is not as it should be, or undefined. A route that a later plugin moved into another table is there
  * (CNI 1.1 §2 CHECK: "must allow for changes by subsequent plugins"): sbr does that.
  */
-export function check(netns: Netns, route: Route): string | undefined {
+export function check(netns: Netns, route: Route): Difference | undefined {
   const wanted = parseCidr(route.dst)!
   const dst = `${addressText(wanted)}/${wanted.prefix}`
   const there = list(netns, route.dev).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric))
-  if (there.length === 0) return `route ${routeWords(route)} is missing`
+  if (there.length === 0) return missing(`route ${routeWords(route)} is missing`)
   const differences = there.map((r) => difference(route, r))
-  return differences.includes(undefined) ? undefined : `route to ${route.dst} dev ${route.dev} ${differences[0]}`
+  return differences.includes(undefined) ? undefined : differs(`route to ${route.dst} dev ${route.dev} ${differences[0]}`)
 }
 
 function difference(wanted: Route, there: RouteState): string | undefined {

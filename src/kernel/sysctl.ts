@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Sysctl } from '../facts.ts'
+import { differs, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import type { Netns } from './netns.ts'
 
@@ -23,9 +24,9 @@ export function add(netns: Netns, { key, value }: Sysctl): void {
   netns.inside(() => writeFileSync(`/proc/sys/${key}`, value))
 }
 
-export function check(netns: Netns, { key, value }: Sysctl): string | undefined {
+export function check(netns: Netns, { key, value }: Sysctl): Difference | undefined {
   const there = read(netns, key)
-  return there === value ? undefined : `sysctl ${key} is ${there ?? 'missing'}, not ${value}`
+  return there === value ? undefined : differs(`sysctl ${key} is ${there ?? 'missing'}, not ${value}`)
 }
 
 /** True if this kernel has IPv6 at all. */

@@ -35,7 +35,7 @@ export const loopback: Plugin = {
   check({ env }): void {
     requireNetns(env, 3)
     const finding = inside(env.netns, (pod) => link.checkSet(pod, { fact: 'link set', in: 'pod', dev: DEV, up: true }))
-    if (finding) throw new CniError(102, finding, `to repair it: ip netns exec NETNS ip link set lo up`)
+    if (finding) throw new CniError(102, finding.sentence, `to repair it: ip netns exec NETNS ip link set lo up`)
   },
 
   gc(): void {},

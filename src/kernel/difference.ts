@@ -1,0 +1,9 @@
+// What is not true of a fact, in a sentence: the thing is missing, or it is there and otherwise. It decides what repairs it.
+
+export interface Difference {
+  sentence: string
+  missing: boolean
+}
+
+export const missing = (sentence: string): Difference => ({ sentence, missing: true })
+export const differs = (sentence: string): Difference => ({ sentence, missing: false })
