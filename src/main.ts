@@ -82,23 +82,28 @@ function read(fd: number, onlyWhatIsThere: boolean): Buffer {
   }
 }
 
-/** Prints the answer and leaves at once: what Node would tear down belongs to a process that is over. */
+/**
+ * Prints the answer and leaves at once: what Node would tear down belongs to a process that is over. An answer that could
+ * not be written is a failure, which the runtime follows with DEL.
+ */
 function end({ status, stdout, stderr }: Answer): void {
   write(2, stderr)
-  write(1, stdout)
-  ;(process as unknown as { reallyExit(status: number): never }).reallyExit(status)
+  const written = write(1, stdout)
+  ;(process as unknown as { reallyExit(status: number): never }).reallyExit(written ? status : 1)
 }
 
-function write(fd: number, text: string): void {
+/** False if not all of it could be written. */
+function write(fd: number, text: string): boolean {
   let rest = Buffer.from(text)
   while (rest.length > 0) {
     try {
       rest = rest.subarray(writeSync(fd, rest))
     } catch (error) {
-      if (!isErrno(error, 'EAGAIN')) return // nobody reads it any more
+      if (!isErrno(error, 'EAGAIN')) return false
       sleep(1)
     }
   }
+  return true
 }
 
 if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main)

@@ -41,6 +41,8 @@ export interface Wiring {
   ipv6: boolean
   /** The node's interfaces whose default route came by router advertisement. */
   advertised: string[]
+  /** Whether the pod has other interfaces, whose routes may lead to the same places: ours are put behind theirs. */
+  others: boolean
 }
 
 /** A plugin that wires: pure functions. */
@@ -68,19 +70,35 @@ function add(wirer: Wirer, request: Request): Result {
   const { env, conf, attachment, lease } = parts(request)
   requireNetns(env)
   return withKernel(env.netns, (kernel) => {
-    refuseExisting(kernel, attachment)
+    const others = otherLinks(kernel, attachment)
     const ipam = ipamOf(request)
     const leased = ipam.add(lease)
     try {
-      const wiring = wiringOf(kernel.host, request, leased)
+      const wiring = { ...wiringOf(kernel.host, request, leased), others }
       refuse(wirer.problems(wiring))
       act(kernel, wirer.plan(wiring), podName(env.netns))
-      const ips = leased.ips.map((ip) => ({ ...ip, interface: wirer.podInterface }))
-      return { interfaces: wirer.interfaces(wiring, env.netns), ips, routes: leased.routes, dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns }
+      return behind(conf.prevResult, {
+        interfaces: wirer.interfaces(wiring, env.netns),
+        ips: leased.ips.map((ip) => ({ ...ip, interface: wirer.podInterface })),
+        routes: leased.routes,
+        dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns,
+      })
     } catch (error) {
       throw giveBack(() => ipam.del(lease), error as Error)
     }
   })
+}
+
+/** A result added to that of the plugins before us in the chain. CNI 1.1 §2 ADD */
+function behind(prev: Result | undefined, own: Result): Result {
+  if (!prev) return own
+  const shift = prev.interfaces.length
+  return {
+    interfaces: [...prev.interfaces, ...own.interfaces],
+    ips: [...prev.ips, ...own.ips.map((ip) => ({ ...ip, interface: ip.interface! + shift }))],
+    routes: [...prev.routes, ...own.routes],
+    dns: Object.keys(own.dns).length > 0 ? own.dns : prev.dns,
+  }
 }
 
 function del(request: Request): void {
@@ -115,9 +133,12 @@ function check(wirer: Wirer, request: Request): void {
     if (!ours) throw new CniError(7, `prevResult.interfaces has no ${attachment.ifname} in a sandbox`)
     if (ours.sandbox !== env.netns) throw new CniError(102, `Sandbox in prevResult ${ours.sandbox} doesn't match configured netns: ${env.netns}`)
     const ips = prev.ips.filter((ip) => ip.interface === undefined || ip.interface === index)
-    const wiring: Wiring = { ...wiringOf(kernel.host, request, { ...prev, ips }), mtu: ours.mtu, mac: ours.mac }
+    // Other plugins' routes may be in the result too: ours are those of our configuration, where IPAM has no others.
+    const ipam = ipamOf(request)
+    const routes = ipam.preview ? prev.routes.filter(({ dst }) => conf.ipam.routes?.some((route) => route.dst === dst)) : prev.routes
+    const wiring: Wiring = { ...wiringOf(kernel.host, request, { ips, routes }), mtu: ours.mtu, mac: ours.mac }
     refuse(wirer.problems(wiring))
-    const findings = [...ipamOf(request).check(lease), ...state.check(kernel, wirer.plan(wiring), podName(env.netns))]
+    const findings = [...ipam.check(lease), ...state.check(kernel, wirer.plan(wiring), podName(env.netns))]
     if (findings.length === 0) return
     const details = findings.map(({ sentence, repair }) => (repair ? `${sentence}; to repair it: ${repair}` : sentence))
     throw new CniError(102, findings.map(({ sentence }) => sentence).join('; '), details.join('\n'))
@@ -178,7 +199,7 @@ export function wiringOf(host: Netns, request: Request, { ips, routes }: Pick<Re
   requireIPv6(host, families)
   if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
   const { mtu, advertised } = uplink(host, families)
-  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac, ipv6: hasIPv6(), advertised }
+  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac, ipv6: hasIPv6(), advertised, others: false }
 }
 
 export function ipamOf({ conf, env, stdin }: Request): Ipam {
@@ -208,12 +229,16 @@ function act(kernel: Kernel, plan: Plan, pod: string): void {
   }
 }
 
-/** An interface of that name in the pod is an error (CNI 1.1 §2 ADD), told before anything is leased. */
-function refuseExisting(kernel: Kernel, attachment: Attachment): void {
+/**
+ * Whether the pod has interfaces beside lo. One of our name is an error (CNI 1.1 §2 ADD), told before anything is leased.
+ */
+function otherLinks(kernel: Kernel, attachment: Attachment): boolean {
   const { containerID, ifname } = attachment
-  if (link.get(kernel.pod!, ifname)) throw new CniError(101, `interface ${ifname} already exists in the container's network namespace`, `container ${containerID}: send DEL first, or choose another CNI_IFNAME`)
+  const there = link.list(kernel.pod!).map(({ name }) => name)
+  if (there.includes(ifname)) throw new CniError(101, `interface ${ifname} already exists in the container's network namespace`, `container ${containerID}: send DEL first, or choose another CNI_IFNAME`)
   const host = hostIfname(attachment)
   if (link.get(kernel.host, host)) throw new CniError(101, `container ${containerID} already has an interface ${ifname}: its host end ${host} exists`, 'send DEL for this container and interface first')
+  return there.some((name) => name !== 'lo')
 }
 
 export function requireNetns({ netns }: Environment, unknown = 4): void {

@@ -14,6 +14,7 @@ const wiring: Wiring = {
   mac: undefined,
   ipv6: true,
   advertised: [],
+  others: false,
 }
 const plan = (changes: Partial<Wiring> = {}) => ptp.plan({ ...wiring, ...changes }).map((fact) => show(fact)).filter(Boolean).join('\n')
 const lines = (changes: Partial<Wiring>, part: string) => plan(changes).split('\n').filter((line) => line.includes(part))

@@ -18,6 +18,7 @@ const wiring: Wiring = {
   mac: '02:11:22:33:44:55',
   ipv6: true,
   advertised: [],
+  others: false,
 }
 
 const cases: [string, Wiring][] = [

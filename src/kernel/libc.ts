@@ -9,6 +9,7 @@ const signatures = {
   send: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
+  ioctl: { return: 'int32', arguments: ['int32', 'uint64'] },
   flock: { return: 'int32', arguments: ['int32', 'int32'] },
   memfd_create: { return: 'int32', arguments: ['string', 'uint32'] },
   __errno_location: { return: 'pointer', arguments: [] },
@@ -72,6 +73,11 @@ const CLONE_NEWNET = 0x40000000 // <sched.h>
 
 /** Moves this thread into the network namespace that `fd` names. */
 export const setns = (fd: number): void => void call('setns(CLONE_NEWNET)', 'setns', fd, CLONE_NEWNET)
+
+const NS_GET_NSTYPE = 0xb703n // <linux/nsfs.h>
+
+/** True if an open file of nsfs is a network namespace, and not one of another kind. */
+export const isNetns = (fd: number): boolean => call('ioctl(NS_GET_NSTYPE)', 'ioctl', fd, NS_GET_NSTYPE) === CLONE_NEWNET
 
 const LOCK_EX_NB = 2 | 4 // <sys/file.h>
 

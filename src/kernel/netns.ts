@@ -2,9 +2,9 @@
 // run a synchronous function inside (for /proc/sys/net, which shows the namespace of the thread that reads it).
 // Nothing asynchronous may start in there: a libuv worker born inside would stay inside. man 7 network_namespaces
 
-import { closeSync, openSync, statfsSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, statfsSync, statSync } from 'node:fs'
 import { NETLINK_NETFILTER, NETLINK_ROUTE, Netlink } from './netlink.ts'
-import { setns } from './libc.ts'
+import { isNetns, setns } from './libc.ts'
 
 const NSFS_MAGIC = 0x6e736673 // <linux/magic.h>
 const SELF = '/proc/thread-self/ns/net'
@@ -61,11 +61,17 @@ export class Netns {
 
 /** What a path is, before anything is opened: a namespace, our own one, missing, or something else. */
 export function netnsKind(path: string): 'namespace' | 'own' | 'missing' | 'other' {
+  let fd: number
   try {
-    if (statfsSync(path).type !== NSFS_MAGIC) return 'other'
-    const [there, here] = [statSync(path), statSync(SELF)]
-    return there.ino === here.ino && there.dev === here.dev ? 'own' : 'namespace'
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // a FIFO would make us wait
   } catch {
     return 'missing'
+  }
+  try {
+    const [there, here] = [fstatSync(fd), statSync(SELF)]
+    if (there.ino === here.ino && there.dev === here.dev) return 'own'
+    return statfsSync(path).type === NSFS_MAGIC && isNetns(fd) ? 'namespace' : 'other'
+  } finally {
+    closeSync(fd)
   }
 }

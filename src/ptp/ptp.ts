@@ -39,7 +39,7 @@ export const PTP: Schema = {
 export const ptp: Wirer = { schema: PTP, plan, interfaces, podInterface: 1, problems }
 
 /** The facts of a pod on ptp. Every IP has a gateway (see problems). */
-function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advertised }: Wiring): Plan {
+function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advertised, others }: Wiring): Plan {
   const dev = attachment.ifname
   const host = hostIfname(attachment)
   const addresses = ips.map(({ address }) => parseCidr(address)!)
@@ -56,7 +56,7 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
     ...(has(6) ? [sysctl(`net/ipv6/conf/${host}/disable_ipv6`, '0'), ...podIPv6(dev)] : []),
     ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), noprefixroute: true })),
     { fact: 'link set', in: 'pod', dev, up: true },
-    ...podRoutes(dev, ips, routes),
+    ...podRoutes(dev, ips, routes).map((route) => ({ ...route, ...(others && { append: true as const }) })),
     ...ips.map(({ gateway }): Fact => ({ fact: 'addr', dev: host, address: cidrText(hostCidr(parseCidr(`${gateway}/${gateway!.includes(':') ? 128 : 32}`)!)) })),
     ...addresses.map((address): Fact => ({ fact: 'route', dev: host, dst: cidrText(hostCidr(address)), ...(address.family === 4 && { scope: 254 }) })),
     ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
