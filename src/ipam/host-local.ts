@@ -13,7 +13,7 @@ import type { Finding } from '../state.ts'
 import { ipamRoutes, type ConfWithIpam } from './conf.ts'
 import { candidates, capacity, conflicts, isGateway, parseRange, rangeFor, RangeProblem, rangeText, type RangeConf, type RangeSet } from './ranges.ts'
 import type { Ipam } from './ipam.ts'
-import { locked, peek, ready, type Lease, type Store } from './store.ts'
+import { isPresent, locked, peek, ready, type Lease, type Store } from './store.ts'
 
 const DATA_DIR = '/var/lib/cni/networks'
 
@@ -52,8 +52,8 @@ export const hostLocal: Ipam = {
   },
 
   del({ conf, attachment }) {
-    // Without a directory there is nothing to release; the ranges may have become anything since ADD.
-    if (peek(directory(conf)).bare) return
+    // Without a directory there is nothing to release. The ranges may have become anything since ADD.
+    if (!isPresent(directory(conf))) return
     locked(directory(conf), (store) => {
       store.release(store.of(attachment, leased(conf)))
       store.tidy()
@@ -70,7 +70,7 @@ export const hostLocal: Ipam = {
   },
 
   gc({ conf, valid, dead }) {
-    if (peek(directory(conf)).bare) return
+    if (!isPresent(directory(conf))) return
     locked(directory(conf), (store) => {
       const living = valid && new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`))
       const lives = (containerID: string, ifname: string) => living!.has(`${containerID}/${ifname}`) || (ifname === '' && [...living!].some((id) => id.startsWith(`${containerID}/`)))
@@ -81,11 +81,8 @@ export const hostLocal: Ipam = {
   },
 
   status({ conf }) {
-    const sets = rangeSets(conf)
     const store = ready(directory(conf))
-    const full = fullSets(store.held, sets)
-    const held = full.length > 0 ? without(store.held, store.torn()) : store.held
-    for (const set of fullSets(held, full)) throw exhausted(set, held, 'STATUS')
+    rangeSets(conf).forEach((set, index) => next(store, set, index))
   },
 
   addresses: ({ conf, attachment }) => peek(directory(conf)).of(attachment),
@@ -97,19 +94,21 @@ export const hostLocal: Ipam = {
 
 /** Leases one address from each set, all or none. */
 function lease(store: Store, sets: RangeSet[], wanted: Address[], attachment: Attachment): IP[] {
-  store.tidy()
   const already = store.indexed(attachment)
   if (already.length > 0) throw new CniError(104, `${already.join(', ')} has been allocated to ${attachment.containerID}, duplicate allocation is not allowed`, 'send DEL for this container and interface first')
-  // What a crash left of an address is looked for where that address is needed: reading all files would cost every ADD.
-  store.release(store.torn(fullSets(store.held, sets).length > 0 ? store.held : wanted.map(addressText).filter((text) => store.held.has(text))))
+  if (store.knows(attachment)) store.forget(attachment)
   const ips = choose(store, sets, wanted)
   const texts = ips.map(({ address }) => addressText(parseCidr(address)!))
+  store.release(texts.filter((text) => store.has(text))) // chosen although held: torn
   texts.forEach((text, i) => store.setLastReserved(i, text)) // before the leases, because nothing may fail behind them
   store.reserve(texts, attachment)
   return ips
 }
 
-/** An address from each set that is free now: a requested one where one belongs to the set, else the next. */
+/**
+ * An address from each set that is free now: a requested one where one belongs to the set, else the next. What a crash
+ * left of a lease is free where nothing else is, or where that very address is requested: to find out takes reading.
+ */
 function choose(store: Store, sets: RangeSet[], wanted: Address[]): IP[] {
   const left = [...wanted]
   const ips = sets.map((set, index) => {
@@ -122,26 +121,29 @@ function choose(store: Store, sets: RangeSet[], wanted: Address[]): IP[] {
 
 function next(store: Store, set: RangeSet, index: number): IP {
   const last = parseAddress(store.lastReserved(index))
-  for (const { address, range } of candidates(set, last)) if (!store.held.has(addressText(address))) return { address: cidrText(address), gateway: addressText(range.gateway) }
-  throw exhausted(set, store.held, `failed to allocate for range ${index}`)
+  const find = (is: (text: string) => boolean) => candidates(set, last).find(({ address }) => is(addressText(address)))
+  let found = find((text) => !store.has(text))
+  if (!found) {
+    const torn = new Set(store.torn())
+    found = torn.size > 0 ? find((text) => torn.has(text)) : undefined
+  }
+  if (!found) throw exhausted(set, store.held, index)
+  return { address: cidrText(found.address), gateway: addressText(found.range.gateway) }
 }
 
 function specific(store: Store, set: RangeSet, address: Address): IP {
   const range = rangeFor(set, address)!
   const text = addressText(address)
   if (isGateway(range, address)) throw new CniError(105, `requested ip ${text} is subnet's gateway`)
-  const holder = store.held.has(text) ? store.read(text) : undefined
-  if (store.held.has(text)) throw new CniError(105, `requested IP address ${text} is not available in range set ${setText(set)}`, holder && `it is held by container ${holder.containerID} (${holder.ifname || 'any interface'})`)
+  const holder = store.read(text)
+  if (store.has(text) && store.torn([text]).length === 0) throw new CniError(105, `requested IP address ${text} is not available in range set ${setText(set)}`, holder && `it is held by container ${holder.containerID} (${holder.ifname || 'any interface'})`)
   return { address: `${text}/${range.subnet.prefix}`, gateway: addressText(range.gateway) }
 }
 
 /** The reference's sentence first, for which users search; then the figures. */
-function exhausted(set: RangeSet, held: Set<string>, what: string): CniError {
-  return new CniError(50, `${what}: no IP addresses available in range set: ${setText(set)}`, `${heldIn(set, held)} of ${capacity(set)} addresses are held; GC releases those of dead pods`)
+function exhausted(set: RangeSet, held: Set<string>, index: number): CniError {
+  return new CniError(50, `failed to allocate for range ${index}: no IP addresses available in range set: ${setText(set)}`, `${heldIn(set, held)} of ${capacity(set)} addresses are held; GC releases those of dead pods`)
 }
-
-/** The sets that have nothing to give; counted exactly only where there are addresses enough. */
-const fullSets = (held: Set<string>, sets: RangeSet[]): RangeSet[] => sets.filter((set) => BigInt(held.size) >= capacity(set) && BigInt(heldIn(set, held)) >= capacity(set))
 
 function heldIn(set: RangeSet, held: Set<string>): number {
   return [...held].filter((text) => {
@@ -151,7 +153,6 @@ function heldIn(set: RangeSet, held: Set<string>): number {
   }).length
 }
 
-const without = (all: Set<string>, some: string[]): Set<string> => all.difference(new Set(some))
 const leased = (conf: ConfWithIpam): string[] => (conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
 const dns = ({ ipam }: ConfWithIpam): Dns => (ipam.resolvConf ? readResolvConf(ipam.resolvConf) : {})
 const setText = (set: RangeSet): string => set.map(rangeText).join(',')

@@ -4,12 +4,14 @@
 //   <dataDir>/<network>/10.1.2.3              "containerID\r\nifname": the lease
 //                       last_reserved_ip.0    where the next search of range set 0 begins
 //                       lock                  held under flock(2) by whoever changes something
-//                       .podwire.<hash>.10.1.2.3   the same file once more (a hard link): podwire's index
+//                       .podwire.<hash>            the same file once more (a hard link): the holder has leases of ours
+//                       .podwire.<hash>.10.1.2.3   and once more: this one
 //
-// The index entry is written first, whole and synced, and the lease is linked to it, so a lease exists whole or not at
-// all. By its hash the leases of a container are found in the directory's names alone, without reading a file; since its
-// content is the lease's, the reference's DEL, which removes every file with that content, removes it too. An entry
-// without its lease is what a crash left, and goes with the next change.
+// The first of podwire's own names is written before the others, whole and synced, and the lease is linked to it, so a
+// lease exists whole or not at all. By the hash of its holder, ADD knows with one look that a container has no lease yet,
+// and DEL finds those it has in the directory's names alone, without reading a file. Since the content of all names is
+// the lease's, the reference's DEL, which removes every file with that content, removes them too. A name of ours without
+// its lease is what a crash left, and goes with the next change.
 
 import { accessSync, closeSync, constants, existsSync, fstatSync, fsyncSync, linkSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, statfsSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -51,17 +53,14 @@ export function locked<T>(directory: string, run: (store: Store) => T, patience 
   }
 }
 
-/** The names in a network's directory without locking it, for reading only; none if there is no directory. */
-export function peek(directory: string): Store {
-  return attempt(directory, () => new Store(directory))
-}
+/** A network's directory without locking it, for reading only; it need not be there. */
+export const peek = (directory: string): Store => new Store(directory)
 
 /** As peek, for who would lease there next. Error 50 if nothing could be written. */
 export function ready(directory: string): Store {
   try {
-    const store = peek(directory)
     attempt(directory, () => writable(directory))
-    return store
+    return peek(directory)
   } catch (error) {
     if (!(error instanceof CniError)) throw error
     throw new CniError(50, error.message, error.details)
@@ -70,48 +69,43 @@ export function ready(directory: string): Store {
 
 /** Only asks: the directory itself, or the nearest above it that is there, since ADD would make the rest. */
 function writable(directory: string): void {
-  let path = directory
+  let path = isPresent(directory) ? directory : dirname(directory)
   while (!existsSync(path)) path = dirname(path)
   accessSync(path, constants.W_OK | constants.X_OK)
   const { blocks, bfree, files, ffree } = statfsSync(path) // a file system without such a limit says that it has 0 in all
   if ((blocks > 0 && bfree === 0) || (files > 0 && ffree === 0)) throw new CniError(5, `state directory ${directory}: ENOSPC: no space left on device`)
 }
 
+/** What is in a directory. Its names are read when they are needed, once: an ADD does without. */
 export class Store {
   readonly #directory: string
-  /** Addresses that are held, canonical. */
-  readonly held = new Set<string>()
-  /** Addresses by hash of their holder, for leases of podwire's making. */
-  readonly #index = new Map<string, string[]>()
-  readonly #indexed = new Set<string>()
+  #names: { held: Set<string>; own: string[] } | undefined
 
   constructor(directory: string) {
     this.#directory = directory
-    const entries: [string, string][] = []
-    for (const name of names(directory)) {
-      const match = name.startsWith(INDEX) ? /^([0-9a-f]{16})\.(.+)$/.exec(name.slice(INDEX.length)) : null
-      if (match) entries.push([match[1]!, match[2]!])
-      else if (/^[0-9a-f:]*[.:][0-9a-f.:]*$/.test(name)) this.held.add(name)
-    }
-    for (const [key, address] of entries) {
-      if (!this.held.has(address)) continue
-      this.#index.set(key, [...(this.#index.get(key) ?? []), address])
-      this.#indexed.add(address)
-    }
-    this.stale = entries.filter(([, address]) => !this.held.has(address)).map(([key, address]) => `${INDEX}${key}.${address}`)
   }
 
-  /** Index entries without a lease: what a crash left, or the reference's DEL of a lease that it did not make. */
-  readonly stale: string[]
+  /** Addresses that are held, canonical. */
+  get held(): Set<string> {
+    return this.#list().held
+  }
 
-  /** Nothing is leased here, and nothing left of a crash. */
-  get bare(): boolean {
-    return this.held.size === 0 && this.stale.length === 0
+  /** Whether an address is held. Some are looked up one by one; who asks for many had better have the list. */
+  has(address: string): boolean {
+    return !this.#names && this.#lookups++ < LOOKUPS ? exists(this.#path(address)) : this.held.has(address)
+  }
+  #lookups = 0
+
+  /** Whether podwire leased something to the holder, by one look. */
+  knows(holder: Holder): boolean {
+    return exists(this.#path(nameOf(holder)))
   }
 
   /** Addresses that the holder has by our index; no file but theirs is read. */
   indexed(holder: Holder): string[] {
-    return (this.#index.get(key(holder)) ?? []).filter((address) => this.#content(address) === content(holder))
+    if (!this.knows(holder)) return []
+    const own = this.#list().own.filter((name) => name.startsWith(`${nameOf(holder)}.`)).map(addressOf)
+    return own.filter((address) => this.held.has(address) && this.#content(address) === content(holder))
   }
 
   /**
@@ -120,21 +114,28 @@ export class Store {
    * that the holder is said to have, are read too.
    */
   of(holder: Holder, said: string[] = []): string[] {
-    const unknown = [...this.held].filter((address) => !this.#indexed.has(address) || said.includes(address))
-    const read = unknown.flatMap((address) => this.read(address) ?? []).filter((lease) => same(lease, holder))
-    return [...new Set([...this.indexed(holder), ...read.map(({ address }) => address)])]
+    const indexed = new Set(this.#list().own.map(addressOf))
+    const unknown = [...this.held].filter((address) => !indexed.has(address) || said.includes(address))
+    const read = unknown.filter((address) => {
+      const there = this.read(address)
+      return there && same(there, holder)
+    })
+    return [...new Set([...this.indexed(holder), ...read])]
   }
 
   /** All leases, read. A file of the reference's first days names no interface: it matches any. */
   leases(): Lease[] {
-    return [...this.held].flatMap((address) => this.read(address) ?? [])
+    const own = new Set(this.#list().own)
+    return [...this.held].flatMap((address) => {
+      const holder = this.read(address)
+      return holder ? [{ address, ...holder, own: own.has(nameOf(holder, address)) }] : []
+    })
   }
 
   /** Who holds an address; undefined when its file says nothing that could be a container. */
-  read(address: string): Lease | undefined {
+  read(address: string): Holder | undefined {
     const [containerID = '', ifname = ''] = (this.#content(address) ?? '').split('\r\n').map((part) => part.trim())
-    if (!IDENTIFIER.test(containerID)) return undefined
-    return { address, containerID, ifname, own: this.#index.get(key({ containerID, ifname }))?.includes(address) ?? false }
+    return IDENTIFIER.test(containerID) ? { containerID, ifname } : undefined
   }
 
   /**
@@ -142,7 +143,8 @@ export class Store {
    * reference leaves, or of the machine. Whatever else somebody put there stays.
    */
   torn(addresses: Iterable<string> = this.held): string[] {
-    return [...addresses].filter((address) => !this.#indexed.has(address) && /^[\0\s]*$/.test(this.#content(address) ?? 'gone') && this.age(address) > 60)
+    const indexed = new Set(this.#list().own.map(addressOf))
+    return [...addresses].filter((address) => !indexed.has(address) && /^[\0\s]*$/.test(this.#content(address) ?? 'gone') && this.age(address) > 60)
   }
 
   /** Seconds since an address was leased. */
@@ -156,15 +158,15 @@ export class Store {
 
   /** Publishes leases for a holder, all or none, and makes them last. */
   reserve(addresses: string[], holder: Holder): void {
-    const made: string[] = []
+    const card = nameOf(holder)
+    this.#write(card, content(holder))
+    const made = [card]
     try {
       for (const address of addresses) {
-        const entry = `${INDEX}${key(holder)}.${address}`
-        if (made.length === 0) this.#write(entry, content(holder))
-        else linkSync(this.#path(made[0]!), this.#path(entry))
-        made.push(entry)
-        linkSync(this.#path(entry), this.#path(address))
-        made.push(address)
+        for (const name of [nameOf(holder, address), address]) {
+          linkSync(this.#path(card), this.#path(name))
+          made.push(name)
+        }
       }
       this.#sync()
     } catch (error) {
@@ -173,16 +175,24 @@ export class Store {
     }
   }
 
-  /** Frees addresses: the lease first, so that a crash in between leaves an entry without a lease. */
+  /** Frees addresses. Our names of them stay behind for `tidy`, as after a crash. */
   release(addresses: string[]): void {
-    const keys = new Map([...this.#index].flatMap(([k, held]) => held.map((address) => [address, k])))
-    this.#remove(addresses.flatMap((address) => [address, ...(keys.has(address) ? [`${INDEX}${keys.get(address)}.${address}`] : [])]))
-    for (const address of addresses) this.held.delete(address)
+    this.#remove(addresses)
+    if (this.#names) for (const address of addresses) this.held.delete(address)
   }
 
-  /** Removes what crashes left: index entries without a lease. */
+  /** Removes names of ours without a lease: of what was released, of what crashed, of what was removed by hand. */
   tidy(): void {
-    this.#remove(this.stale)
+    const { own, held } = this.#list()
+    const cards = new Set(own.filter((name) => held.has(addressOf(name))).map(cardOf))
+    this.#remove(own.filter((name) => !cards.has(name) && !held.has(addressOf(name))))
+    this.#names = undefined
+  }
+
+  /** Removes our names of a holder who has no lease, whoever has the addresses now. */
+  forget(holder: Holder): void {
+    this.#remove(this.#list().own.filter((name) => cardOf(name) === nameOf(holder)))
+    this.#names = undefined
   }
 
   lastReserved(set: number): string {
@@ -197,6 +207,13 @@ export class Store {
     } finally {
       closeSync(fd)
     }
+  }
+
+  #list() {
+    if (this.#names) return this.#names
+    const all = attempt(this.#directory, () => names(this.#directory))
+    const own = all.filter((name) => name.startsWith(INDEX))
+    return (this.#names = { own, held: new Set(all.filter((name) => ADDRESS.test(name))) })
   }
 
   #path(name: string): string {
@@ -251,13 +268,21 @@ export class Store {
   }
 }
 
-const key = ({ containerID, ifname }: Holder): string => hash(16, containerID, ifname)
+const ADDRESS = /^[0-9a-f:]*[.:][0-9a-f.:]*$/ // as no other name that belongs here; read in full where it is used
+const DIGITS = 16
+const LOOKUPS = 32
+const nameOf = ({ containerID, ifname }: Holder, address?: string): string => `${INDEX}${hash(DIGITS, containerID, ifname)}${address === undefined ? '' : `.${address}`}`
+const cardOf = (name: string): string => name.slice(0, INDEX.length + DIGITS)
+const addressOf = (name: string): string => name.slice(INDEX.length + DIGITS + 1)
 const content = ({ containerID, ifname }: Holder): string => `${containerID}\r\n${ifname}`
 const same = (lease: Holder, holder: Holder): boolean => lease.containerID === holder.containerID && (lease.ifname === '' || lease.ifname === holder.ifname)
 
+/** True if anything has that name, a symlink to nothing included. */
+const exists = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
+
 function names(directory: string): string[] {
   try {
-    return isThere(directory) ? readdirSync(directory) : []
+    return isPresent(directory) ? readdirSync(directory) : []
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return []
     throw error
@@ -265,12 +290,13 @@ function names(directory: string): string[] {
 }
 
 function makeDirectory(directory: string): void {
-  if (!isThere(directory)) mkdirSync(directory, { recursive: true, mode: 0o755 })
+  if (!isPresent(directory)) mkdirSync(directory, { recursive: true, mode: 0o755 })
 }
 
+/** True if the directory is there. Error 5 if something else is. */
 // A symlink in the place of the network's directory may have been planted; where the data directory leads is the
 // administrator's choice.
-function isThere(directory: string): boolean {
+export function isPresent(directory: string): boolean {
   try {
     if (lstatSync(directory).isDirectory()) return true
   } catch (error) {

@@ -106,7 +106,7 @@ t.test('nothing to give: code 50, the sentence that users search for, and the fi
   t.equal(refused.json.details, '2 of 2 addresses are held; GC releases those of dead pods')
   t.same(leases(conf), ['10.1.2.2', '10.1.3.2', 'fd00::2', 'fd00::3'], 'nothing of the other set was kept')
   const status = call('host-local', 'STATUS', conf)
-  t.match(status.json, { code: 50, msg: 'STATUS: no IP addresses available in range set: 10.1.2.1-10.1.2.2,10.1.3.1-10.1.3.2', details: '2 of 2 addresses are held' })
+  t.match(status.json, { code: 50, msg: 'failed to allocate for range 0: no IP addresses available in range set: 10.1.2.1-10.1.2.2,10.1.3.1-10.1.3.2', details: '2 of 2 addresses are held' })
   del(conf, 'c1')
   t.equal(call('host-local', 'STATUS', conf).status, 0)
   t.equal(addresses(add(conf, 'c3')), '10.1.2.2/30 fd00::4/64')
@@ -257,7 +257,7 @@ t.test('GC', async (t) => {
     sh(`rm ${where(conf)}/10.1.2.2`)
     gc(conf, {})
     t.same(leases(conf), ['10.1.2.20', '10.1.2.21', '10.1.2.3', '10.1.2.31', '10.1.2.4'])
-    t.equal(readdirSync(where(conf)).filter((name) => name.startsWith('.podwire.')).length, 2)
+    t.equal(readdirSync(where(conf)).filter((name) => name.startsWith('.podwire.')).length, 4)
   })
   await t.test('where nothing is, it makes nothing', async (t) => {
     const conf = network()
@@ -278,6 +278,16 @@ t.test('a torn lease', async (t) => {
   del(conf, 'c5')
   foreign(conf, '10.1.2.6', '')
   t.equal(add(conf, 'c5').json.code, 50, 'a young one may be in the making')
+})
+
+t.test('an ADD behind one that was killed', async (t) => {
+  const conf = network()
+  add(conf)
+  sh(`rm ${where(conf)}/10.1.2.2`)
+  t.equal(addresses(add(conf)), '10.1.2.3/24')
+  t.same(leases(conf), ['10.1.2.3'])
+  del(conf)
+  t.same(readdirSync(where(conf)).sort(), ['last_reserved_ip.0', 'lock'])
 })
 
 t.test('an ADD that fails keeps nothing', async (t) => {

@@ -14,7 +14,8 @@ import { hash } from '../../src/names.ts'
 
 const c1 = { containerID: 'c1', ifname: 'eth0' }
 const c2 = { containerID: 'c2', ifname: 'eth0' }
-const index = ({ containerID, ifname }: typeof c1, address: string) => `.podwire.${hash(16, containerID, ifname)}.${address}`
+const card = ({ containerID, ifname }: typeof c1) => `.podwire.${hash(16, containerID, ifname)}`
+const index = (holder: typeof c1, address: string) => `${card(holder)}.${address}`
 
 let count = 0
 /** A network's directory of its own, not yet made. */
@@ -26,6 +27,11 @@ const made = (): string => {
 }
 const old = (path: string): void => utimesSync(path, Date.now() / 1000 - 120, Date.now() / 1000 - 120)
 const reserve = (directory: string, addresses: string[], holder = c1): void => locked(directory, (store) => store.reserve(addresses, holder))
+/** What DEL does. */
+const give = (directory: string, holder: typeof c1): void => locked(directory, (store) => {
+  store.release(store.of(holder))
+  store.tidy()
+})
 const refusal = (run: () => unknown): Pick<CniError, 'code' | 'message'> => {
   try {
     run()
@@ -41,8 +47,8 @@ t.test('the files, byte for byte', async (t) => {
     store.setLastReserved(0, '10.1.2.3')
     store.reserve(['10.1.2.3', 'fd00::3'], c1)
   })
-  t.same(readdirSync(directory).sort(), [index(c1, '10.1.2.3'), index(c1, 'fd00::3'), '10.1.2.3', 'fd00::3', 'last_reserved_ip.0', 'lock'])
-  for (const name of ['10.1.2.3', 'fd00::3', index(c1, '10.1.2.3'), index(c1, 'fd00::3')]) t.equal(readFileSync(join(directory, name), 'latin1'), 'c1\r\neth0', name)
+  t.same(readdirSync(directory).sort(), [card(c1), index(c1, '10.1.2.3'), index(c1, 'fd00::3'), '10.1.2.3', 'fd00::3', 'last_reserved_ip.0', 'lock'])
+  for (const name of ['10.1.2.3', 'fd00::3', card(c1), index(c1, '10.1.2.3'), index(c1, 'fd00::3')]) t.equal(readFileSync(join(directory, name), 'latin1'), 'c1\r\neth0', name)
   t.equal(statSync(join(directory, '10.1.2.3')).ino, statSync(join(directory, index(c1, 'fd00::3'))).ino, 'one file with all these names')
   t.equal(readFileSync(join(directory, 'last_reserved_ip.0'), 'latin1'), '10.1.2.3')
   t.equal(readFileSync(join(directory, 'lock'), 'latin1'), '')
@@ -52,8 +58,33 @@ t.test('the files, byte for byte', async (t) => {
   t.same(peek(directory).indexed({ ...c1, ifname: 'eth1' }), [], 'another interface is another holder')
   writeFileSync(join(directory, '10.1.2.4'), 'c1\r\neth0')
   t.same(peek(directory).leases().map(({ address, own }) => `${address} ${own}`).sort(), ['10.1.2.3 true', '10.1.2.4 false', 'fd00::3 true'], 'which of them podwire made')
-  locked(directory, (store) => store.release(store.of(c1)))
+  t.ok(peek(directory).knows(c1))
+  t.notOk(peek(directory).knows(c2))
+  give(directory, c1)
   t.same(readdirSync(directory).sort(), ['last_reserved_ip.0', 'lock'])
+})
+
+t.test('an address more does not hide the others, nor one less', async (t) => {
+  const directory = made()
+  reserve(directory, ['10.1.2.3', 'fd00::3'])
+  reserve(directory, ['10.1.2.4'], c2)
+  locked(directory, (store) => {
+    store.release(['10.1.2.3'])
+    store.tidy()
+    t.same(store.indexed(c1), ['fd00::3'])
+    t.same(store.indexed(c2), ['10.1.2.4'])
+  })
+  give(directory, c1)
+  give(directory, c2)
+  t.same(readdirSync(directory), ['lock'])
+})
+
+t.test('few addresses are looked up, many in the list', async (t) => {
+  const directory = made()
+  reserve(directory, ['10.1.2.3'])
+  const store = peek(directory)
+  for (let i = 1; i < 100; i++) t.equal(store.has(`10.1.2.${i}`), i === 3, `10.1.2.${i}`)
+  t.ok(store.has('10.1.2.3'))
 })
 
 t.test('a last address that is replaced by a shorter one leaves nothing of it', async (t) => {
@@ -75,18 +106,27 @@ t.test('leases that the reference made are found by reading, of its first days t
   const store = peek(directory)
   t.same(store.of(c1).sort(), ['10.1.2.3', '10.1.2.4', '10.1.2.5'])
   t.same(store.indexed(c1), [], 'our index knows nothing of them')
-  t.same(store.read('10.1.2.6'), { address: '10.1.2.6', containerID: 'c1', ifname: 'eth1', own: false })
-  t.same(store.read('10.1.2.4'), { address: '10.1.2.4', containerID: 'c1', ifname: '', own: false })
+  t.same(store.read('10.1.2.6'), { containerID: 'c1', ifname: 'eth1' })
+  t.same(store.read('10.1.2.4'), { containerID: 'c1', ifname: '' })
 })
 
 t.test('what a crash left', async (t) => {
   const directory = made()
   reserve(directory, ['10.1.2.3'])
   sh(`rm ${directory}/10.1.2.3`)
-  t.notOk(peek(directory).bare, 'an index entry without its lease')
-  t.same(peek(directory).of(c1), [], 'is no lease')
-  locked(directory, (store) => store.tidy())
-  t.same(readdirSync(directory), ['lock'])
+  t.same(readdirSync(directory).sort(), [card(c1), index(c1, '10.1.2.3'), 'lock'], 'names of ours without their lease')
+  t.same(peek(directory).of(c1), [], 'are no lease')
+  give(directory, c2)
+  t.same(readdirSync(directory), ['lock'], 'and go with the next change')
+
+  writeFileSync(join(directory, card(c1)), 'c1\r\n') // torn itself
+  t.same(peek(directory).of(c1), [])
+  reserve(directory, ['10.1.2.9'], c2)
+  locked(directory, (store) => store.forget(c1))
+  t.same(readdirSync(directory).sort(), [card(c2), index(c2, '10.1.2.9'), '10.1.2.9', 'lock'])
+  reserve(directory, ['10.1.2.3'])
+  give(directory, c1)
+  give(directory, c2)
 
   for (const [address, content] of Object.entries({ '10.1.2.4': '', '10.1.2.5': '\0'.repeat(20), '10.1.2.6': '\r\n' })) {
     writeFileSync(join(directory, address), content)
@@ -112,8 +152,23 @@ t.test('an index entry that outlived its lease does not hide whose the address i
   t.same(store.of(c1), [], 'c1 has it no more')
   t.same(store.of(c2, ['10.1.2.3']), ['10.1.2.3'], 'c2 is found by what it is said to have')
   t.same(store.leases(), [{ address: '10.1.2.3', containerID: 'c2', ifname: 'eth0', own: false }], "and it is not podwire's")
-  locked(directory, (inside) => inside.release(['10.1.2.3']))
-  t.same(readdirSync(directory), ['lock'], 'both go together')
+  locked(directory, (inside) => inside.forget(c1))
+  reserve(directory, ['10.1.2.4'])
+  t.same(peek(directory).of(c1), ['10.1.2.4'], 'c1 can have another')
+})
+
+t.test('somebody else with a name of ours for an address keeps it until the address is free', async (t) => {
+  const directory = made()
+  reserve(directory, ['10.1.2.3'])
+  sh(`rm ${directory}/10.1.2.3`)
+  writeFileSync(join(directory, '10.1.2.3'), 'c2\r\neth0')
+  give(directory, c1)
+  t.same(peek(directory).leases().map(({ containerID }) => containerID), ['c2'], 'it is not released with c1')
+  locked(directory, (store) => {
+    store.release(store.of(c2, ['10.1.2.3']))
+    store.tidy()
+  })
+  t.same(readdirSync(directory), ['lock'])
 })
 
 t.test('whatever else has the name of an address keeps it, is never opened for long, followed or removed', async (t) => {
@@ -139,10 +194,10 @@ t.test('whatever else has the name of an address keeps it, is never opened for l
 
 t.test('names that are no addresses are not counted', async (t) => {
   const directory = made()
-  for (const name of ['abc', 'dead', '.', '10.1.2.3.bak', '.podwire.', '.podwire.0123456789abcdef.', 'last_reserved_ip.7', 'notes:1', '10.1.2.3~']) if (name !== '.') writeFileSync(join(directory, name), '')
+  for (const name of ['abc', 'dead', '10.1.2.3.bak', '.podwir.10.1.2.3', 'last_reserved_ip.7', 'notes:1', '10.1.2.3~']) writeFileSync(join(directory, name), '')
   t.same([...peek(directory).held], [])
   locked(directory, (store) => store.tidy())
-  t.equal(readdirSync(directory).length, 9, 'and left alone')
+  t.equal(readdirSync(directory).length, 8, 'and left alone')
 })
 
 t.test('a planted symlink', async (t) => {
@@ -154,7 +209,7 @@ t.test('a planted symlink', async (t) => {
       const directory = fresh()
       mkdirSync('/var/lib/cni/networks', { recursive: true })
       symlinkSync(target, directory)
-      for (const act of [() => reserve(directory, ['10.1.2.3']), () => peek(directory)]) t.same(refusal(act), { code: 5, message: `state directory ${directory} is not a directory` })
+      for (const act of [() => reserve(directory, ['10.1.2.3']), () => peek(directory).held]) t.same(refusal(act), { code: 5, message: `state directory ${directory} is not a directory` })
       t.same(refusal(() => ready(directory)), { code: 50, message: `state directory ${directory} is not a directory` }, 'STATUS knows')
     }
     t.same(readdirSync('/run/elsewhere/net'), [])
@@ -192,12 +247,14 @@ t.test('a planted symlink', async (t) => {
 
   await t.test('in the place of an index entry', async (t) => {
     const directory = made()
-    symlinkSync('/run/target', join(directory, index(c1, '10.1.2.3')))
+    for (const name of [card(c1), index(c1, '10.1.2.3')]) symlinkSync('/run/target', join(directory, name))
     locked(directory, (store) => {
-      store.tidy()
+      t.ok(store.knows(c1))
+      t.same(store.indexed(c1), [])
+      store.forget(c1)
       store.reserve(['10.1.2.3'], c1)
     })
-    t.notOk(lstatSync(join(directory, index(c1, '10.1.2.3'))).isSymbolicLink())
+    for (const name of [card(c1), index(c1, '10.1.2.3')]) t.notOk(lstatSync(join(directory, name)).isSymbolicLink())
   })
 
   t.equal(readFileSync('/run/target', 'utf8'), 'keep')
@@ -260,7 +317,7 @@ t.test('a directory that cannot be written', async (t) => {
 })
 
 t.test('a directory that is missing', async (t) => {
-  t.ok(peek('/var/lib/none/at/all').bare)
+  t.equal(peek('/var/lib/none/at/all').held.size, 0)
   t.equal(ready('/var/lib/none/at/all').held.size, 0, 'ADD would make it')
   t.notOk(existsSync('/var/lib/none'), 'asking does not')
   reserve('/var/lib/none/at/all', ['10.1.2.3'])
