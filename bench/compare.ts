@@ -16,8 +16,7 @@ export function compare({ rounds, pods, rows, references = [], ours }: Options):
   const possible = scenarios.filter(({ unit }) => unit === 'ms' || existsSync(TIME))
   if (possible.length < scenarios.length) note(`no rows about memory: they take ${TIME}, Debian's package time`)
   const empty = buildEmpty(resolve(ours))
-  readAnew([empty, ...[ours, ...references.map(({ bin }) => bin)].flatMap(plugins)])
-
+  const executables = [empty, ...[ours, ...references.map(({ bin }) => bin)].flatMap(plugins)]
   const others = references.map(({ name, bin }) => implementation(name, resolve(bin)))
   let everybody = [implementation(OURS, resolve(ours)), ...others, ...withoutIptables(references[0])]
   return pods.flatMap((count) => {
@@ -27,6 +26,7 @@ export function compare({ rounds, pods, rows, references = [], ours }: Options):
     everybody = everybody.filter((someone) => !wanted(someone) || populated(someone, count))
     return selected.flatMap((scenario) => {
       const participants = everybody.filter((someone) => takesPart(someone, scenario))
+      readAnew(executables)
       const samples = reporting(title(scenario.works.join('; ')), () => run(scenario, participants, empty, rounds))
       const works = scenario.works.filter((work) => rows.test(title(work)))
       return works.map((work): Measured => ({ work, pods: count, unit: scenario.unit, samples: samples[work]! }))
