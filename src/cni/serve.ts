@@ -11,7 +11,7 @@ import { readEnvironment, type Environment } from './request.ts'
 import { parseResult, printResult } from './result.ts'
 import { canonical, salvage, validate } from './schema.ts'
 import { CURRENT, isVersion, parseVersion, VERSIONS, type CniVersion } from './version.ts'
-import { netnsKind } from '../kernel/netns.ts'
+import { isOwn } from '../kernel/netns.ts'
 
 export interface Answer {
   status: 0 | 1
@@ -110,7 +110,7 @@ function previous(value: unknown, version: CniVersion, lenient: boolean, notes: 
 // GO judges this after the work is done; it is better judged before anything was touched.
 function refuseOwnNetns({ netns, command }: Environment, env: Record<string, string | undefined>): void {
   if (!netns || (command !== 'ADD' && command !== 'DEL') || /^(true|1)$/i.test(env.CNI_NETNS_OVERRIDE ?? '')) return
-  if (netnsKind(netns) === 'own') throw new CniError(8, `plugin's netns and netns from CNI_NETNS should not be the same: CNI_NETNS=${netns}`)
+  if (isOwn(netns)) throw new CniError(8, `plugin's netns and netns from CNI_NETNS should not be the same: CNI_NETNS=${netns}`)
 }
 
 /** What VERSION answers. The configuration is looked at if it is there, and never waited for. */

@@ -4,7 +4,7 @@
 // https://docs.kernel.org/userspace-api/netlink/intro.html
 
 import { closeSync } from 'node:fs'
-import { AttrStream, formatAttribute, formatMessage, parseAttributes, parseMessage, type NetlinkMessage } from 'netlink/dist/structs.js'
+import { AttrStream, formatAttribute, formatMessage, parseMessage, type NetlinkMessage } from 'netlink/dist/structs.js'
 import { KernelError, isErrno } from './errno.ts'
 import * as libc from './libc.ts'
 
@@ -47,10 +47,20 @@ export interface Request {
 
 export type Attrs = Map<number, Buffer>
 
-/** Attributes by type; of two with one type the last stays. */
+const NLA_TYPE_MASK = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+/**
+ * Attributes by type; of two with one type the last stays. A link has sixty of them, so they are cut out here and not with
+ * the package's parseAttributes, which makes four objects of each.
+ */
 export function attributes(data: Buffer): Attrs {
   const found: Attrs = new Map()
-  parseAttributes(data, (attribute) => found.set(attribute.type, attribute.data))
+  for (let at = 0; at + 4 <= data.length; ) {
+    const length = data.readUInt16LE(at)
+    if (length < 4 || at + length > data.length) break
+    found.set(data.readUInt16LE(at + 2) & NLA_TYPE_MASK, data.subarray(at + 4, at + length))
+    at += (length + 3) & ~3
+  }
   return found
 }
 

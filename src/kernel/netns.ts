@@ -2,7 +2,7 @@
 // run a synchronous function inside (for /proc/sys/net, which shows the namespace of the thread that reads it).
 // Nothing asynchronous may start in there: a libuv worker born inside would stay inside. man 7 network_namespaces
 
-import { closeSync, constants, fstatSync, openSync, statfsSync, statSync } from 'node:fs'
+import { closeSync, constants, openSync, statfsSync, statSync } from 'node:fs'
 import { NETLINK_NETFILTER, NETLINK_ROUTE, Netlink } from './netlink.ts'
 import { isNetns, setns } from './libc.ts'
 
@@ -59,8 +59,18 @@ export class Netns {
   }
 }
 
-/** What a path is, before anything is opened: a namespace, our own one, missing, or something else. */
-export function netnsKind(path: string): 'namespace' | 'own' | 'missing' | 'other' {
+/** True if a path is the namespace that podwire was started in. */
+export function isOwn(path: string): boolean {
+  try {
+    const [there, here] = [statSync(path), statSync(SELF)]
+    return there.ino === here.ino && there.dev === here.dev
+  } catch {
+    return false
+  }
+}
+
+/** What a path is: a network namespace, nothing, or something else. */
+export function netnsKind(path: string): 'namespace' | 'missing' | 'other' {
   let fd: number
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // a FIFO would make us wait
@@ -68,8 +78,6 @@ export function netnsKind(path: string): 'namespace' | 'own' | 'missing' | 'othe
     return 'missing'
   }
   try {
-    const [there, here] = [fstatSync(fd), statSync(SELF)]
-    if (there.ino === here.ino && there.dev === here.dev) return 'own'
     return statfsSync(path).type === NSFS_MAGIC && isNetns(fd) ? 'namespace' : 'other'
   } finally {
     closeSync(fd)

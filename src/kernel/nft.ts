@@ -145,11 +145,11 @@ function rules(chain: Chain): Request[] {
 
 function chainDifference(netns: Netns, chain: Chain): Difference | undefined {
   const name = `nft chain inet podwire ${chain.name}`
-  if (!exists(netns, MSG.GETCHAIN, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(chain.name))))) return missing(`${name} is missing`)
   const dump = netns.nf.dump(message(MSG.GETRULE, `nft list chain inet podwire ${chain.name}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(chain.name)))))
   const there = dump.map(({ data }) => attributes(data.subarray(4))).filter((rule) => rule.get(2)?.equals(cstring(chain.name)))
   const wanted = chain.rules.map(ruleText)
   const found = there.map((rule) => decodeRule(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)))
+  if (found.length === 0 && !exists(netns, MSG.GETCHAIN, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(chain.name))))) return missing(`${name} is missing`)
   const lacking = wanted.find((rule) => !found.includes(rule))
   if (lacking !== undefined) return differs(`${name} lacks the rule "${lacking}"`)
   const foreign = found.find((rule, i) => rule !== wanted[i])

@@ -18,10 +18,17 @@ export function read(netns: Netns, key: string): string | undefined {
   })
 }
 
-/** Writes the value unless it is there already: a read-only /proc/sys hurts only who has something to change. */
-export function add(netns: Netns, { key, value }: Sysctl): void {
-  if (read(netns, key) === value) return
-  netns.inside(() => writeFileSync(`/proc/sys/${key}`, value))
+/**
+ * Writes the value. What is the host's is left alone when it is right already, and a read-only /proc/sys hurts only who has
+ * something to change.
+ */
+export function add(netns: Netns, { key, value, keep }: Sysctl): void {
+  if (keep && read(netns, key) === value) return
+  try {
+    netns.inside(() => writeFileSync(`/proc/sys/${key}`, value))
+  } catch (error) {
+    if (!isErrno(error, 'EROFS', 'EACCES') || read(netns, key) !== value) throw error
+  }
 }
 
 export function check(netns: Netns, { key, value }: Sysctl): Difference | undefined {
