@@ -45,12 +45,13 @@ does 'check' tool check pods a
 while IFS= read -r damage; do
   on bash -c "$damage"
   does_not "check after $damage" tool check pods a
-  repair=$(grep -o 'to repair it: .*' <<<"$said" | sed 's/to repair it: //')
+  repair=$(sed -n 's/.*to repair it: //p' <<<"$said")
   echo "# $repair"
   on bash -c "$repair"
   does 'is repaired so' tool check pods a
 done <<'D'
 ip -n a route del default
+ip -n a -6 addr del fd00:77::2/64 dev eth0
 ip -6 route del fd00:77::2
 ip route del 10.77.0.2
 nft delete element inet podwire masquerade_ip { 10.77.0.2 }

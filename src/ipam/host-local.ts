@@ -162,7 +162,8 @@ const finding = (sentence: string): Finding => ({ sentence, repair: '' })
 /** Requested addresses: the runtime's over the configuration's over CNI_ARGS (CONVENTIONS.md: who knows `args` ignores CNI_ARGS). */
 function requested(conf: ConfWithIpam, envIp: string | undefined): Address[] {
   const from = conf.runtimeConfig?.ips?.length ? conf.runtimeConfig.ips : conf.args?.cni?.ips?.length ? conf.args.cni.ips : (envIp?.split(',') ?? [])
-  return from.map((text) => parseAddress(text.split('/')[0]!)!)
+  const texts = new Set(from.map((text) => addressText(parseAddress(text.split('/')[0]!)!))) // `podman network reload` names each twice
+  return [...texts].map((text) => parseAddress(text)!)
 }
 
 function collect<T>(problems: string[], make: () => T): T[] {

@@ -146,6 +146,11 @@ t.test('requested addresses', async (t) => {
     t.equal(addresses(add(conf, 'c5')), '10.1.2.51/24 fd00::51/64')
   })
 
+  await t.test('one that is requested twice, as by podman network reload, is one', async (t) => {
+    t.equal(addresses(add({ ...conf, runtimeConfig: { ips: ['10.1.2.66', 'fd00::66', '10.1.2.66', 'fd00::66'] } }, 'c6')), '10.1.2.66/24 fd00::66/64')
+    del(conf, 'c6')
+  })
+
   await t.test('what cannot be had is said, and nothing is kept', async (t) => {
     const before = leases(conf)
     const refused = (ip: string) => add(conf, 'c9', { args: `IP=${ip}` }).json
