@@ -1,0 +1,69 @@
+// SIGKILL at many moments of a request to the executable as it is built: the delays cover the time in which it works, from
+// a little before it can have done anything to its end.
+
+import { call, netns, sh } from '../world.ts'
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { BUILT, execute } from '../reference.ts'
+
+export const MOMENTS = 100
+
+const conf = {
+  cniVersion: '1.1.0',
+  name: 'podnet',
+  type: 'ptp',
+  ipMasq: true,
+  ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
+}
+const pod = netns('pod')
+
+export const add = () => call('ptp', 'ADD', conf)
+/** Every other DEL comes without the namespace, as after a reboot. */
+export const del = (i = 0) => call('ptp', 'DEL', conf, { netns: i % 2 === 0 ? pod : '' })
+
+/** What an attachment makes. It is asked for so often that no shell is started. */
+export function things(): string {
+  const links = (text: string) => text.match(/\w+(?=:)/g)!.join(' ')
+  const elements = execFileSync('nft', ['list', 'table', 'inet', 'podwire'], { encoding: 'utf8' }).split('\n').filter((line) => line.includes('comment'))
+  return [links(readFileSync('/proc/net/dev', 'utf8')), links(execFileSync('ip', ['netns', 'exec', 'pod', 'cat', '/proc/net/dev'], { encoding: 'utf8' })), ...elements, ...readdirSync('/var/lib/cni/networks/podnet')].join('\n')
+}
+
+/** Lets `prepare` make what the request needs, kills the request at a moment, and lets `judge` say what came of it. */
+export function sweep(command: string, prepare: () => void, judge: (i: number) => void): { killed: number; summary: string } {
+  const run = (...by: string[]) => execute(join(BUILT, 'ptp'), command, conf, { netns: pod, by })
+  const from = 0.7 * median(() => execute(join(BUILT, 'ptp'), 'VERSION', conf))
+  const to = median(() => run(), prepare)
+  let [killed, tries] = [0, 0]
+  for (; killed < MOMENTS && tries < 3 * MOMENTS; tries++) {
+    prepare()
+    const delay = from + (to - from) * ((tries * GOLDEN_RATIO) % 1) // in an order that covers it evenly however long it goes on
+    const { status, signal } = run('timeout', '--signal=KILL', (delay / 1000).toFixed(4))
+    if (status !== 137 && signal !== 'SIGKILL') del() // it was done before
+    else judge(killed++)
+  }
+  return { killed, summary: `killed ${killed} times of ${tries}, between ${from.toFixed(0)} and ${to.toFixed(0)} ms` }
+}
+
+const GOLDEN_RATIO = 0.618034
+
+/** Milliseconds. */
+function median(run: () => void, prepare = () => {}): number {
+  const times = Array.from({ length: 5 }, () => (prepare(), milliseconds(run)))
+  return times.sort((a, b) => a - b)[2]!
+}
+
+function milliseconds(run: () => void): number {
+  const start = performance.now()
+  run()
+  return performance.now() - start
+}
+
+/** The kinds of things that were there after a kill, counted. */
+export function tally(seen: string[], before: string): string {
+  const kinds: Record<string, RegExp> = { link: /veth/, element: /comment/, lease: /^10\./m }
+  return Object.entries(kinds).map(([kind, pattern]) => `${kind} ${seen.filter((text) => pattern.test(text) && text !== before).length}`).join(', ')
+}
+
+/** Everything that is there, at the beginning and at the end. */
+export const everything = (): string => sh('ip -d addr; ip route show table all; ip -6 route show table all; nft list ruleset; ip -n pod -d addr; ip -n pod route show table all; ls -A /var/lib/cni/networks/podnet')
