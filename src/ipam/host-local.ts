@@ -94,9 +94,11 @@ export const hostLocal: Ipam = {
 
 /** Leases one address from each set, all or none. */
 function lease(store: Store, sets: RangeSet[], wanted: Address[], attachment: Attachment): IP[] {
-  const already = store.indexed(attachment)
-  if (already.length > 0) throw new CniError(104, `${already.join(', ')} has been allocated to ${attachment.containerID}, duplicate allocation is not allowed`, 'send DEL for this container and interface first')
-  if (store.knows(attachment)) store.forget(attachment)
+  if (store.knows(attachment)) {
+    const already = store.indexed(attachment)
+    if (already.length > 0) throw new CniError(104, `${already.join(', ')} has been allocated to ${attachment.containerID}, duplicate allocation is not allowed`, 'send DEL for this container and interface first')
+    store.forget(attachment)
+  }
   const ips = choose(store, sets, wanted)
   const texts = ips.map(({ address }) => addressText(parseCidr(address)!))
   store.release(texts.filter((text) => store.has(text))) // chosen although held: torn

@@ -80,6 +80,7 @@ function writable(directory: string): void {
 export class Store {
   readonly #directory: string
   #names: { held: Set<string>; own: string[] } | undefined
+  #lookups = 0
 
   constructor(directory: string) {
     this.#directory = directory
@@ -94,7 +95,6 @@ export class Store {
   has(address: string): boolean {
     return !this.#names && this.#lookups++ < LOOKUPS ? exists(this.#path(address)) : this.held.has(address)
   }
-  #lookups = 0
 
   /** Whether podwire leased something to the holder, by one look. */
   knows(holder: Holder): boolean {
@@ -103,7 +103,6 @@ export class Store {
 
   /** Addresses that the holder has by our index; no file but theirs is read. */
   indexed(holder: Holder): string[] {
-    if (!this.knows(holder)) return []
     const own = this.#list().own.filter((name) => name.startsWith(`${nameOf(holder)}.`)).map(addressOf)
     return own.filter((address) => this.held.has(address) && this.#content(address) === content(holder))
   }
@@ -268,7 +267,7 @@ export class Store {
   }
 }
 
-const ADDRESS = /^[0-9a-f:]*[.:][0-9a-f.:]*$/ // as no other name that belongs here; read in full where it is used
+const ADDRESS = /^[0-9a-f:]*[.:][0-9a-f.:]*$/ // as no other name that belongs here
 const DIGITS = 16
 const LOOKUPS = 32
 const nameOf = ({ containerID, ifname }: Holder, address?: string): string => `${INDEX}${hash(DIGITS, containerID, ifname)}${address === undefined ? '' : `.${address}`}`
@@ -293,16 +292,13 @@ function makeDirectory(directory: string): void {
   if (!isPresent(directory)) mkdirSync(directory, { recursive: true, mode: 0o755 })
 }
 
-/** True if the directory is there. Error 5 if something else is. */
-// A symlink in the place of the network's directory may have been planted; where the data directory leads is the
-// administrator's choice.
+/**
+ * True if the directory is there. Error 5 if something else is: a symlink in the place of the network's directory may have
+ * been planted. Where the data directory leads is the administrator's choice.
+ */
 export function isPresent(directory: string): boolean {
-  try {
-    if (lstatSync(directory).isDirectory()) return true
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false
-    throw error
-  }
+  const there = attempt(directory, () => lstatSync(directory, { throwIfNoEntry: false }))
+  if (!there || there.isDirectory()) return there !== undefined
   throw new CniError(5, `state directory ${directory} is not a directory`, 'a symlink in its place is not followed: remove it, or set ipam.dataDir to where it leads')
 }
 

@@ -9,7 +9,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { CniError } from '../../src/cni/error.ts'
-import { locked, peek, ready, type Store } from '../../src/ipam/store.ts'
+import { isPresent, locked, peek, ready, type Store } from '../../src/ipam/store.ts'
 import { hash } from '../../src/names.ts'
 
 const c1 = { containerID: 'c1', ifname: 'eth0' }
@@ -62,6 +62,17 @@ t.test('the files, byte for byte', async (t) => {
   t.notOk(peek(directory).knows(c2))
   give(directory, c1)
   t.same(readdirSync(directory).sort(), ['last_reserved_ip.0', 'lock'])
+})
+
+t.test('a lease is found as long as it is there, whatever names of ours somebody removed', async (t) => {
+  for (const gone of [card(c1), index(c1, '10.1.2.3')]) {
+    const directory = made()
+    reserve(directory, ['10.1.2.3'])
+    sh(`rm ${directory}/${gone}`)
+    t.same(peek(directory).of(c1), ['10.1.2.3'], gone)
+    give(directory, c1)
+    t.same(readdirSync(directory), ['lock'])
+  }
 })
 
 t.test('an address more does not hide the others, nor one less', async (t) => {
@@ -314,6 +325,7 @@ t.test('a directory that cannot be written', async (t) => {
   writeFileSync('/var/lib/file', '')
   t.match(refusal(() => reserve('/var/lib/file/net', ['10.1.2.3'])), { code: 5, message: 'state directory /var/lib/file/net: ENOTDIR' })
   t.match(refusal(() => ready('/var/lib/file/net')), { code: 50 })
+  t.match(refusal(() => isPresent('/var/lib/file/net')), { code: 5 })
 })
 
 t.test('a directory that is missing', async (t) => {
