@@ -103,7 +103,7 @@ PICTURE
   refused 'ip netns exec pod ping -c1 -W1 198.51.100.2' 'unreachable'
   refused 'CNI_COMMAND=CHECK dist/bin/ptp </run/check.json | tee /run/findings.json'
   expect 'route default via 10.1.2.1 dev eth0 is missing'
-  expect 'nft element fd00:1:2::2 is missing in map inet podwire masquerade_ip6'
+  expect 'nft element fd00:1:2::2 in map inet podwire masquerade_ip6 is missing'
 
   title 'Repair: type what CHECK says'
   local line

@@ -10,8 +10,13 @@ step() {
   else printf 'failed\n'; cat "$log"; rm -f "$log"; return 1; fi
 }
 
-# need PROGRAM:PACKAGE...: installs Debian's packages of programs that are missing, when root; else says which.
-need() {
+# need PROGRAM:PACKAGE...: installs Debian's packages of programs that are missing, when root; else says which, and ends.
+need() { provide "$@" || exit 1; }
+
+# want PROGRAM:PACKAGE...: the same for what only some tests use: without it they are skipped, and say so.
+want() { provide "$@" || echo 'going on without' >&2; }
+
+provide() {
   local pair missing=()
   for pair in "$@"; do command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}"); done
   [ ${#missing[@]} = 0 ] && return
@@ -19,7 +24,7 @@ need() {
     step "installing ${missing[*]}" sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${missing[*]}"
   else
     echo "missing: ${missing[*]} (as root: apt-get install ${missing[*]})" >&2
-    exit 1
+    return 1
   fi
 }
 

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
 PATH=$PATH:/usr/sbin:/sbin # where an ordinary user's shell does not look for ip and nft
-need unshare:util-linux ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack jq:jq
+need unshare:util-linux ip:iproute2 nft:nftables ping:iputils-ping conntrack:conntrack jq:jq setpriv:util-linux flock:util-linux
+want /usr/lib/cni/host-local:containernetworking-plugins strace:strace
 packages
 step 'checking types' node_modules/.bin/tsc
 step 'building the executable' bash scripts/build-sea.sh

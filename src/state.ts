@@ -49,8 +49,10 @@ export function add(kernel: Kernel, plan: Plan, pod: string): void {
       addStep(kernel, step, pod)
     } catch (error) {
       const failed = step.find((fact) => show(fact, pod) === (error as Error).message.slice(0, show(fact, pod).length)) ?? step[0]!
-      // Of a transaction whose answer was lost nobody knows the end; its elements can be taken back in any case, by owner.
-      throw new FactError(failed, error as Error, pod, del(kernel, isNft(failed) ? [...done, ...step] : done))
+      // Of a step whose answer was lost nobody knows the end. Elements can be taken back in any case, by owner; what the
+      // kernel says is there already may be somebody else's.
+      const others = isErrno(error, 'EEXIST') && !isNft(failed)
+      throw new FactError(failed, error as Error, pod, del(kernel, others ? done : [...done, ...step]))
     }
     done.push(...step)
   }
@@ -66,7 +68,11 @@ const PATIENCE = 1000 // ms
  */
 function settle(kernel: Kernel, plan: Plan): void {
   const start = Date.now()
-  while (!plan.every((fact) => settled(kernel, fact)) && Date.now() - start < PATIENCE) sleep(1)
+  try {
+    while (!plan.every((fact) => settled(kernel, fact)) && Date.now() - start < PATIENCE) sleep(1)
+  } catch {
+    // who cannot ask cannot wait
+  }
 }
 
 function settled(kernel: Kernel, fact: Fact): boolean {

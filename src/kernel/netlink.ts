@@ -91,8 +91,8 @@ export class Netlink {
 
   /** Makes one change. Throws a KernelError that begins with `what`. */
   change(request: Request): void {
-    this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_ACK }])
-    this.#receive((message) => {
+    const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_ACK }])
+    this.#receive(first, (message) => {
       const error = refusal(message, request.what)
       if (error) throw error
       return true
@@ -101,9 +101,9 @@ export class Netlink {
 
   /** Asks for one object: undefined when the kernel answers with one of the codes in `absent`. */
   get(request: Request, ...absent: string[]): NetlinkMessage | undefined {
-    this.#send([request])
+    const first = this.#send([request])
     let answer: NetlinkMessage | undefined
-    this.#receive((message) => {
+    this.#receive(first, (message) => {
       const error = refusal(message, request.what)
       if (error && !absent.includes(error.code)) throw error
       if (!error) answer = message
@@ -129,7 +129,7 @@ export class Netlink {
   batch(requests: Request[]): Map<number, KernelError> {
     const first = this.#send(requests)
     const refusals = new Map<number, KernelError>()
-    this.#receive((message) => {
+    this.#receive(first, (message) => {
       const index = (message.seq - first) | 0
       const error = refusal(message, requests[index]?.what ?? 'netlink')
       if (error && !refusals.has(index)) refusals.set(index, error)
@@ -139,11 +139,11 @@ export class Netlink {
   }
 
   #dumpOnce(request: Request): NetlinkMessage[] | undefined {
-    this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
+    const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
     const list: NetlinkMessage[] = []
     let interrupted = false
     try {
-      this.#receive((message) => {
+      this.#receive(first, (message) => {
         const error = refusal(message, request.what)
         if (error) throw error
         interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
@@ -175,7 +175,7 @@ export class Netlink {
   }
 
   /** Hands over messages until `done` returns true or nothing more is there. */
-  #receive(done: (message: NetlinkMessage) => boolean): void {
+  #receive(first: number, done: (message: NetlinkMessage) => boolean): void {
     for (;;) {
       const length = this.#datagram()
       if (length === 0) return
@@ -183,7 +183,8 @@ export class Netlink {
       for (let rest = this.#buffer.subarray(0, length); rest.length >= HEADER; ) {
         const { x: message, consumed } = parseMessage(rest)
         rest = rest.subarray((consumed + 3) & ~3)
-        if (done(message)) return
+        const stale = ((message.seq - first) | 0) < 0 // of a request whose answer was not read to its end
+        if (!stale && done(message)) return
       }
     }
   }

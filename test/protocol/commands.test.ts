@@ -37,7 +37,7 @@ t.test('R44 R47 R52 a namespace that is none', async (t) => {
 })
 
 t.test('R49 a failed ADD leaves nothing', async (t) => {
-  const conf = { ...CONF, ipam: { ...CONF.ipam, routes: [{ dst: '192.0.2.0/24', gw: '10.1.2.1', table: 4294967295 }, { dst: '192.0.2.0/24', scope: 200 }] } }
+  const conf = { ...CONF, ipam: { ...CONF.ipam, routes: [{ dst: '192.0.2.0/24', gw: '10.1.2.1', scope: 254 }] } }
   const before = sh('ip -br link; ip route; ip -n pod -br link')
   t.match((await call('ptp', request('ADD', { CNI_CONTAINERID: 'c5', CNI_IFNAME: 'eth5' }), conf)).json, { code: 100, details: 'what had been done was taken back' })
   t.equal(sh('ip -br link; ip route; ip -n pod -br link'), before)
