@@ -1,7 +1,8 @@
 // Names that are functions of the attachment, so that DEL, CHECK and GC find what ADD made with no namespace, no
 // prevResult and no state file. CNI 1.1 §2: an attachment is a network, a container ID and an interface name.
 
-import { createHash } from 'node:crypto'
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 
 /** One container's interface in one network. */
 export interface Attachment {
@@ -10,9 +11,9 @@ export interface Attachment {
   ifname: string
 }
 
-/** Hex digits of a hash over texts; a NUL between them, which none of them can hold. */
+/** Hex digits of SHA-256 over texts; a NUL between them, which none of them can hold. Not node:crypto's: it costs the start 2 ms. */
 export function hash(digits: number, ...texts: string[]): string {
-  return createHash('sha256').update(texts.join('\0')).digest('hex').slice(0, digits)
+  return bytesToHex(sha256(utf8ToBytes(texts.join('\0')))).slice(0, digits)
 }
 
 /**

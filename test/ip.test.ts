@@ -1,6 +1,8 @@
-// Addresses as text, number and bytes, against Node's own readers: net.isIP, and the WHATWG URL parser as a canonicaliser.
+// Addresses as text, number and bytes, against Node's own readers: net.isIP, and the WHATWG URL parser as a canonicaliser;
+// and against ip-num, whose numbers and ranges ours must be.
 
 import fc from 'fast-check'
+import { IPv4, IPv4CidrRange, IPv6, IPv6CidrRange } from 'ip-num'
 import { isIP } from 'node:net'
 import t from 'tap'
 import { addressBytes, addressText, bytesAddress, cidrText, contains, hostCidr, lastAddress, network, parseAddress, parseCidr, sameAddress, type Address } from '../src/ip.ts'
@@ -61,3 +63,15 @@ t.test('prefixes', async (t) => {
 
 const bits = ({ family, value }: Address) => value.toString(2).padStart(family === 4 ? 32 : 128, '0')
 const long = (value: bigint) => value.toString(16).padStart(32, '0').match(/..../g)!.join(':')
+
+t.test('numbers, first and last addresses are those of ip-num', async () => {
+  fc.assert(
+    fc.property(address, fc.integer({ min: 1, max: 32 }), (a, length) => {
+      const cidr = { ...a, prefix: a.family === 4 ? length : length * 4 }
+      const theirs = a.family === 4 ? new IPv4(addressText(a)) : new IPv6(addressText(a))
+      const range = a.family === 4 ? IPv4CidrRange.fromCidr(cidrText(cidr)) : IPv6CidrRange.fromCidr(cidrText(cidr))
+      return theirs.value === a.value && range.getFirst().value === network(cidr).value && range.getLast().value === lastAddress(cidr).value
+    }),
+    { numRuns: 300 },
+  )
+})
