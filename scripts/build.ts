@@ -10,9 +10,11 @@ import { validators } from './validators.ts'
 
 const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators], metafile: true, define: { 'import.meta.url': '"file:///"' } }
 
-// heavy.ts is an asset of its own: main.ts loads it by name only in development.
-const main = await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external: ['./heavy.ts'] })
-const heavy = await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs' })
+// heavy.ts and vxlan/agent.ts are assets of their own: src/later.ts loads them by name only in development.
+const external = ['./heavy.ts', './vxlan/agent.ts']
+const main = await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external })
+const heavy = await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs', external })
+const agent = await build({ ...common, entryPoints: ['src/vxlan/agent.ts'], outfile: 'dist/build/agent.cjs', external })
 
 writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs', 'utf8')))
 
@@ -32,12 +34,12 @@ writeFileSync(
     // The others: no compiler for code that runs once. docs/performance.md has the figures.
     execArgv: ['--disable-warning=ExperimentalWarning', '--no-rehash-snapshot', '--no-sparkplug', '--no-maglev', '--no-opt'],
     execArgvExtension: 'none', // NODE_OPTIONS of a caller must not run code in a root program
-    assets: { 'heavy.cjs': 'dist/build/heavy.cjs' },
+    assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs' },
   }),
 )
 execFileSync(process.execPath, ['--no-warnings', '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
 copyLibrary('libatomic.so.1')
-writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!], process.execPath))
+writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!], process.execPath))
 copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')
 
 /**

@@ -1,4 +1,4 @@
-// An esbuild plugin: in the place of src/cni/compile.ts, the functions that Ajv makes of the plugins' schemas.
+// An esbuild plugin: in the place of src/cni/compile.ts, the functions that Ajv makes of the schemas of plugins and of the peers file.
 
 import { Ajv, _ } from 'ajv'
 import standaloneCode from 'ajv/dist/standalone/index.js'
@@ -6,6 +6,7 @@ import type { Plugin } from 'esbuild'
 import { OPTIONS } from '../src/cni/compile.ts'
 import type { Schema } from '../src/cni/schema.ts'
 import { PLUGINS } from '../src/plugins.ts'
+import { PEERS } from '../src/vxlan/node.ts'
 
 export const validators: Plugin = {
   name: 'validators',
@@ -17,8 +18,9 @@ export const validators: Plugin = {
 
 function generate(): string {
   const ajv = new Ajv({ ...OPTIONS, keywords: [...OPTIONS.keywords], code: { source: true, formats: _`require('./formats.ts').formats` }, inlineRefs: false })
-  const names = Object.values(PLUGINS).map(({ schema }) => schema.$id!)
-  for (const { schema } of Object.values(PLUGINS)) ajv.addSchema(referring(schema, ajv))
+  const schemas = [...Object.values(PLUGINS).map(({ schema }) => schema), PEERS]
+  const names = schemas.map(({ $id }) => $id!)
+  for (const schema of schemas) ajv.addSchema(referring(schema, ajv))
   const exported = (name: string) => name.replace('-', '_')
   const code = standaloneCode.default(ajv, Object.fromEntries(names.map((name) => [exported(name), name])))
   return `${code}\nconst byName = { ${names.map((name) => `'${name}': exports.${exported(name)}`)} }\nexports.compile = ({ $id }) => byName[$id]\n`

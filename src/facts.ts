@@ -1,7 +1,7 @@
-// The nouns. A fact is one thing that is true of the kernel when an attachment is in place, in the words of iproute2 and
-// nft; it is plain data and can say itself. A plan is a list of facts in the order in which they become possible.
+// The nouns. A fact is one thing that is true of the kernel when an attachment or the overlay is in place, in the words of
+// iproute2 and nft; it is plain data and can say itself. A plan is a list of facts in the order in which they become possible.
 //
-// `keep` marks what attachments share (forwarding, an nft chain): made if absent, never taken back by one of them.
+// `keep` marks what attachments share (forwarding, an nft chain, the overlay): made if absent, never taken back by one of them.
 // `in: 'pod'` is the pod's network namespace; without it the one podwire was started in.
 
 export type Place = 'pod'
@@ -24,6 +24,44 @@ export interface LinkSet {
   dev: string
   up?: true
   alias?: string
+  keep?: true
+}
+
+/** A VXLAN device that learns nothing: what it sends, and where to, is said by neigh and fdb. man 8 ip-link, VXLAN Type Support */
+export interface Vxlan {
+  fact: 'vxlan'
+  name: string
+  mac: string
+  /** Bytes. */
+  mtu: number
+  /** VXLAN network identifier, 24 bits. */
+  id: number
+  /** UDP port. */
+  dstport: number
+  /** This node's address on the underlay. */
+  local: string
+  /** The interface with that address; absent if it is lo. */
+  dev?: string
+  keep: true
+}
+
+/** A permanent neighbour: the MAC address behind an address. man 8 ip-neighbour */
+export interface Neigh {
+  fact: 'neigh'
+  dev: string
+  address: string
+  lladdr: string
+  keep: true
+}
+
+/** Where a VXLAN device sends frames for a MAC address. man 8 bridge */
+export interface Fdb {
+  fact: 'fdb'
+  dev: string
+  lladdr: string
+  /** Address of the node on the underlay. */
+  dst: string
+  keep: true
 }
 
 /** An address. IPv6 ones are added without duplicate address detection (IFA_F_NODAD): who leased it has made sure. */
@@ -35,6 +73,7 @@ export interface Addr {
   address: string
   /** The kernel makes no route to the prefix (IFA_F_NOPREFIXROUTE). */
   noprefixroute?: true
+  keep?: true
 }
 
 /** A route, unicast. man 8 ip-route */
@@ -59,6 +98,9 @@ export interface Route {
   advmss?: number
   /** One of several to the same dst with the same metric: put behind the others instead of refused. */
   append?: true
+  /** Who made it, RTPROT_*. Absent: boot, as `ip route add` says of itself. */
+  proto?: number
+  keep?: true
 }
 
 /** A value below /proc/sys. A link's own go with the link, the host's are kept. man 8 sysctl */
@@ -85,6 +127,15 @@ export interface VerdictMap {
   keep: true
 }
 
+/** A set of networks with all its elements: networks, or ranges `10.0.0.5-10.0.0.9`, in order and neither overlapping nor touching. */
+export interface NetworkSet {
+  fact: 'set'
+  name: string
+  type: 'ipv4_addr' | 'ipv6_addr'
+  elements: string[]
+  keep: true
+}
+
 /** A chain with all its rules; `base` hooks it into the packet's way. */
 export interface Chain {
   fact: 'chain'
@@ -98,6 +149,8 @@ export interface Chain {
 export type Rule =
   | { match: 'ip saddr' | 'ip6 saddr'; vmap: string }
   | { match: 'ip daddr' | 'ip6 daddr'; cidr: string; verdict: 'return' }
+  | { match: 'ip saddr' | 'ip6 saddr'; cidr: string; verdict: 'masquerade' }
+  | { match: 'ip daddr' | 'ip6 daddr'; set: string; verdict: 'return' }
   | { verdict: 'masquerade' }
 
 /** An element of a map; the owner is its comment. Taken back only while the owner is still the same. */
@@ -118,8 +171,11 @@ export interface Flows {
   address: string
 }
 
-export type Fact = Link | LinkSet | Addr | Route | Sysctl | Table | VerdictMap | Chain | Element | Flows
+export type Fact = Link | LinkSet | Vxlan | Addr | Neigh | Fdb | Route | Sysctl | Table | VerdictMap | NetworkSet | Chain | Element | Flows
 export type Plan = Fact[]
+
+/** Facts that the kernel lists, so that one too many can be told. */
+export type Listed = Addr | Neigh | Fdb | Route
 
 /** What an operator would type to make the fact true; several lines if it takes several, none if nothing makes it. */
 export function show(fact: Fact, pod = 'pod'): string {
@@ -128,6 +184,12 @@ export function show(fact: Fact, pod = 'pod'): string {
       return words('ip link add', fact.name, 'up address', fact.mac, mtu(fact), 'type veth peer name', fact.peer.name, 'address', fact.peer.mac, mtu(fact), 'netns', pod)
     case 'link set':
       return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
+    case 'vxlan':
+      return words('ip link add', fact.name, 'address', fact.mac, 'mtu', fact.mtu, 'type vxlan id', fact.id, 'dstport', fact.dstport, vxlanWords(fact))
+    case 'neigh':
+      return `ip neigh add ${fact.address} lladdr ${fact.lladdr} dev ${fact.dev} nud permanent`
+    case 'fdb':
+      return `bridge fdb append ${fact.lladdr} dev ${fact.dev} dst ${fact.dst} self permanent`
     case 'addr':
       return words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && 'nodad')
     case 'route':
@@ -138,6 +200,8 @@ export function show(fact: Fact, pod = 'pod'): string {
       return 'nft add table inet podwire'
     case 'map':
       return `nft add map inet podwire ${fact.name} '{ type ${fact.type} : verdict ; }'`
+    case 'set':
+      return [`nft add set inet podwire ${fact.name} '{ type ${fact.type} ; flags interval ; }'`, ...(fact.elements.length > 0 ? [`nft add element inet podwire ${fact.name} '{ ${fact.elements.join(', ')} }'`] : [])].join('\n')
     case 'chain':
       return [`nft add chain inet podwire ${fact.name}${base(fact)}`, ...fact.rules.map((rule) => `nft add rule inet podwire ${fact.name} ${ruleText(rule)}`)].join('\n')
     case 'element':
@@ -154,6 +218,12 @@ export function change(fact: Fact, pod = 'pod'): string {
       const end = (command: string, { name, mac }: { name: string; mac: string }) => words(command, 'link set', name, 'up address', mac, mtu(fact))
       return `${end('ip', fact)}\n${end(`ip -n ${pod}`, fact.peer)}`
     }
+    case 'vxlan':
+      return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} address ${fact.mac} mtu ${fact.mtu}`
+    case 'neigh':
+      return show(fact).replace(' add ', ' replace ')
+    case 'set':
+      return `nft flush set inet podwire ${fact.name}\n${show(fact)}`
     case 'route':
       return words(ip(fact, pod), family(fact.dst), 'route replace', routeWords(fact))
     case 'chain':
@@ -165,23 +235,40 @@ export function change(fact: Fact, pod = 'pod'): string {
   }
 }
 
+/** What an operator would type to take the fact back; only for facts of which the kernel has a list. */
+export function undo(fact: Listed): string {
+  switch (fact.fact) {
+    case 'addr':
+      return `ip addr del ${fact.address} dev ${fact.dev}`
+    case 'neigh':
+      return `ip neigh del ${fact.address} dev ${fact.dev}`
+    case 'fdb':
+      return `bridge fdb del ${fact.lladdr} dev ${fact.dev} dst ${fact.dst} self`
+    case 'route':
+      return words('ip', family(fact.dst), 'route del', routeWords(fact))
+  }
+}
+
 /** A route as `ip route show` names it, without the command. */
 export function routeWords(route: Route): string {
-  const { dst, via, dev, src, scope, table, metric, mtu, advmss, onlink } = route
+  const { dst, via, dev, src, scope, table, metric, mtu, advmss, onlink, proto } = route
   const target = dst === '0.0.0.0/0' || dst === '::/0' ? 'default' : dst
-  return words(target, via && `via ${via}`, `dev ${dev}`, table !== undefined && `table ${table}`, src && `src ${src}`, metric && `metric ${metric}`, scope !== undefined && `scope ${SCOPES[scope] ?? scope}`, mtu && `mtu ${mtu}`, advmss && `advmss ${advmss}`, onlink && 'onlink')
+  return words(target, via && `via ${via}`, `dev ${dev}`, table !== undefined && `table ${table}`, src && `src ${src}`, metric && `metric ${metric}`, scope !== undefined && `scope ${SCOPES[scope] ?? scope}`, mtu && `mtu ${mtu}`, advmss && `advmss ${advmss}`, onlink && 'onlink', proto !== undefined && `proto ${proto}`)
 }
 
 /** A rule as `nft list` prints it. */
 export function ruleText(rule: Rule): string {
   if ('vmap' in rule) return `${rule.match} vmap @${rule.vmap}`
+  if ('set' in rule) return `${rule.match} @${rule.set} ${rule.verdict}`
   if ('cidr' in rule) return `${rule.match} ${rule.cidr} ${rule.verdict}`
   return rule.verdict
 }
 
 const SCOPES: Record<number, string> = { 0: 'global', 200: 'site', 253: 'link', 254: 'host', 255: 'nowhere' } // <linux/rtnetlink.h>
 
-const words = (...parts: (string | false | 0 | undefined)[]): string => parts.filter(Boolean).join(' ')
+// What of a VXLAN device can be changed while it is there. `df inherit`: what may not be fragmented inside, may not outside.
+const vxlanWords = ({ local, dev }: Vxlan): string => words(`local ${local}`, dev && `dev ${dev}`, 'nolearning df inherit')
+const words = (...parts: (string | number | false | undefined)[]): string => parts.filter(Boolean).join(' ')
 const ip = (fact: { in?: Place }, pod: string): string => (fact.in ? `ip -n ${pod}` : 'ip')
 const family = (dst: string): string | false => dst.includes(':') && '-6'
 const mtu = (link: Link): string | false => link.mtu !== undefined && `mtu ${link.mtu}`

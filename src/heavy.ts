@@ -1,4 +1,4 @@
 // The asset that src/later.ts loads.
 
-export { cli } from './cli/cli.ts'
+export { cli, daemon } from './cli/cli.ts'
 export { run } from './run.ts'

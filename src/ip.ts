@@ -39,9 +39,12 @@ export function parseCidr(text: string): Cidr | undefined {
 }
 
 /** Canonical text: dotted quad, or RFC 5952 §4 (lower case, longest run of zero groups as `::`). */
-export function addressText({ family, value }: Address): string {
-  if (family === 4) return addressBytes({ family, value }).join('.')
-  const groups = Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(112 - 16 * i)) & 0xffffn).toString(16))
+export const addressText = (address: Address): string => bytesText(addressBytes(address))
+
+/** The same from bytes in network order, 4 or 16. */
+export function bytesText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.')
+  const groups = Array.from({ length: 8 }, (_, i) => ((bytes[2 * i]! << 8) | bytes[2 * i + 1]!).toString(16))
   const longest = longestZeros(groups)
   if (longest.length < 2) return groups.join(':')
   return `${groups.slice(0, longest.start).join(':')}::${groups.slice(longest.start + longest.length).join(':')}`
@@ -69,6 +72,14 @@ export function network(cidr: Cidr): Cidr {
 export function lastAddress(cidr: Cidr): Address {
   const host = BigInt(bits(cidr.family) - cidr.prefix)
   return { family: cidr.family, value: network(cidr).value | ((1n << host) - 1n) }
+}
+
+/** `10.0.0.0/24` if the range is a network, else `10.0.0.5-10.0.0.9`. */
+export function rangeText(family: Family, from: bigint, to: bigint): string {
+  const size = to - from + 1n
+  const host = size.toString(2).length - 1
+  if (size === 1n << BigInt(host) && from % size === 0n) return cidrText({ family, value: from, prefix: bits(family) - host })
+  return `${addressText({ family, value: from })}-${addressText({ family, value: to })}`
 }
 
 export const contains = (cidr: Cidr, address: Address): boolean =>

@@ -1,20 +1,32 @@
-// What is too heavy for the plugin's snapshot, loaded when it is first needed: the commands of a person, and running
-// other executables. In the single executable application it is an asset; in development a module.
+// What is too heavy for the plugin's snapshot, loaded when it is first needed: the commands of a person and running other
+// executables; and the agent with its Kubernetes client. In the single executable application they are assets; in
+// development modules.
 
 import { createRequire } from 'node:module'
 import { getAsset, isSea } from 'node:sea'
 import { compileFunction } from 'node:vm'
 
-type Later = typeof import('./heavy.ts')
-
-let loaded: Later | undefined
-
-export function later(): Later {
-  return (loaded ??= isSea() ? fromAsset() : (createRequire(import.meta.url)('./heavy.ts') as Later))
+interface Assets {
+  heavy: typeof import('./heavy.ts')
+  agent: typeof import('./vxlan/agent.ts')
 }
 
-function fromAsset(): Later {
+const modules: { [Name in keyof Assets]: () => Assets[Name] } = {
+  heavy: () => createRequire(import.meta.url)('./heavy.ts'),
+  agent: () => createRequire(import.meta.url)('./vxlan/agent.ts'),
+}
+
+const loaded: Partial<Assets> = {}
+
+export const later = (): Assets['heavy'] => load('heavy')
+export const agentLater = (): Assets['agent'] => load('agent')
+
+function load<Name extends keyof Assets>(name: Name): Assets[Name] {
+  return (loaded[name] ??= isSea() ? fromAsset(name) : modules[name]())
+}
+
+function fromAsset<Name extends keyof Assets>(name: Name): Assets[Name] {
   const module = { exports: {} }
-  compileFunction(getAsset('heavy.cjs', 'utf8'), ['require', 'module', 'exports'])(createRequire('/'), module, module.exports)
-  return module.exports as Later
+  compileFunction(getAsset(`${name}.cjs`, 'utf8'), ['require', 'module', 'exports'])(createRequire('/'), module, module.exports)
+  return module.exports as Assets[Name]
 }

@@ -19,7 +19,9 @@ function main(): void {
   const name = calledAs()
   const command = process.env.CNI_COMMAND
   if (name !== 'podwire' || command) return end(asPlugin(name, command))
-  end(later().cli(process.argv.slice(2)))
+  const [word, ...rest] = process.argv.slice(2)
+  if (word === 'agent') void later().daemon(rest).then(end)
+  else end(later().cli(process.argv.slice(2)))
 }
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */

@@ -22,9 +22,20 @@ export function hash(digits: number, ...texts: string[]): string {
  */
 export const hostIfname = ({ containerID, ifname }: Attachment): string => `veth${hash(11, containerID, ifname)}`
 
-/** A MAC address for one end of the veth: locally administered, unicast. */
+/** A MAC address for one end of the veth. */
 export function mac({ containerID, ifname }: Attachment, end: 'host' | 'pod'): string {
-  const [first = '', ...rest] = hash(12, end, containerID, ifname).match(/../g)!
+  return local(hash(12, end, containerID, ifname))
+}
+
+/**
+ * The MAC address of a node's end of the overlay. Every node can compute every other's, so none has to publish its own;
+ * and one that is set at creation is not replaced by udev (MACAddressPolicy, flannel#1155).
+ */
+export const vtepMac = (node: string, vni: number): string => local(hash(12, 'vtep', node, String(vni)))
+
+/** 48 bits as a MAC address: locally administered, unicast. IEEE 802 §8.2 */
+function local(digits: string): string {
+  const [first = '', ...rest] = digits.match(/../g)!
   return [((parseInt(first, 16) & 0xfe) | 0x02).toString(16).padStart(2, '0'), ...rest].join(':')
 }
 

@@ -4,8 +4,8 @@
 //
 //   ip saddr vmap @masquerade_ip ──► chain outside_<hash>: ip daddr 10.1.2.0/24 return … masquerade
 
-import { addressText, cidrText, network, parseCidr, type Address, type Cidr, type Family } from './ip.ts'
-import type { Element, Plan, Rule } from './facts.ts'
+import { addressText, cidrText, lastAddress, network, parseCidr, rangeText, type Address, type Cidr, type Family } from './ip.ts'
+import type { Element, Fact, Plan, Rule } from './facts.ts'
 import { hash } from './names.ts'
 
 /** Multicast keeps the pod's address: RFC 5771, RFC 4291 §2.7. */
@@ -43,5 +43,44 @@ export function masquerade(addresses: Cidr[], except: string[], owner: string): 
 /** A pod's elements. To take them back, their addresses and owner are enough: `goto` does not matter. */
 export const masqueraded = (addresses: Address[], goto: string, owner: string): Element[] =>
   addresses.map((address) => ({ fact: 'element', map: MASQUERADE_MAPS[address.family], key: addressText(address), goto, owner }))
+
+const SETS = { 4: 'cluster_ip', 6: 'cluster_ip6' } as const satisfies Record<Family, string>
+
+/**
+ * Facts that masquerade the pods of a node once for all of them, towards everything but `cluster` (the networks of all
+ * pods), multicast and `except`: the overlay's, in the place of ipMasq for each pod.
+ */
+export function clusterMasquerade(own: string[], cluster: string[], except: string[]): Plan {
+  const networks = [...cluster, ...except, ...MULTICAST].map((text) => parseCidr(text)!)
+  const set = (family: Family): Fact => ({ fact: 'set', name: SETS[family], type: family === 4 ? 'ipv4_addr' : 'ipv6_addr', elements: merged(networks.filter((cidr) => cidr.family === family)), keep: true })
+  return [
+    { fact: 'table', keep: true },
+    set(4),
+    set(6),
+    {
+      fact: 'chain',
+      name: 'overlay',
+      base: { type: 'nat', hook: 'postrouting', priority: 'srcnat' },
+      rules: [
+        { match: 'ip daddr', set: SETS[4], verdict: 'return' },
+        { match: 'ip6 daddr', set: SETS[6], verdict: 'return' },
+        ...own.map((cidr): Rule => ({ match: cidr.includes(':') ? 'ip6 saddr' : 'ip saddr', cidr, verdict: 'masquerade' })),
+      ],
+      keep: true,
+    },
+  ]
+}
+
+/** Networks of one family as the fewest ranges, in order. */
+function merged(networks: Cidr[]): string[] {
+  const ranges = networks.map((cidr) => ({ family: cidr.family, from: network(cidr).value, to: lastAddress(cidr).value })).sort((a, b) => (a.from < b.from ? -1 : a.from > b.from ? 1 : 0))
+  const list: typeof ranges = []
+  for (const range of ranges) {
+    const last = list.at(-1)
+    if (last && range.from <= last.to + 1n) last.to = range.to > last.to ? range.to : last.to
+    else list.push(range)
+  }
+  return list.map(({ family, from, to }) => rangeText(family, from, to))
+}
 
 const untranslated = (cidr: string): Rule => ({ match: cidr.includes(':') ? 'ip6 daddr' : 'ip daddr', cidr, verdict: 'return' })

@@ -9,10 +9,12 @@ import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
 import { sleep } from './kernel/libc.ts'
 import * as link from './kernel/link.ts'
+import * as neigh from './kernel/neigh.ts'
 import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import * as route from './kernel/route.ts'
 import * as sysctl from './kernel/sysctl.ts'
+import * as vxlan from './kernel/vxlan.ts'
 
 /** Where facts are true: the host's network namespace, and the pod's if it is there. */
 export interface Kernel {
@@ -118,7 +120,7 @@ function steps(plan: Plan): Fact[][] {
   return list
 }
 
-function addStep(kernel: Kernel, step: Fact[], pod: string): void {
+export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
   const [fact] = step as [Fact]
   const what = show(fact, pod)
   switch (fact.fact) {
@@ -126,6 +128,12 @@ function addStep(kernel: Kernel, step: Fact[], pod: string): void {
       return link.add(kernel.host, place(kernel, 'pod'), fact, what)
     case 'link set':
       return link.set(place(kernel, fact.in), fact, what)
+    case 'vxlan':
+      return vxlan.add(kernel.host, fact, what)
+    case 'neigh':
+      return kernel.host.rt.change({ what, ...neigh.neighAddition(kernel.host, fact) })
+    case 'fdb':
+      return kernel.host.rt.change({ what, ...neigh.fdbAddition(kernel.host, fact) })
     case 'addr':
       return addr.add(place(kernel, fact.in), fact, what)
     case 'route':
@@ -153,19 +161,29 @@ function delStep(kernel: Kernel, step: Fact[]): void {
       return conntrack.flush(kernel.host, fact.address)
     case 'link set':
     case 'sysctl':
-      return // goes with its link
+    case 'vxlan':
+    case 'neigh':
+    case 'fdb':
+      return // goes with its link, or is kept
     default:
       return nft.del(kernel.host, step as nft.NftFact[])
   }
 }
 
-function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
+/** What of one fact is not true, or undefined. */
+export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
   try {
     switch (fact.fact) {
       case 'link':
         return link.check(kernel.host, kernel.pod, fact)
       case 'link set':
         return link.checkSet(place(kernel, fact.in), fact)
+      case 'vxlan':
+        return vxlan.check(kernel.host, fact)
+      case 'neigh':
+        return neigh.check(kernel.host, fact)
+      case 'fdb':
+        return neigh.checkFdb(kernel.host, fact)
       case 'addr':
         return addr.check(place(kernel, fact.in), fact)
       case 'route':
@@ -189,4 +207,4 @@ function place(kernel: Kernel, where: 'pod' | undefined): Netns {
   return kernel.pod
 }
 
-const isNft = (fact: Fact): fact is nft.NftFact => fact.fact === 'table' || fact.fact === 'map' || fact.fact === 'chain' || fact.fact === 'element'
+export const isNft = (fact: Fact): fact is nft.NftFact => ['table', 'map', 'set', 'chain', 'element'].includes(fact.fact)

@@ -4,7 +4,10 @@ const PAGES: Record<string, string> = {
   '': `podwire - wires Linux pods
 
 Usage
+  podwire [status]        this node, its overlay, each peer, and what is wrong with them; changes nothing
   podwire plan CONF       what ADD would do, as ip and nft lines; changes nothing
+  podwire agent …         keeps the overlay between this node and the others true, until it is ended
+  podwire uninstall       takes the overlay away
   podwire explain [CODE]  what an error code means and what to do
   podwire version         version of podwire, of Node.js and of CNI
   podwire help [COMMAND]  this page, or that of a command
@@ -30,6 +33,62 @@ Options
   --container ID  container ID (default: example)
   --ifname NAME   the pod's interface (default: eth0)
   --json          the same facts as JSON
+`,
+  status: `podwire status - this node, its overlay, its peers
+
+Usage
+  podwire [status] [--state-dir DIR] [--json]
+
+  Compares the kernel with what the agent last made of the nodes, and says what is wrong and what to type to repair it.
+  Tells also when no agent runs. Exit status 0 if nothing is wrong. Needs no privileges but to read the state directory.
+
+Options
+  --state-dir DIR  where the agent leaves its state (default: /run/podwire)
+  --json           the same, complete, as JSON
+`,
+  agent: `podwire agent - keeps the overlay true
+
+Usage
+  podwire agent --peers FILE --node NAME [OPTIONS]      the nodes from a file
+  podwire agent [--kubeconfig FILE] [OPTIONS]           the nodes from Kubernetes
+  podwire agent --install-only [--bin-dir DIR]          puts the plugins in place, and ends
+  podwire agent --uninstall [OPTIONS]                   as podwire uninstall
+
+  Makes a VXLAN device and, for each other node, what leads to its pods; repairs what somebody changes, at once; writes
+  the network configuration of this node when pods can be wired. It ends on SIGTERM, and leaves the overlay in place.
+
+Nodes
+  --peers FILE        all nodes as JSON, read again at each change:
+                      {"nodes": [{"name": "a", "addresses": ["192.0.2.1"], "podCIDRs": ["10.244.1.0/24"]}, …]}
+  --kubeconfig FILE   how to reach the API server (default: as a pod does). Needs get, list and watch of nodes
+  --node NAME         which of the nodes this one is (default: NODE_NAME)
+
+Overlay
+  --vni N             VXLAN network identifier, 1 to 16777215 (default: 1); the device is podwire.N
+  --port N            UDP port (default: 8472)
+  --underlay WHAT     the interface, network or address that carries it (default: the node's address, else the
+                      interface with the default route)
+  --mtu N             bytes for a packet of a pod (default: the underlay's less 50, or 70 over IPv6)
+  --direct-routing    no encapsulation to nodes without a router between
+
+Masquerading
+  --no-masquerade            pods keep their addresses towards the outside, too
+  --non-masquerade-cidrs L   they keep them towards these networks, separated by commas
+
+Places
+  --conf-dir DIR      where the runtime reads 10-podwire.conflist (default: /etc/cni/net.d)
+  --bin-dir DIR       where it looks for plugins (default: /opt/cni/bin)
+  --lib-dir DIR       for what a host may lack (default: ../lib/podwire beside it)
+  --state-dir DIR     a directory that a reboot empties (default: /run/podwire)
+  --listen ADDR:PORT  /healthz, /readyz, /metrics (default: 127.0.0.1:9466)
+`,
+  uninstall: `podwire uninstall - takes the overlay away
+
+Usage
+  podwire uninstall [--vni N] [--state-dir DIR] [--conf-dir DIR] [--bin-dir DIR]
+
+  Removes the device, its routes, the nf_tables chain, the conflist and the executables. End the agent first. Pods that
+  run keep their interfaces until they are deleted.
 `,
   explain: `podwire explain - what an error code means
 

@@ -1,16 +1,16 @@
 // Addresses on interfaces. <linux/if_addr.h>, man 7 rtnetlink
 
-import { addressBytes, addressText, bytesAddress, parseCidr, type Cidr } from '../ip.ts'
+import { addressBytes, bytesText, parseCidr, type Cidr } from '../ip.ts'
 import type { Addr } from '../facts.ts'
 import { missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Out } from './netlink.ts'
+import { attributes, NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 import * as route from './route.ts'
 
-const RTM_NEWADDR = 20
-const RTM_DELADDR = 21
+export const RTM_NEWADDR = 20
+export const RTM_DELADDR = 21
 const RTM_GETADDR = 22
 const IFA_ADDRESS = 1
 const IFA_LOCAL = 2
@@ -20,22 +20,29 @@ const IFA_F_NOPREFIXROUTE = 0x200
 
 /** Adds an address. One that is there already is refused with EEXIST, as by `ip addr add`. */
 export function add(netns: Netns, fact: Addr, what: string): void {
+  netns.rt.change({ what, ...addition(netns, fact) })
+}
+
+export function addition(netns: Netns, fact: Addr): Omit<Request, 'what'> {
   const cidr = parseCidr(fact.address)!
   const flags = (cidr.family === 6 ? IFA_F_NODAD : 0) | (fact.noprefixroute ? IFA_F_NOPREFIXROUTE : 0)
-  netns.rt.change({
-    what,
+  return {
     type: RTM_NEWADDR,
     flags: NLM_F_CREATE | NLM_F_EXCL,
     header: ifaddrmsg(netns, fact.dev, cidr),
     attrs: (out) => (identity(out, cidr), out.push(IFA_FLAGS, link.u32(flags))),
-  })
+  }
+}
+
+export function deletion(netns: Netns, { dev, address }: Addr): Omit<Request, 'what'> {
+  const cidr = parseCidr(address)!
+  return { type: RTM_DELADDR, header: ifaddrmsg(netns, dev, cidr), attrs: (out) => identity(out, cidr) }
 }
 
 /** Deletes an address; one that is gone is success. */
-export function del(netns: Netns, { dev, address }: Addr): void {
-  const cidr = parseCidr(address)!
+export function del(netns: Netns, fact: Addr): void {
   try {
-    netns.rt.change({ what: `ip addr del ${address} dev ${dev}`, type: RTM_DELADDR, header: ifaddrmsg(netns, dev, cidr), attrs: (out) => identity(out, cidr) })
+    netns.rt.change({ what: `ip addr del ${fact.address} dev ${fact.dev}`, ...deletion(netns, fact) })
   } catch (error) {
     if (!isErrno(error, 'EADDRNOTAVAIL', 'ENODEV')) throw error
   }
@@ -47,21 +54,40 @@ export function usable(netns: Netns, { address }: Addr): boolean {
   return cidr.family === 4 || route.isLocal(netns, cidr)
 }
 
+/** An address as the kernel tells of it. */
+export interface AddrState {
+  ifindex: number
+  /** With prefix length. */
+  address: string
+  /** RT_SCOPE_*: 0 global, 253 link, 254 host. */
+  scope: number
+}
+
 /** Addresses of one interface, with prefix length. */
 export function list(netns: Netns, dev: string): string[] {
+  const index = link.index(netns, dev)
+  return dump(netns, `ip addr show dev ${dev}`, index).filter(({ ifindex }) => ifindex === index).map(({ address }) => address)
+}
+
+/** The addresses of all interfaces. */
+export const all = (netns: Netns): AddrState[] => dump(netns, 'ip addr show', 0)
+
+function dump(netns: Netns, what: string, index: number): AddrState[] {
   const header = Buffer.alloc(8)
-  header.writeInt32LE(link.index(netns, dev), 4)
-  return netns.rt.dump({ what: `ip addr show dev ${dev}`, type: RTM_GETADDR, header }).map(({ data }) => {
-    const found = attributes(data.subarray(8))
-    const bytes = found.get(IFA_LOCAL) ?? found.get(IFA_ADDRESS) ?? Buffer.alloc(4)
-    return `${addressText(bytesAddress(bytes))}/${data[1]}`
-  })
+  header.writeInt32LE(index, 4)
+  return netns.rt.dump({ what, type: RTM_GETADDR, header }).map(parse)
+}
+
+/** What a message about an address says. */
+export function parse({ data }: NetlinkMessage): AddrState {
+  const found = attributes(data.subarray(8))
+  const bytes = found.get(IFA_LOCAL) ?? found.get(IFA_ADDRESS) ?? Buffer.alloc(4)
+  return { ifindex: data.readInt32LE(4), address: `${bytesText(bytes)}/${data[1]}`, scope: data[3]! }
 }
 
 export function check(netns: Netns, { dev, address }: Addr): Difference | undefined {
   return list(netns, dev).includes(address) ? undefined : missing(`address ${address} is missing on ${dev}`)
 }
-
 
 function identity(out: Out, cidr: Cidr): void {
   out.push(IFA_LOCAL, addressBytes(cidr))

@@ -8,6 +8,8 @@ const signatures = {
   setsockopt: { return: 'int32', arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'] },
   send: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
+  bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
+  fcntl: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
   ioctl: { return: 'int32', arguments: ['int32', 'uint64'] },
   flock: { return: 'int32', arguments: ['int32', 'int32'] },
@@ -60,6 +62,25 @@ export function setsockopt(fd: number, level: number, option: number, value: num
   const buffer = Buffer.alloc(4)
   buffer.writeInt32LE(value)
   call(`setsockopt(${option})`, 'setsockopt', fd, level, option, buffer, 4)
+}
+
+/** Subscribes a netlink socket to multicast groups, a bit mask. struct sockaddr_nl */
+export function subscribe(fd: number, groups: number): void {
+  const address = Buffer.alloc(12)
+  address.writeUInt16LE(AF_NETLINK, 0)
+  address.writeUInt32LE(groups, 8)
+  call('bind(netlink)', 'bind', fd, address, address.length)
+}
+
+const F_SETFL = 4 // <asm-generic/fcntl.h>
+const F_SETOWN = 8
+const O_NONBLOCK = 0o4000
+const O_ASYNC = 0o20000
+
+/** From now on this process gets SIGIO when something can be read from the socket. man 7 socket, "Signals" */
+export function signalReadable(fd: number): void {
+  call('fcntl(F_SETOWN)', 'fcntl', fd, F_SETOWN, process.pid)
+  call('fcntl(F_SETFL)', 'fcntl', fd, F_SETFL, O_ASYNC | O_NONBLOCK)
 }
 
 export const send = (fd: number, data: Uint8Array): number =>

@@ -7,8 +7,8 @@ import type { Link, LinkSet } from '../facts.ts'
 import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type NetlinkMessage, type Out } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
-const RTM_NEWLINK = 16
-const RTM_DELLINK = 17
+export const RTM_NEWLINK = 16
+export const RTM_DELLINK = 17
 const RTM_GETLINK = 18
 const RTM_SETLINK = 19
 
@@ -38,6 +38,8 @@ export interface LinkState {
   mac: string
   kind: string | undefined
   alias: string | undefined
+  /** IFLA_INFO_DATA: what only links of that kind have. */
+  data: Buffer | undefined
 }
 
 /** The link of that name, or undefined. */
@@ -113,6 +115,34 @@ export function add(host: Netns, pod: Netns, { name, mac, mtu, peer }: Link, wha
   })
 }
 
+/** What links of every kind have. */
+interface Common {
+  name: string
+  mac: string
+  mtu: number
+  kind: string
+}
+
+/** Makes a link of one end, down; `data` writes what is its kind's own. */
+export const create = (netns: Netns, { name, mac, mtu, kind }: Common, what: string, data: (out: Out) => void): void =>
+  netns.rt.change({
+    what,
+    type: RTM_NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    header: ifinfomsg({}),
+    attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu)), kindAttrs(out, kind, data)),
+  })
+
+/** Changes a link that is there: what is its kind's own, then what all have, because VXLAN does not take an MTU among its own. */
+export function modify(netns: Netns, { name, mac, mtu, kind }: Common, what: string, data: (out: Out) => void): void {
+  const header = ifinfomsg({ index: index(netns, name) })
+  netns.rt.change({ what, type: RTM_NEWLINK, header, attrs: (out) => kindAttrs(out, kind, data) })
+  netns.rt.change({ what, type: RTM_SETLINK, header, attrs: (out) => (out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu))) })
+}
+
+const kindAttrs = (out: Out, kind: string, data: (out: Out) => void): void =>
+  out.push(IFLA_LINKINFO, (info) => (info.push(IFLA_INFO_KIND, Buffer.from(kind)), info.push(IFLA_INFO_DATA, data)))
+
 /** Deletes a link and with it its peer; a link that is gone is success. */
 export function del(netns: Netns, name: string): void {
   netns.indexes.delete(name)
@@ -172,7 +202,8 @@ function ifinfomsg({ index = 0, up = false, down = false }: { index?: number; up
   return header
 }
 
-function parse({ data }: NetlinkMessage): LinkState {
+/** What a message about a link says. */
+export function parse({ data }: NetlinkMessage): LinkState {
   const found = attributes(data.subarray(16))
   const info: Attrs = attributes(found.get(IFLA_LINKINFO) ?? Buffer.alloc(0))
   return {
@@ -181,16 +212,19 @@ function parse({ data }: NetlinkMessage): LinkState {
     up: (data.readUInt32LE(8) & IFF_UP) !== 0,
     running: found.get(IFLA_OPERSTATE)?.[0] === IF_OPER_UP,
     mtu: found.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
-    mac: found.get(IFLA_ADDRESS)?.toString('hex').match(/../g)?.join(':') ?? '',
+    mac: macText(found.get(IFLA_ADDRESS) ?? Buffer.alloc(0)),
     kind: text(info.get(IFLA_INFO_KIND)),
     alias: text(found.get(IFLA_IFALIAS)),
+    data: info.get(IFLA_INFO_DATA),
   }
 }
 
 /** A NUL-terminated string, or undefined. */
 const text = (data: Buffer | undefined): string | undefined => data?.toString('utf8').replace(/\0.*$/s, '')
 const cstring = (value: string): Buffer => Buffer.from(`${value}\0`)
-const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex')
+
+export const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex')
+export const macText = (bytes: Buffer): string => bytes.toString('hex').match(/../g)?.join(':') ?? ''
 
 export function u32(value: number): Buffer {
   const buffer = Buffer.alloc(4)

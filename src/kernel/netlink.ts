@@ -21,6 +21,7 @@ const NLM_F_DUMP_INTR = 0x10
 const NLM_F_CAPPED = 0x100
 const NLM_F_ACK_TLVS = 0x200
 const NLM_F_DUMP = 0x300
+export const NLM_F_REPLACE = 0x100
 export const NLM_F_EXCL = 0x200
 export const NLM_F_CREATE = 0x400
 export const NLM_F_APPEND = 0x800
@@ -105,7 +106,7 @@ export class Netlink {
     this.#receive(first, (message) => {
       const error = refusal(message, request.what)
       if (error && !absent.includes(error.code)) throw error
-      if (!error) answer = message
+      if (!error) answer = { ...message, data: Buffer.from(message.data) } // the next answer overwrites the buffer
       return true
     })
     return answer
@@ -134,6 +135,18 @@ export class Netlink {
       if (error && !refusals.has(index)) refusals.set(index, error)
       return false
     })
+    return refusals
+  }
+
+  /**
+   * Makes many changes, each by itself, and returns the refusals by index. In datagrams of at most so many messages that
+   * the answers, should all be refused, have room in the socket.
+   */
+  changes(requests: Request[]): Map<number, KernelError> {
+    const AT_ONCE = 128
+    const refusals = new Map<number, KernelError>()
+    for (let start = 0; start < requests.length; start += AT_ONCE)
+      for (const [index, error] of this.batch(requests.slice(start, start + AT_ONCE))) refusals.set(start + index, error)
     return refusals
   }
 

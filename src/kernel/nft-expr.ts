@@ -39,7 +39,8 @@ export function encodeRule(out: Out, rule: Rule): void {
     if ('cidr' in rule) matchPrefix(out, field.offset, rule.cidr)
     else {
       payload(out, field.offset, field.length)
-      expression(out, 'lookup', (data) => (data.push(1, cstring(rule.vmap)), be32(data, 2, NFT_REG_1), be32(data, 3, NFT_REG_VERDICT)))
+      const verdicts = 'vmap' in rule
+      expression(out, 'lookup', (data) => (data.push(1, cstring(verdicts ? rule.vmap : rule.set)), be32(data, 2, NFT_REG_1), verdicts && be32(data, 3, NFT_REG_VERDICT)))
     }
   }
   if (!('verdict' in rule)) return
@@ -57,10 +58,17 @@ export function decodeRule(expressions: Buffer): string {
   const match = Object.entries(FIELDS).find(([, field]) => field.nfproto === nfproto && field.offset === offset)?.[0] as keyof typeof FIELDS | undefined
   const last = rest.at(-1)
   if (!match || !last) return foreign(list)
-  const vmap = last.name === 'lookup' && last.data.get(1)?.toString('utf8').replace('\0', '')
-  if (vmap) return ruleText({ match: match as 'ip saddr', vmap })
-  if (last.name !== 'immediate') return foreign(list)
-  return ruleText({ match: match as 'ip daddr', cidr: prefix(FIELDS[match].length, rest), verdict: 'return' })
+  const lookup = rest.find(({ name }) => name === 'lookup')
+  const set = lookup?.data.get(1)?.toString('utf8').replace('\0', '')
+  if (set && last === lookup) return ruleText({ match: match as 'ip saddr', vmap: set })
+  const does = last.name === 'masq' ? 'masquerade' : isReturn(last) ? 'return' : undefined
+  if (!does) return foreign(list)
+  return set ? `${match} @${set} ${does}` : `${match} ${prefix(FIELDS[match].length, rest)} ${does}`
+}
+
+function isReturn({ name, data }: Expression): boolean {
+  const code = name === 'immediate' && attributes(attributes(data.get(2) ?? Buffer.alloc(0)).get(NFTA_DATA_VERDICT) ?? Buffer.alloc(0)).get(NFTA_VERDICT_CODE)
+  return code ? code.readInt32BE(0) === NFT_RETURN : false
 }
 
 /** NFTA_SET_ELEM_DATA or an immediate's data: goto a chain, or return. */

@@ -5,15 +5,16 @@
 // which its premises were read (NFNL_BATCH_GENID), and the kernel refuses it (ERESTART) when somebody has changed
 // something since. So reading the owner and deleting the element is one step. <linux/netfilter/nf_tables.h>
 
-import { addressBytes, addressText, bytesAddress, parseAddress } from '../ip.ts'
-import { ruleText, show, type Chain, type Element, type Table, type VerdictMap } from '../facts.ts'
+import { addressBytes, bytesText, parseAddress } from '../ip.ts'
+import { ruleText, show, type Chain, type Element, type NetworkSet, type Table, type VerdictMap } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, KernelError } from './errno.ts'
 import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Request, type Out } from './netlink.ts'
 import { be32, cstring, decodeRule, encodeRule, gotoChain, verdictChain } from './nft-expr.ts'
 import type { Netns } from './netns.ts'
+import * as set from './nft-set.ts'
 
-export type NftFact = Table | VerdictMap | Chain | Element
+export type NftFact = Table | VerdictMap | NetworkSet | Chain | Element
 
 const TABLE = 'podwire'
 const NFPROTO_INET = 1
@@ -22,12 +23,13 @@ const NFNL_MSG_BATCH_BEGIN = 16
 const NFNL_MSG_BATCH_END = 17
 const NFNL_BATCH_GENID = 1
 
-const MSG = { NEWTABLE: 0, GETTABLE: 1, DELTABLE: 2, NEWCHAIN: 3, GETCHAIN: 4, NEWRULE: 6, GETRULE: 7, DELRULE: 8, NEWSET: 9, GETSET: 10, NEWSETELEM: 12, GETSETELEM: 13, DELSETELEM: 14, GETGEN: 16 }
+const MSG = { NEWTABLE: 0, GETTABLE: 1, DELTABLE: 2, NEWCHAIN: 3, GETCHAIN: 4, NEWRULE: 6, GETRULE: 7, DELRULE: 8, DELCHAIN: 5, NEWSET: 9, GETSET: 10, DELSET: 11, NEWSETELEM: 12, GETSETELEM: 13, DELSETELEM: 14, NEWGEN: 15, GETGEN: 16 }
 const NFTA_RULE_EXPRESSIONS = 4
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_DATA = 2
 const NFTA_SET_ELEM_USERDATA = 6
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3
+const NFT_SET_INTERVAL = 4
 const NFT_SET_MAP = 8
 const NFT_DATA_VERDICT = 0xffffff00
 const NF_INET_POST_ROUTING = 4
@@ -64,6 +66,21 @@ export function del(netns: Netns, facts: NftFact[]): void {
   }
 }
 
+/** Takes back what is shared: chains and sets by name, and the table when nothing is left in it. Gone already is success. */
+export function remove(netns: Netns, facts: NftFact[]): void {
+  const chains = facts.filter((fact) => fact.fact === 'chain')
+  const sets = facts.filter((fact) => fact.fact === 'set' || fact.fact === 'map')
+  const there = (type: number, attribute: number) => ({ name }: { name: string }) => exists(netns, type, (out) => (out.push(1, cstring(TABLE)), out.push(attribute, cstring(name))))
+  const refused = transaction(netns, [
+    ...chains.filter(there(MSG.GETCHAIN, 3)).map(({ name }) => message(MSG.DELCHAIN, `nft delete chain inet podwire ${name}`, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(name))))),
+    ...sets.filter(there(MSG.GETSET, 2)).map(({ name }) => message(MSG.DELSET, `nft delete set inet podwire ${name}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(name))))),
+  ])
+  if (refused) throw refused
+  const own = ({ data }: { data: Buffer }) => attributes(data.subarray(4)).get(1)?.equals(cstring(TABLE))
+  const left = [MSG.GETCHAIN, MSG.GETSET].some((type) => netns.nf.dump(message(type, 'nft list table inet podwire', (out) => type === MSG.GETSET && out.push(1, cstring(TABLE)))).some(own))
+  if (!left && exists(netns, MSG.GETTABLE, (out) => out.push(1, cstring(TABLE)))) transaction(netns, [message(MSG.DELTABLE, 'nft delete table inet podwire', (out) => out.push(1, cstring(TABLE)))])
+}
+
 /** What is not as it should be, or undefined. */
 export function check(netns: Netns, fact: NftFact): Difference | undefined {
   switch (fact.fact) {
@@ -71,6 +88,8 @@ export function check(netns: Netns, fact: NftFact): Difference | undefined {
       return exists(netns, MSG.GETTABLE, (out) => out.push(1, cstring(TABLE))) ? undefined : missing('nft table inet podwire is missing')
     case 'map':
       return exists(netns, MSG.GETSET, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(fact.name)))) ? undefined : missing(`nft map inet podwire ${fact.name} is missing`)
+    case 'set':
+      return setDifference(netns, fact)
     case 'chain':
       return chainDifference(netns, fact)
     case 'element': {
@@ -81,6 +100,14 @@ export function check(netns: Netns, fact: NftFact): Difference | undefined {
       return there.goto === fact.goto ? undefined : differs(`${what} goes to ${there.goto || 'no chain'}, not to ${fact.goto}`)
     }
   }
+}
+
+/** Whether a message of the kernel's is about podwire's table, and about which set or chain in it. */
+export function aboutTable(type: number, found: Attrs): { name: string | undefined } | undefined {
+  const kind = type & 0xff
+  if (kind === MSG.NEWGEN || !found.get(1)?.equals(cstring(TABLE))) return undefined
+  const name = kind <= MSG.DELTABLE ? undefined : found.get(kind === MSG.NEWCHAIN || kind === MSG.DELCHAIN ? 3 : 2)
+  return { name: name?.toString('utf8').replace(/\0.*$/s, '') }
 }
 
 /** The elements of a map; none if there is no such map. */
@@ -103,14 +130,17 @@ function element(netns: Netns, map: string, key: string): Element | undefined {
 }
 
 function parseElements(map: string, data: Buffer): Element[] {
-  const list: Element[] = []
-  let rest = attributes(data.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS) ?? Buffer.alloc(0)
-  for (; rest.length >= 4; rest = rest.subarray((rest.readUInt16LE(0) + 3) & ~3)) {
-    const found: Attrs = attributes(rest.subarray(4, rest.readUInt16LE(0)))
+  return listed(data).flatMap((found) => {
     const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(1)
-    if (!key) continue
-    list.push({ fact: 'element', map, key: addressText(bytesAddress(key)), goto: verdictChain(found.get(NFTA_SET_ELEM_DATA)) ?? '', owner: comment(found.get(NFTA_SET_ELEM_USERDATA)) })
-  }
+    return key ? [{ fact: 'element' as const, map, key: bytesText(key), goto: verdictChain(found.get(NFTA_SET_ELEM_DATA)) ?? '', owner: comment(found.get(NFTA_SET_ELEM_USERDATA)) }] : []
+  })
+}
+
+/** The attributes of each element in a message. */
+function listed(data: Buffer): Attrs[] {
+  const list: Attrs[] = []
+  let rest = attributes(data.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS) ?? Buffer.alloc(0)
+  for (; rest.length >= 4; rest = rest.subarray((rest.readUInt16LE(0) + 3) & ~3)) list.push(attributes(rest.subarray(4, rest.readUInt16LE(0))))
   return list
 }
 
@@ -122,6 +152,8 @@ function creation(netns: Netns, fact: NftFact): Request[] {
       return [message(MSG.NEWTABLE, what, (out) => (out.push(1, cstring(TABLE)), be32(out, 2, 0)), NLM_F_CREATE)]
     case 'map':
       return [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE)]
+    case 'set':
+      return setDifference(netns, fact) ? [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE), ...filling(fact)] : []
     case 'chain':
       return chainDifference(netns, fact) ? [message(MSG.NEWCHAIN, what, (out) => newChain(out, fact), NLM_F_CREATE), ...rules(fact)] : []
     case 'element':
@@ -131,6 +163,29 @@ function creation(netns: Netns, fact: NftFact): Request[] {
 
 const deletion = ({ map, key }: Element): Request =>
   message(MSG.DELSETELEM, `nft delete element inet podwire ${map} { ${key} }`, (out) => elementList(out, map, (e) => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!)))))
+
+const BOUNDARIES = 1000 // in one message: the attribute that holds them has at most 64 KiB
+
+/** Flush and fill: in one transaction no packet sees the set empty. */
+function filling({ name, elements }: NetworkSet): Request[] {
+  const list = set.boundaries(elements)
+  const inSet = (out: Out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(name)))
+  const some = (start: number) => (out: Out) => (inSet(out), out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (all) => list.slice(start, start + BOUNDARIES).forEach((boundary) => all.push(1, boundary))))
+  const fill = Array.from({ length: Math.ceil(list.length / BOUNDARIES) }, (_, i) => message(MSG.NEWSETELEM, `nft add element inet podwire ${name}`, some(i * BOUNDARIES), NLM_F_CREATE))
+  return [message(MSG.DELSETELEM, `nft flush set inet podwire ${name}`, inSet), ...fill]
+}
+
+function setDifference(netns: Netns, { name, elements }: NetworkSet): Difference | undefined {
+  const what = `nft set inet podwire ${name}`
+  const inSet = (out: Out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(name)))
+  if (!exists(netns, MSG.GETSET, inSet)) return missing(`${what} is missing`)
+  const there = new Set(set.elements(netns.nf.dump(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, inSet)).flatMap(({ data }) => listed(data))))
+  const lacking = elements.find((element) => !there.has(element))
+  if (lacking !== undefined) return differs(`${what} lacks ${lacking}`)
+  const wanted = new Set(elements)
+  const extra = [...there].find((element) => !wanted.has(element))
+  return extra === undefined ? undefined : differs(`${what} has ${extra}, which does not belong there`)
+}
 
 /** Flush and fill: in one transaction no packet sees the chain empty. */
 function rules(chain: Chain): Request[] {
@@ -157,14 +212,16 @@ function chainDifference(netns: Netns, chain: Chain): Difference | undefined {
 }
 
 
-function newSet(out: Out, { name, type }: VerdictMap): void {
+function newSet(out: Out, { fact, name, type }: VerdictMap | NetworkSet): void {
   out.push(1, cstring(TABLE))
   out.push(2, cstring(name))
-  be32(out, 3, NFT_SET_MAP)
+  be32(out, 3, fact === 'map' ? NFT_SET_MAP : NFT_SET_INTERVAL)
   be32(out, 4, type === 'ipv4_addr' ? 7 : 8) // nft's datatype numbers, by which it prints keys
   be32(out, 5, type === 'ipv4_addr' ? 4 : 16)
-  be32(out, 6, NFT_DATA_VERDICT)
-  be32(out, 7, 0)
+  if (fact === 'map') {
+    be32(out, 6, NFT_DATA_VERDICT)
+    be32(out, 7, 0)
+  }
   be32(out, 10, 1) // NFTA_SET_ID, wanted by the kernel though nothing in the transaction refers to it
 }
 

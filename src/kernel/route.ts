@@ -1,15 +1,15 @@
 // Routes. <linux/rtnetlink.h>, man 7 rtnetlink
 
-import { addressBytes, addressText, bits, bytesAddress, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
+import { addressBytes, addressText, bits, bytesText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import { routeWords, type Route } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Out } from './netlink.ts'
+import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
-const RTM_NEWROUTE = 24
-const RTM_DELROUTE = 25
+export const RTM_NEWROUTE = 24
+export const RTM_DELROUTE = 25
 const RTM_GETROUTE = 26
 const RTA_DST = 1
 const RTA_OIF = 4
@@ -51,10 +51,15 @@ export function add(netns: Netns, route: Route, what: string): void {
   netns.rt.change({ what, type: RTM_NEWROUTE, flags: NLM_F_CREATE | (route.append ? NLM_F_APPEND : NLM_F_EXCL), ...encode(netns, route) })
 }
 
+/** Makes a route, in the place of one to that dst with that metric. */
+export const addition = (netns: Netns, route: Route): Omit<Request, 'what'> => ({ type: RTM_NEWROUTE, flags: NLM_F_CREATE | NLM_F_REPLACE, ...encode(netns, route) })
+
+export const deletion = (netns: Netns, route: Route): Omit<Request, 'what'> => ({ type: RTM_DELROUTE, ...encode(netns, route) })
+
 /** Deletes a route; one that is gone, also with its interface, is success. */
 export function del(netns: Netns, route: Route): void {
   try {
-    netns.rt.change({ what: `ip route del ${routeWords(route)}`, type: RTM_DELROUTE, ...encode(netns, route) })
+    netns.rt.change({ what: `ip route del ${routeWords(route)}`, ...deletion(netns, route) })
   } catch (error) {
     if (!isErrno(error, 'ESRCH', 'ENODEV', 'ENOENT')) throw error
   }
@@ -72,6 +77,30 @@ export function list(netns: Netns, dev: string): RouteState[] {
     }),
   )
   return found.filter(isUnicast).map(parse).filter((route) => route.oif === oif)
+}
+
+/** All unicast routes of a protocol in the main table, as facts; `name` tells an interface's name. */
+export function ofProtocol(netns: Netns, proto: number, name: (ifindex: number) => string): Route[] {
+  const messages = ([4, 6] as Family[]).flatMap((family) =>
+    netns.rt.dump({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST }) }),
+  )
+  return messages.map((message) => fact(message, name))
+}
+
+/** The protocol of the route in a message, if it is a unicast one of the main table. */
+export const protocolOf = ({ data }: NetlinkMessage): number | undefined => (data[7] === RTN_UNICAST && data[4] === RT_TABLE_MAIN ? data[5] : undefined)
+
+const METRIC_6 = 1024 // what an IPv6 route has if nobody says another. IP6_RT_PRIO_USER, <linux/ipv6_route.h>
+
+/** A route of the main table as the fact that would make it. */
+export function fact(message: NetlinkMessage, name: (ifindex: number) => string): Route {
+  const { dst, via, oif, metric, protocol, src, mtu, advmss, family } = parse(message)
+  const plain = metric === 0 || (family === 6 && metric === METRIC_6)
+  return {
+    fact: 'route', dev: name(oif), dst,
+    ...(via !== undefined && { via }), ...(src !== undefined && { src }), ...(!plain && { metric }), ...(mtu !== undefined && { mtu }), ...(advmss !== undefined && { advmss }),
+    ...((message.data.readUInt32LE(8) & RTNH_F_ONLINK) !== 0 && { onlink: true as const }), proto: protocol, keep: true,
+  }
 }
 
 /** The default routes of a family in the main table, found without reading the whole table where that is possible. */
@@ -135,7 +164,7 @@ function difference(wanted: Route, there: RouteState): string | undefined {
 function encode(netns: Netns, route: Route) {
   const dst = parseCidr(route.dst)!
   const scope = dst.family === 6 ? RT_SCOPE_UNIVERSE : (route.scope ?? (route.via ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK))
-  const header = rtmsg(dst, { table: RT_TABLE_MAIN, protocol: RTPROT_BOOT, scope, flags: route.onlink ? RTNH_F_ONLINK : 0, type: RTN_UNICAST })
+  const header = rtmsg(dst, { table: RT_TABLE_MAIN, protocol: route.proto ?? RTPROT_BOOT, scope, flags: route.onlink ? RTNH_F_ONLINK : 0, type: RTN_UNICAST })
   const oif = link.index(netns, route.dev)
   const address = (text: string) => addressBytes(parseAddress(text)!)
   return {
@@ -171,7 +200,7 @@ function parse({ data }: NetlinkMessage): RouteState {
   const metrics = attributes(found.get(RTA_METRICS) ?? Buffer.alloc(0))
   const family: Family = data[0] === 2 ? 4 : 6
   const dst = found.get(RTA_DST) ?? Buffer.alloc(bits(family) / 8)
-  const text = (bytes: Buffer | undefined) => bytes && addressText(bytesAddress(bytes))
+  const text = (bytes: Buffer | undefined) => bytes && bytesText(bytes)
   return {
     family,
     dst: `${text(dst)}/${data[1]}`,

@@ -17,13 +17,19 @@ const plan = (conf: object) => {
 }
 const LIST = { cniVersion: '1.0.0', cniVersions: ['1.1.0'], name: 'podnet', plugins: [{ ...CONF, ipMasq: true, capabilities: { portMappings: true } }, { type: 'portmap', snat: true, capabilities: { portMappings: true } }, { type: 'loopback' }] }
 
-t.test('podwire and podwire help say what it is and what to type', async (t) => {
-  const alone = await podwire('')
+t.test('podwire help says what it is and what to type', async (t) => {
+  const alone = await podwire('help')
   t.match(alone.stdout, /wires Linux pods[^]*podwire plan CONF[^]*podwire explain[^]*podwire version/)
   t.same([alone.status, alone.stderr], [0, ''])
-  for (const line of ['', 'help', '--help', '-h']) t.same(typed(line), { status: 0, stdout: alone.stdout, stderr: '' }, line)
+  for (const line of ['help', '--help', '-h']) t.same(typed(line), { status: 0, stdout: alone.stdout, stderr: '' }, line)
   for (const line of ['help plan', 'plan --help', 'plan x -h']) t.match(typed(line), { status: 0, stdout: /^podwire plan - [^]*--netns NAME/ }, line)
   t.match(typed('help constructor').stdout, 'wires Linux pods', 'of an unknown word, the first page')
+})
+
+t.test('podwire alone is podwire status, which says that there is no overlay', async (t) => {
+  t.match(await podwire(''), { status: 0, stderr: '', stdout: /^overlay +none: no podwire agent has run here/ })
+  t.same(typed('status'), typed(''))
+  t.same(typed('status --json').stdout, '{}\n')
 })
 
 t.test('podwire version', async (t) => {
@@ -40,7 +46,7 @@ t.test('podwire explain', async (t) => {
 
 t.test('wrong usage is one line on stderr and status 1', async (t) => {
   const lines: [string, RegExp][] = [
-    ['status-of-things', /^podwire: there is no command "status-of-things". Commands: help, version, plan, explain/],
+    ['status-of-things', /^podwire: there is no command "status-of-things". Commands: status, agent, uninstall, plan, explain, version, help/],
     ['constructor', /there is no command "constructor"/],
     ['__proto__', /there is no command "__proto__"/],
     ['--json', /there is no command "--json"/],

@@ -11,7 +11,7 @@ export class Failure extends Error {
   readonly retryAfter: number
 
   constructor(kind: Kind, message: string, retryAfter = 0) {
-    super(message)
+    super(message.replace(/\s+/g, ' ')) // one line, in a log
     this.kind = kind
     this.retryAfter = retryAfter
   }

@@ -1,0 +1,104 @@
+// `podwire status`, and `podwire` alone: the node, its overlay, each peer with what is wrong and what repairs it. Computed
+// from what the agent last wrote and from the kernel as it is now, so it also tells when no agent runs.
+
+import { existsSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import type { Answer } from '../cni/serve.ts'
+import { Netns } from '../kernel/netns.ts'
+import { compare, isListed, line, type Difference } from '../reconcile.ts'
+import { leases } from '../vxlan/leases.ts'
+import { overlay, overlayMtu, RTPROT_PODWIRE } from '../vxlan/overlay.ts'
+import { StateDir, type Status } from '../vxlan/state-dir.ts'
+
+interface Finding {
+  /** The peer that it concerns; undefined: the node itself. */
+  peer: string | undefined
+  sentence: string
+  repair: string
+}
+
+interface Report {
+  node: string
+  ready: boolean
+  reason: string
+  agent: boolean
+  source: Status['source']
+  device: { name: string; vni: number; port: number; mtu: number } | undefined
+  underlay: { address: string; dev: string; mtu: number } | undefined
+  networks: { network: string; used: number; free: number }[]
+  conflist: string
+  peers: { name: string; address: string; podCIDRs: string[] }[]
+  findings: Finding[]
+}
+
+export function status(args: string[]): Answer {
+  const { values } = parseArgs({ args, options: { 'state-dir': { type: 'string', default: '/run/podwire' }, json: { type: 'boolean', default: false } } })
+  const directory = new StateDir(values['state-dir'])
+  const known = directory.read()
+  if (!known) return { status: 0, stdout: values.json ? '{}\n' : `overlay   none: no podwire agent has run here (${values['state-dir']} has no status.json)\nhelp      podwire help\n`, stderr: '' }
+  const report = reportOf(known, directory.taken())
+  return { status: report.ready && report.findings.length === 0 ? 0 : 1, stdout: values.json ? `${JSON.stringify(report, null, 2)}\n` : text(report), stderr: '' }
+}
+
+function reportOf(known: Status, running: boolean): Report {
+  const { parts, options, device } = known
+  const differences = parts ? differencesOf(known) : []
+  const owner = ownerOf(known)
+  return {
+    node: known.node, ready: known.ready, reason: known.reason, agent: running, source: known.source,
+    device: parts && { name: device, vni: options.vni, port: options.port, mtu: overlayMtu(parts.underlay, options.mtu) },
+    underlay: parts && { address: parts.underlay.local, dev: parts.underlay.dev ?? 'lo', mtu: parts.underlay.mtu },
+    networks: leases(parts?.podCIDRs ?? []),
+    conflist: known.conflist,
+    peers: (parts?.peers ?? []).map(({ node, address, podCIDRs }) => ({ name: node.name, address, podCIDRs })),
+    findings: [
+      ...differences.map(({ fact, sentence, repair }) => ({ peer: owner(line(fact)), sentence, repair })),
+      ...known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' })),
+    ],
+  }
+}
+
+function differencesOf({ parts, options, device }: Status): Difference[] {
+  const netns = new Netns()
+  try {
+    return compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, options), { dev: device, proto: RTPROT_PODWIRE })
+  } finally {
+    netns.close()
+  }
+}
+
+/** Which peer a fact is about, by the line that makes it. */
+function ownerOf({ parts, options }: Status): (line: string) => string | undefined {
+  const owners = new Map<string, string>()
+  for (const peer of parts?.peers ?? []) for (const fact of overlay(parts!.self, parts!.podCIDRs, parts!.underlay, [peer], { ...options, masquerade: false })) if (isListed(fact) && fact.fact !== 'addr') owners.set(line(fact), peer.node.name)
+  return (text) => owners.get(text)
+}
+
+function text({ node, ready, reason, agent, source, device, underlay, networks, conflist, peers, findings }: Report): string {
+  const own = findings.filter(({ peer }) => peer === undefined)
+  const rows: [string, string][] = [
+    ['node', node],
+    ['overlay', `${ready ? 'ready' : 'not ready'}${reason ? `: ${reason}` : ''}`],
+    ...(device ? [['device', `${device.name}  vni ${device.vni}  port ${device.port}  mtu ${device.mtu}`] as [string, string]] : []),
+    ...(underlay ? [['underlay', `${underlay.dev}  ${underlay.address}  mtu ${underlay.mtu}`] as [string, string]] : []),
+    ...networks.map(({ network, used, free }, i): [string, string] => [i === 0 ? 'pods' : '', `${network}  ${used} leased, ${free > 1e6 ? 'millions' : free} free`]),
+    ['conflist', existsSync(conflist) ? conflist : `${conflist} is not there`],
+    ['agent', `${agent ? 'running' : 'not running: what changes now is not repaired'}, nodes from ${source.what}${source.reason ? ` (${source.reason})` : ''}`],
+    ...own.flatMap(({ sentence, repair }): [string, string][] => [['wrong', sentence], ...(repair ? [['repair', repair] as [string, string]] : [])]),
+  ]
+  return `${rows.map(([label, value]) => `${label.padEnd(9)} ${value}\n`).join('')}${table(peers, findings)}`
+}
+
+function table(peers: Report['peers'], findings: Finding[]): string {
+  const names = [...new Set([...peers.map(({ name }) => name), ...findings.flatMap(({ peer }) => peer ?? [])])]
+  if (names.length === 0) return ''
+  const rows = names.map((name) => {
+    const peer = peers.find((one) => one.name === name)
+    const wrong = findings.filter((finding) => finding.peer === name)
+    return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', wrong.length === 0 ? 'ok' : ''], wrong }
+  })
+  const header = ['peer', 'address', 'pods', '']
+  const widths = header.map((title, i) => Math.max(title.length, ...rows.map(({ cells }) => cells[i]!.length)))
+  const aligned = (cells: string[]) => `${cells.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()}\n`
+  return `\n${aligned(header)}${rows.map(({ cells, wrong }) => aligned(cells) + wrong.map(({ sentence, repair }) => `  wrong   ${sentence}\n${repair ? `  repair  ${repair}\n` : ''}`).join('')).join('')}`
+}

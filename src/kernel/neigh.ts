@@ -1,0 +1,102 @@
+// Neighbours and the forwarding database of VXLAN devices: the kernel keeps both as neighbours, the second of the bridge
+// family. <linux/neighbour.h>, man 7 rtnetlink
+
+import { addressBytes, bytesText, parseAddress, type Family } from '../ip.ts'
+import type { Fdb, Neigh } from '../facts.ts'
+import { differs, missing, type Difference } from './difference.ts'
+import * as link from './link.ts'
+import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
+import type { Netns } from './netns.ts'
+
+export const RTM_NEWNEIGH = 28
+export const RTM_DELNEIGH = 29
+const RTM_GETNEIGH = 30
+const NDA_DST = 1
+const NDA_LLADDR = 2
+const NDA_IFINDEX = 8
+const NUD_PERMANENT = 0x80
+const NTF_SELF = 0x02
+const AF_INET = 2
+const AF_INET6 = 10
+const AF_BRIDGE = 7
+
+/** Makes a neighbour, in the place of one with that address. */
+export const neighAddition = (netns: Netns, { dev, address, lladdr }: Neigh): Omit<Request, 'what'> => ({
+  type: RTM_NEWNEIGH,
+  flags: NLM_F_CREATE | NLM_F_REPLACE,
+  header: ndmsg(address.includes(':') ? AF_INET6 : AF_INET, link.index(netns, dev), NUD_PERMANENT, 0),
+  attrs: (out) => (out.push(NDA_DST, addressBytes(parseAddress(address)!)), out.push(NDA_LLADDR, link.macBytes(lladdr))),
+})
+
+export const neighDeletion = (netns: Netns, { dev, address }: Neigh): Omit<Request, 'what'> => ({
+  type: RTM_DELNEIGH,
+  header: ndmsg(address.includes(':') ? AF_INET6 : AF_INET, link.index(netns, dev), 0, 0),
+  attrs: (out) => out.push(NDA_DST, addressBytes(parseAddress(address)!)),
+})
+
+/** Makes an entry, beside others that the MAC address may have: one that is there already is success. */
+export const fdbAddition = (netns: Netns, fact: Fdb): Omit<Request, 'what'> => ({ ...fdb(netns, fact, NUD_PERMANENT), type: RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_APPEND })
+
+/** Deletes the entry with that dst, and none other of the MAC address. */
+export const fdbDeletion = (netns: Netns, fact: Fdb): Omit<Request, 'what'> => ({ ...fdb(netns, fact, 0), type: RTM_DELNEIGH })
+
+/** The permanent neighbours of a device, of both families. */
+export function neighbours(netns: Netns, dev: string): Neigh[] {
+  return [AF_INET, AF_INET6].flatMap((family) => dump(netns, dev, `ip neigh show dev ${dev}`, family)).flatMap((message) => parseNeigh(message, dev) ?? [])
+}
+
+/** The forwarding database of a VXLAN device. */
+export function fdbEntries(netns: Netns, dev: string): Fdb[] {
+  return dump(netns, dev, `bridge fdb show dev ${dev}`, AF_BRIDGE).flatMap((message) => parseFdb(message, dev) ?? [])
+}
+
+export function check(netns: Netns, { dev, address, lladdr }: Neigh): Difference | undefined {
+  const there = neighbours(netns, dev).find((neigh) => neigh.address === address)
+  if (!there) return missing(`neighbour ${address} is missing on ${dev}`)
+  return there.lladdr === lladdr ? undefined : differs(`neighbour ${address} on ${dev} has lladdr ${there.lladdr}, not ${lladdr}`)
+}
+
+export function checkFdb(netns: Netns, { dev, lladdr, dst }: Fdb): Difference | undefined {
+  return fdbEntries(netns, dev).some((entry) => entry.lladdr === lladdr && entry.dst === dst) ? undefined : missing(`fdb entry ${lladdr} dst ${dst} is missing on ${dev}`)
+}
+
+/** The interface index in a message about a neighbour. */
+export const ifindex = ({ data }: NetlinkMessage): number => data.readInt32LE(4)
+
+/** What a message about a neighbour of `dev` says; undefined if it is not a permanent one. */
+export function parse(message: NetlinkMessage, dev: string): Neigh | Fdb | undefined {
+  return message.data[0] === AF_BRIDGE ? parseFdb(message, dev) : parseNeigh(message, dev)
+}
+
+function parseNeigh({ data }: NetlinkMessage, dev: string): Neigh | undefined {
+  if ((data.readUInt16LE(8) & NUD_PERMANENT) === 0) return undefined
+  const found = attributes(data.subarray(12))
+  const [dst, lladdr] = [found.get(NDA_DST), found.get(NDA_LLADDR)]
+  return dst && { fact: 'neigh', dev, address: bytesText(dst), lladdr: lladdr ? link.macText(lladdr) : '', keep: true }
+}
+
+function parseFdb({ data }: NetlinkMessage, dev: string): Fdb | undefined {
+  const found = attributes(data.subarray(12))
+  const [dst, lladdr] = [found.get(NDA_DST), found.get(NDA_LLADDR)]
+  return dst && lladdr && { fact: 'fdb', dev, lladdr: link.macText(lladdr), dst: bytesText(dst), keep: true }
+}
+
+function dump(netns: Netns, dev: string, what: string, family: number): NetlinkMessage[] {
+  const index = link.index(netns, dev)
+  return netns.rt.dump({ what, type: RTM_GETNEIGH, header: ndmsg(family, 0, 0, 0), attrs: (out) => out.push(NDA_IFINDEX, link.u32(index)) }).filter((message) => ifindex(message) === index)
+}
+
+const fdb = (netns: Netns, { dev, lladdr, dst }: Fdb, state: number) => ({
+  header: ndmsg(AF_BRIDGE, link.index(netns, dev), state, NTF_SELF),
+  attrs: (out: Parameters<NonNullable<Request['attrs']>>[0]) => (out.push(NDA_LLADDR, link.macBytes(lladdr)), out.push(NDA_DST, addressBytes(parseAddress(dst)!))),
+})
+
+/** struct ndmsg */
+function ndmsg(family: Family | number, index: number, state: number, flags: number): Buffer {
+  const header = Buffer.alloc(12)
+  header[0] = family
+  header.writeInt32LE(index, 4)
+  header.writeUInt16LE(state, 8)
+  header[10] = flags
+  return header
+}

@@ -1,0 +1,76 @@
+// The VXLAN device. RFC 7348 has its peers found by flooding; this one learns nothing and floods nothing, it is told its
+// peers one by one (kernel/neigh.ts). Where the kernel refuses a change (id, port, family of the address), the device is
+// made anew, and with it goes what stood on it. <linux/if_link.h>, drivers/net/vxlan
+
+import { addressBytes, bytesText, parseAddress } from '../ip.ts'
+import type { Vxlan } from '../facts.ts'
+import { differs, missing, type Difference } from './difference.ts'
+import * as link from './link.ts'
+import { attributes, type Attrs, type Out } from './netlink.ts'
+import type { Netns } from './netns.ts'
+
+const IFLA_VXLAN_ID = 1
+const IFLA_VXLAN_LINK = 3
+const IFLA_VXLAN_LOCAL = 4
+const IFLA_VXLAN_LEARNING = 7
+const IFLA_VXLAN_PORT = 15
+const IFLA_VXLAN_LOCAL6 = 17
+const IFLA_VXLAN_DF = 29
+const VXLAN_DF_INHERIT = 2
+
+export function add(netns: Netns, fact: Vxlan, what: string): void {
+  netns.indexes.delete(fact.name)
+  link.create(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => {
+    data.push(IFLA_VXLAN_ID, link.u32(fact.id))
+    data.push(IFLA_VXLAN_PORT, be16(fact.dstport))
+    changeable(data, netns, fact)
+  })
+}
+
+/** Changes the device in place where the kernel can; else it is made anew. */
+export function change(netns: Netns, fact: Vxlan, what: string): void {
+  const there = link.get(netns, fact.name)
+  if (there?.kind === 'vxlan' && inPlace(fact, there)) link.modify(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => changeable(data, netns, fact))
+  else {
+    link.del(netns, fact.name)
+    add(netns, fact, what)
+  }
+}
+
+export function check(netns: Netns, fact: Vxlan): Difference | undefined {
+  const there = link.get(netns, fact.name)
+  if (!there) return missing(`interface ${fact.name} is missing`)
+  if (there.kind !== 'vxlan') return differs(`interface ${fact.name} is of type ${there.kind ?? 'unknown'}, not vxlan`)
+  const data = info(there)
+  const dev = data.get(IFLA_VXLAN_LINK)?.readUInt32LE(0) ?? 0
+  const is = {
+    id: id(data), dstport: port(data), local: local(data), dev: dev === 0 ? 'any' : (link.byIndex(netns, dev)?.name ?? `ifindex ${dev}`),
+    learning: data.get(IFLA_VXLAN_LEARNING)?.[0] === 1 ? 'on' : 'off', df: data.get(IFLA_VXLAN_DF)?.[0] ?? 0, address: there.mac, mtu: there.mtu,
+  }
+  const wanted = { id: fact.id, dstport: fact.dstport, local: fact.local, dev: fact.dev ?? 'any', learning: 'off', df: VXLAN_DF_INHERIT, address: fact.mac, mtu: fact.mtu }
+  const key = (Object.keys(wanted) as (keyof typeof wanted)[]).find((name) => is[name] !== wanted[name])
+  return key && differs(`interface ${fact.name} has ${key} ${is[key]}, not ${wanted[key]}`)
+}
+
+const inPlace = (fact: Vxlan, there: link.LinkState): boolean => {
+  const data = info(there)
+  return id(data) === fact.id && port(data) === fact.dstport && local(data).includes(':') === fact.local.includes(':')
+}
+
+const info = (there: link.LinkState): Attrs => attributes(there.data ?? Buffer.alloc(0))
+const id = (data: Attrs): number => data.get(IFLA_VXLAN_ID)?.readUInt32LE(0) ?? 0
+const port = (data: Attrs): number => data.get(IFLA_VXLAN_PORT)?.readUInt16BE(0) ?? 0
+const local = (data: Attrs): string => {
+  const bytes = data.get(IFLA_VXLAN_LOCAL) ?? data.get(IFLA_VXLAN_LOCAL6)
+  return bytes ? bytesText(bytes) : 'none'
+}
+
+function changeable(data: Out, netns: Netns, { local, dev }: Vxlan): void {
+  const address = parseAddress(local)!
+  data.push(address.family === 4 ? IFLA_VXLAN_LOCAL : IFLA_VXLAN_LOCAL6, addressBytes(address))
+  data.push(IFLA_VXLAN_LINK, link.u32(dev === undefined ? 0 : link.index(netns, dev)))
+  data.push(IFLA_VXLAN_LEARNING, Buffer.from([0]))
+  data.push(IFLA_VXLAN_DF, Buffer.from([VXLAN_DF_INHERIT]))
+}
+
+const be16 = (value: number): Buffer => Buffer.from([value >> 8, value & 0xff])

@@ -1,0 +1,221 @@
+// The fourth verb, over the plan of the overlay: what the kernel has is made what it should have. The difference is taken
+// against the kernel and never against memory; what is lacking is added before what is too much goes, so a packet always
+// finds a way. What one fact suffers does not hold up the others.
+
+import { change as changeLines, show, undo, type Fact, type Listed, type Plan } from './facts.ts'
+import * as addr from './kernel/addr.ts'
+import { isErrno, type KernelError } from './kernel/errno.ts'
+import * as link from './kernel/link.ts'
+import * as neigh from './kernel/neigh.ts'
+import type { Netns } from './kernel/netns.ts'
+import * as nft from './kernel/nft.ts'
+import * as route from './kernel/route.ts'
+import * as vxlan from './kernel/vxlan.ts'
+import { addStep, checkFact, isNft } from './state.ts'
+
+/** What in the kernel is the overlay's, whoever put it there: all on the device, and routes of the protocol anywhere. */
+export interface Realm {
+  dev: string
+  proto: number
+}
+
+/** A fact that was not as it should be: `extra` if it should not be there at all. */
+export interface Difference {
+  how: 'missing' | 'differs' | 'extra'
+  fact: Fact
+  sentence: string
+  /** What an operator would type. */
+  repair: string
+}
+
+export interface Outcome {
+  /** What was not true, and is now. */
+  repaired: Difference[]
+  /** What is still not true, with the kernel's words. */
+  failed: { fact: Fact; sentence: string }[]
+}
+
+/** What of a plan is not true, and what is there beyond it. Changes nothing. */
+export function compare(netns: Netns, desired: Plan, realm: Realm): Difference[] {
+  return [...desired.filter((fact) => !isListed(fact)).flatMap((fact) => differenceOf(netns, fact) ?? []), ...listDifferences(netns, desired.filter(isListed), realm)]
+}
+
+/** Makes the kernel hold what the plan says, and of the realm nothing else. */
+export function reconcile(netns: Netns, desired: Plan, realm: Realm): Outcome {
+  const outcome = reconcileRest(netns, desired)
+  if (desired.some((fact) => fact.fact === 'vxlan' && outcome.failed.some((failure) => failure.fact === fact))) return outcome
+  settleListed(netns, listDifferences(netns, desired.filter(isListed), realm), outcome)
+  return outcome
+}
+
+/** The same for what of a plan is not listed: device, settings, nf_tables. */
+export function reconcileRest(netns: Netns, desired: Plan): Outcome {
+  const outcome: Outcome = { repaired: [], failed: [] }
+  const firewall = desired.filter(isNft)
+  for (const fact of desired) if (!isListed(fact) && !isNft(fact)) settleOne(netns, fact, outcome)
+  const wrong = firewall.flatMap((fact) => differenceOf(netns, fact) ?? [])
+  if (wrong.length > 0) attempt(wrong, outcome, () => nft.add(netns, firewall))
+  return outcome
+}
+
+/** Makes single listed facts true, and takes others back, without reading the lists: for what is known to have changed. */
+export function touch(netns: Netns, wanted: Listed[], unwanted: Listed[]): Outcome {
+  const outcome: Outcome = { repaired: [], failed: [] }
+  settleListed(netns, [...wanted.map((fact) => difference('missing', fact)), ...unwanted.map((fact) => difference('extra', fact))], outcome)
+  return outcome
+}
+
+/** Takes everything of a plan and its realm back. Returns sentences about what would not go. */
+export function uninstall(netns: Netns, plan: Plan, realm: Realm): string[] {
+  const problems: string[] = []
+  const all = (what: () => void) => {
+    try {
+      what()
+    } catch (error) {
+      problems.push((error as Error).message)
+    }
+  }
+  all(() => settleListed(netns, listDifferences(netns, [], realm), { repaired: [], failed: [] }))
+  all(() => link.del(netns, realm.dev))
+  all(() => nft.remove(netns, plan.filter(isNft)))
+  return problems
+}
+
+/** What identifies a listed fact: two of one key cannot both be there. Several addresses can be behind one MAC address. */
+export function key(fact: Listed): string {
+  switch (fact.fact) {
+    case 'route':
+      return `route ${fact.dst} ${fact.table ?? ''} ${fact.metric ?? ''}`
+    case 'fdb':
+      return `fdb ${fact.lladdr} ${fact.dst}`
+    default:
+      return `${fact.fact} ${fact.address}`
+  }
+}
+
+/** `show`, remembered: a plan's facts stay the same objects as long as they stay the same. */
+export function line(fact: Fact): string {
+  let text = lines.get(fact)
+  if (text === undefined) lines.set(fact, (text = show(fact)))
+  return text
+}
+
+const lines = new WeakMap<Fact, string>()
+
+export const isListed = (fact: Fact): fact is Listed => fact.fact === 'addr' || fact.fact === 'neigh' || fact.fact === 'fdb' || fact.fact === 'route'
+
+/** `neigh 10.244.2.0 lladdr … dev podwire.1`: a fact without the command that makes it. */
+const subject = (fact: Listed): string => line(fact).replace(/^(?:ip (?:-6 )?|bridge )(\w+) (?:add|append) /, '$1 ').replace(/ (?:nud|self) permanent$| nodad$/, '')
+
+function difference(how: Difference['how'], fact: Listed, there?: Listed): Difference {
+  const sentence = how === 'missing' ? `${subject(fact)} is missing` : how === 'extra' ? `${subject(fact)} should not be there` : `${subject(fact)} is there otherwise: ${subject(there!)}`
+  return { how, fact, sentence, repair: how === 'extra' ? undo(fact) : line(fact).replace(/ (add|append) /, how === 'differs' ? ' replace ' : ' $1 ') }
+}
+
+function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
+  const found = checkFact({ host: netns }, fact)
+  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: found.sentence, repair: (found.missing ? show : changeLines)(fact) }
+}
+
+function listDifferences(netns: Netns, desired: Listed[], realm: Realm): Difference[] {
+  const there = present(netns, realm)
+  const byKey = new Map(there.map((fact) => [key(fact), fact]))
+  const wanted = new Set<string>()
+  const lacking: Difference[] = []
+  for (const fact of desired) {
+    const name = key(fact)
+    wanted.add(name)
+    const found = byKey.get(name)
+    if (!found) lacking.push(difference('missing', fact))
+    else if (show(found) !== line(fact)) lacking.push(difference('differs', fact, found))
+  }
+  return [...lacking, ...there.filter((fact) => !wanted.has(key(fact))).map((fact) => difference('extra', fact))]
+}
+
+/** All listed facts of a realm that the kernel has. */
+function present(netns: Netns, { dev, proto }: Realm): Listed[] {
+  const names = new Map<number, string>()
+  const name = (ifindex: number): string => {
+    if (!names.has(ifindex)) names.set(ifindex, link.byIndex(netns, ifindex)?.name ?? `ifindex${ifindex}`)
+    return names.get(ifindex)!
+  }
+  const routes = route.ofProtocol(netns, proto, name)
+  if (!link.get(netns, dev)) return routes
+  return [...addr.list(netns, dev).map((address): Listed => ({ fact: 'addr', dev, address, keep: true })), ...neigh.neighbours(netns, dev), ...neigh.fdbEntries(netns, dev), ...routes]
+}
+
+function settleOne(netns: Netns, fact: Fact, outcome: Outcome): void {
+  try {
+    const found = differenceOf(netns, fact)
+    if (found) attempt([found], outcome, () => make(netns, fact))
+  } catch (error) {
+    outcome.failed.push({ fact, sentence: sentenceOf(fact, error as Error) })
+  }
+}
+
+function make(netns: Netns, fact: Fact): void {
+  if (fact.fact === 'vxlan' && link.get(netns, fact.name)) vxlan.change(netns, fact, line(fact))
+  else addStep({ host: netns }, [fact], '')
+}
+
+function attempt(differences: Difference[], outcome: Outcome, act: () => void): void {
+  try {
+    act()
+    outcome.repaired.push(...differences)
+  } catch (error) {
+    for (const { fact } of differences) outcome.failed.push({ fact, sentence: sentenceOf(fact, error as Error) })
+  }
+}
+
+/** Adds what is lacking, then removes what is too much, in batches. */
+function settleListed(netns: Netns, differences: Difference[], outcome: Outcome): void {
+  const lacking = differences.filter(({ how }) => how !== 'extra')
+  const extra = differences.filter(({ how }) => how === 'extra').reverse()
+  change(netns, lacking, outcome, addition, 'EEXIST')
+  change(netns, extra, outcome, deletion, 'ENOENT', 'ESRCH', 'EADDRNOTAVAIL', 'ENODEV')
+}
+
+function change(netns: Netns, differences: Difference[], outcome: Outcome, message: typeof addition, ...fine: string[]): void {
+  const requests = differences.flatMap((found) => {
+    try {
+      return [{ found, request: { what: found.how === 'extra' ? found.repair : line(found.fact), ...message(netns, found.fact as Listed) } }]
+    } catch (error) {
+      if (!isErrno(error, ...fine)) outcome.failed.push({ fact: found.fact, sentence: sentenceOf(found.fact, error as Error) }) // its interface is gone
+      return []
+    }
+  })
+  const refusals = netns.rt.changes(requests.map(({ request }) => request))
+  for (const [index, { found }] of requests.entries()) {
+    const refused: KernelError | undefined = refusals.get(index)
+    if (!refused || fine.includes(refused.code)) outcome.repaired.push(found)
+    else outcome.failed.push({ fact: found.fact, sentence: refused.message })
+  }
+}
+
+function addition(netns: Netns, fact: Listed) {
+  switch (fact.fact) {
+    case 'addr':
+      return addr.addition(netns, fact)
+    case 'neigh':
+      return neigh.neighAddition(netns, fact)
+    case 'fdb':
+      return neigh.fdbAddition(netns, fact)
+    case 'route':
+      return route.addition(netns, fact)
+  }
+}
+
+function deletion(netns: Netns, fact: Listed) {
+  switch (fact.fact) {
+    case 'addr':
+      return addr.deletion(netns, fact)
+    case 'neigh':
+      return neigh.neighDeletion(netns, fact)
+    case 'fdb':
+      return neigh.fdbDeletion(netns, fact)
+    case 'route':
+      return route.deletion(netns, fact)
+  }
+}
+
+const sentenceOf = (fact: Fact, { message }: Error): string => (message.startsWith(line(fact)) ? message : `${line(fact)}: ${message}`)

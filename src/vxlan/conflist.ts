@@ -1,0 +1,56 @@
+// The network configuration of a node: what the container runtime reads. CNI 1.1 §1
+
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+
+export const NETWORK = 'podwire'
+export const CONFLIST = '10-podwire.conflist'
+
+/** The conflist for pods of these networks. `stateDir` is where the agent says whether its overlay is ready. Pure. */
+export function conflist(podCIDRs: string[], mtu: number, stateDir: string, portmap: boolean): object {
+  return {
+    // Older runtimes take the first, newer ones the best of the list: containerd 1.6, 1.7 and podman refuse 1.1.0 alone.
+    cniVersion: '1.0.0',
+    cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
+    name: NETWORK,
+    plugins: [
+      {
+        type: 'podwire',
+        mtu,
+        overlay: stateDir,
+        ipam: {
+          type: 'host-local',
+          ranges: podCIDRs.map((subnet) => [{ subnet }]),
+          routes: [...new Set(podCIDRs.map((cidr) => (cidr.includes(':') ? '::/0' : '0.0.0.0/0')))].map((dst) => ({ dst })),
+        },
+      },
+      ...(portmap ? [{ type: 'portmap', capabilities: { portMappings: true } }] : []),
+    ],
+  }
+}
+
+/** True if the reference's portmap is there to be called. */
+export const hasPortmap = (binDir: string): boolean => existsSync(join(binDir, 'portmap'))
+
+/** Writes the file, if it is not so already, under a name that runtimes do not read, and renames it. True if it was written. */
+export function writeConflist(confDir: string, content: object): boolean {
+  return replaceFile(join(confDir, CONFLIST), `${JSON.stringify(content, null, 2)}\n`)
+}
+
+export const removeConflist = (confDir: string): void => rmSync(join(confDir, CONFLIST), { force: true })
+
+/** The file whole or not at all, also after a power failure. */
+export function replaceFile(file: string, text: string): boolean {
+  if (existsSync(file) && readFileSync(file, 'utf8') === text) return false
+  mkdirSync(join(file, '..'), { recursive: true })
+  const temporary = `${file}.new`
+  const fd = openSync(temporary, 'w', 0o644)
+  try {
+    writeSync(fd, text)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+  renameSync(temporary, file)
+  return true
+}

@@ -1,0 +1,216 @@
+// Keeps a plan true: what the kernel tells of each change is held against the plan, and what does not fit is repaired at
+// once, by itself if it is one entry, by reading everything again if it may be more. What the kernel tells may be lost, and
+// some of it is never told (routes that went with their interface), so everything is read again every minute, too.
+
+import type { Fact, Listed, Plan } from '../facts.ts'
+import { Monitor, type News } from '../kernel/monitor.ts'
+import * as link from '../kernel/link.ts'
+import * as neigh from '../kernel/neigh.ts'
+import type { Netns } from '../kernel/netns.ts'
+import * as route from '../kernel/route.ts'
+import { isListed, key, line, reconcile, reconcileRest, touch, type Difference, type Outcome, type Realm } from '../reconcile.ts'
+
+/** How often everything is read again, milliseconds. */
+const INTERVAL = 60_000
+/** How long changes are gathered before they are handled; the second, after something had to be repaired. Milliseconds. */
+const GATHER = 2
+const BREATHE = 50
+/** How long until what the kernel refused is tried again, at first and at most. Milliseconds. */
+const RETRY = [500, 10_000] as const
+
+export interface Reports {
+  /** What had to be made true: `wanted` because the plan changed, else `repair`. Milliseconds that it took. */
+  done(outcome: Outcome, why: 'wanted' | 'repair', took: number): void
+  /** The interface that carries the overlay, or a default route, has changed. */
+  underlay(): void
+}
+
+export class Keeper {
+  readonly #netns: Netns
+  readonly #realm: Realm
+  readonly #reports: Reports
+  readonly #monitor: Monitor
+  #plan: Plan = []
+  /** The listed facts of the plan by what identifies them. */
+  #wanted = new Map<string, Listed>()
+  #underlay: string | undefined
+  /** What was heard and is not yet handled. */
+  #lacking = new Map<string, Listed>()
+  #extra = new Map<string, Listed>()
+  #rest = false
+  #everything = false
+  #timer: NodeJS.Timeout | undefined
+  #lastRepair = 0
+  #retry: number = RETRY[0]
+  #interval: NodeJS.Timeout
+
+  constructor(netns: Netns, realm: Realm, reports: Reports) {
+    this.#netns = netns
+    this.#realm = realm
+    this.#reports = reports
+    this.#monitor = new Monitor((news) => this.#hear(news))
+    this.#interval = setInterval(() => this.#dirty('everything'), INTERVAL)
+  }
+
+  /** Makes another plan true; `underlay` is the interface below. Of a plan that differs in few facts only these are touched. */
+  want(plan: Plan, underlay: string | undefined): Outcome {
+    const before = this.#plan
+    const first = this.#wanted.size === 0
+    const old = this.#wanted
+    this.#underlay = underlay
+    this.#plan = plan
+    this.#wanted = new Map(plan.filter(isListed).map((fact) => [key(fact), fact]))
+    const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
+    if (first || device(before) !== device(plan)) return this.#act('wanted', () => reconcile(this.#netns, plan, this.#realm))
+    const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
+    const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
+    return this.#act('wanted', () => {
+      const rest = changed(before, plan) ? reconcileRest(this.#netns, plan) : { repaired: [], failed: [] }
+      const listed = touch(this.#netns, added, removed)
+      return { repaired: [...rest.repaired, ...listed.repaired], failed: [...rest.failed, ...listed.failed] }
+    })
+  }
+
+  /** Reads everything and repairs what is not true. */
+  verify(): Outcome {
+    this.#lacking.clear()
+    this.#extra.clear()
+    this.#rest = this.#everything = false
+    return this.#act('repair', () => reconcile(this.#netns, this.#plan, this.#realm))
+  }
+
+  close(): void {
+    clearInterval(this.#interval)
+    clearTimeout(this.#timer)
+    this.#monitor.close()
+  }
+
+  #act(why: 'wanted' | 'repair', run: () => Outcome): Outcome {
+    const start = performance.now()
+    const outcome = run()
+    if (outcome.repaired.length > 0 || outcome.failed.length > 0) this.#reports.done(outcome, why, performance.now() - start)
+    if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = performance.now()
+    if (outcome.failed.length > 0) this.#again()
+    else this.#retry = RETRY[0]
+    return outcome
+  }
+
+  /** Tries again what the kernel refused, later and later. */
+  #again(): void {
+    this.#everything = true
+    this.#schedule(this.#retry)
+    this.#retry = Math.min(this.#retry * 2, RETRY[1])
+  }
+
+  #hear(news: News): void {
+    const { dev } = this.#realm
+    switch (news.about) {
+      case 'everything':
+        this.#reports.underlay()
+        return this.#dirty('everything')
+      case 'forwarding':
+      case 'nft':
+        return this.#dirty('rest')
+      case 'link':
+        if (news.gone) this.#netns.indexes.delete(news.name)
+        if (news.name === dev) return this.#dirty(news.gone || !news.up ? 'everything' : 'rest')
+        if (news.name !== this.#underlay && this.#underlay !== undefined) return
+        this.#reports.underlay()
+        return this.#dirty('everything')
+      case 'addr':
+        return this.#heardAddr(news)
+      case 'neigh':
+        return this.#heardNeigh(news)
+      case 'route':
+        return this.#heardRoute(news)
+    }
+  }
+
+  #heardAddr({ gone, ifindex, address }: Extract<News, { about: 'addr' }>): void {
+    if (ifindex === this.#index(this.#realm.dev)) {
+      if (gone === this.#wanted.has(`addr ${address}`)) this.#dirty('everything') // with its last address go all routes of an interface
+    } else if (this.#underlay === undefined || ifindex === this.#index(this.#underlay)) {
+      this.#reports.underlay()
+      this.#dirty('everything')
+    }
+  }
+
+  #heardNeigh({ gone, message }: Extract<News, { about: 'neigh' }>): void {
+    if (neigh.ifindex(message) !== this.#index(this.#realm.dev)) return
+    const fact = neigh.parse(message, this.#realm.dev)
+    if (fact) this.#judge(fact, gone)
+  }
+
+  #heardRoute({ gone, message }: Extract<News, { about: 'route' }>): void {
+    if (route.protocolOf(message) === undefined) return
+    const fact = route.fact(message, (ifindex) => this.#name(ifindex))
+    if (fact.dst.endsWith('/0')) return this.#reports.underlay()
+    if (fact.proto === this.#realm.proto || this.#wanted.has(key(fact))) this.#judge(fact, gone)
+  }
+
+  /** Notes what has to be done about an entry that came or went. */
+  #judge(fact: Listed, gone: boolean): void {
+    const name = key(fact)
+    const wanted = this.#wanted.get(name)
+    const right = wanted && line(fact) === line(wanted)
+    if (gone) {
+      this.#extra.delete(name)
+      if (right) this.#note(this.#lacking, wanted)
+    } else if (right) this.#lacking.delete(name)
+    else if (wanted) this.#note(this.#lacking, wanted)
+    else this.#note(this.#extra, fact)
+  }
+
+  #note(where: Map<string, Listed>, fact: Listed): void {
+    where.set(key(fact), fact)
+    this.#schedule()
+  }
+
+  #dirty(what: 'rest' | 'everything'): void {
+    if (what === 'rest') this.#rest = true
+    else this.#everything = true
+    this.#schedule()
+  }
+
+  #schedule(delay = this.#lastRepair + BREATHE > performance.now() ? BREATHE : GATHER): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#settle()
+    }, delay)
+  }
+
+  #settle(): void {
+    if (this.#plan.length === 0) return
+    if (this.#everything) return void this.verify()
+    const [lacking, extra] = [[...this.#lacking.values()], [...this.#extra.values()]]
+    this.#lacking.clear()
+    this.#extra.clear()
+    if (lacking.length > 0 || extra.length > 0) this.#act('repair', () => touch(this.#netns, lacking, extra))
+    if (!this.#rest) return
+    this.#rest = false
+    const outcome = this.#act('repair', () => reconcileRest(this.#netns, this.#plan))
+    if (outcome.repaired.some(standsOnIt)) this.verify()
+  }
+
+  #index(name: string): number | undefined {
+    try {
+      return link.index(this.#netns, name)
+    } catch {
+      return undefined
+    }
+  }
+
+  #name(ifindex: number): string {
+    for (const [name, index] of this.#netns.indexes) if (index === ifindex) return name
+    return `ifindex${ifindex}`
+  }
+}
+
+const same = (a: Fact | undefined, b: Fact): boolean => a === b || (a !== undefined && line(a) === line(b))
+
+/** Whether facts beside the listed ones differ. */
+const changed = (before: Plan, after: Plan): boolean => rest(before) !== rest(after)
+const rest = (plan: Plan): string => plan.filter((fact: Fact) => !isListed(fact)).map(line).join('\n')
+
+/** A device that was made anew or was down has lost what stood on it. */
+const standsOnIt = ({ fact }: Difference): boolean => fact.fact === 'vxlan' || fact.fact === 'link set'

@@ -1,0 +1,98 @@
+// The overlay as facts: how a packet for a pod on another node gets there. Pure.
+//
+//   pod ── veth ── node a ── podwire.1 ══ VXLAN in UDP, over the underlay ══ podwire.1 ── node b ── veth ── pod
+//
+//   10.244.2.0/24 via 10.244.2.0 dev podwire.1   (route)   a pod's network is behind its node's VTEP address
+//   10.244.2.0 lladdr 5a:…                       (neigh)   which has this MAC address
+//   5a:… dst 192.0.2.2                           (fdb)     to which frames go inside packets to that node
+//
+// The first VXLAN networks flooded what they did not know, and the next asked user space at each miss (l2miss, l3miss: how
+// flannel began). Three entries for each peer, made beforehand, need neither: flannel's layout since 2017, and of Rancher,
+// k3s and others after it. The VTEP address is the network's own, which no pod gets.
+
+import type { Addr, Fact, Fdb, Neigh, Plan, Route } from '../facts.ts'
+import { addressText, bits, parseCidr, type Family } from '../ip.ts'
+import { vtepMac } from '../names.ts'
+import { clusterMasquerade } from '../nat.ts'
+import type { Node } from './node.ts'
+import type { Peer, Underlay } from './peers.ts'
+
+/** The number by which routes are podwire's: `ip route show proto 119`. None that /etc/iproute2/rt_protos knows. */
+export const RTPROT_PODWIRE = 119
+
+export interface OverlayOptions {
+  vni: number
+  port: number
+  /** Bytes; undefined: the underlay's less what VXLAN adds. */
+  mtu: number | undefined
+  /** Whether peers without a router between are reached without encapsulation. */
+  directRouting: boolean
+  masquerade: boolean
+  nonMasqueradeCIDRs: string[]
+  /** Whether the kernel has IPv6. */
+  ipv6: boolean
+  /** The node's interfaces whose default route came by router advertisement. */
+  advertised: string[]
+}
+
+// Outer IP, UDP and VXLAN headers, and the inner Ethernet header. RFC 7348 §5
+const OVERHEAD: Record<Family, number> = { 4: 50, 6: 70 }
+
+export const deviceName = (vni: number): string => `podwire.${vni}`
+
+/** Bytes that fit into the overlay. */
+export const overlayMtu = (underlay: Underlay, mtu: number | undefined): number => mtu ?? underlay.mtu - OVERHEAD[familyOf(underlay.local)]
+
+/** All facts of the overlay on one node, `podCIDRs` being its own networks. */
+export function overlay(self: Node, podCIDRs: string[], underlay: Underlay, peers: Peer[], options: OverlayOptions): Plan {
+  const dev = deviceName(options.vni)
+  const families = new Set(podCIDRs.map(familyOf))
+  return [
+    ...forwarding(families, options.advertised),
+    { fact: 'vxlan', name: dev, mac: vtepMac(self.name, options.vni), mtu: overlayMtu(underlay, options.mtu), id: options.vni, dstport: options.port, local: underlay.local, ...(underlay.dev !== undefined && { dev: underlay.dev }), keep: true },
+    // Nobody listens on the overlay for router solicitations and multicast listener reports: no link-local address, none of them.
+    ...(options.ipv6 ? [sysctl(`net/ipv6/conf/${dev}/addr_gen_mode`, '1'), sysctl(`net/ipv6/conf/${dev}/accept_ra`, '0')] : []),
+    ...(families.has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0')] : []),
+    { fact: 'link set', dev, up: true, keep: true },
+    ...podCIDRs.map((cidr): Addr => ({ fact: 'addr', dev, address: `${vtep(cidr)}/${bits(familyOf(cidr))}`, keep: true })),
+    ...peers.flatMap((peer) => peerFacts(peer, podCIDRs, dev, underlay, options)),
+    ...(options.masquerade ? clusterMasquerade(podCIDRs, [...podCIDRs, ...peers.flatMap((peer) => peer.podCIDRs)], options.nonMasqueradeCIDRs) : []),
+  ]
+}
+
+type PeerFact = Neigh | Fdb | Route
+
+/** The facts of one peer; the same objects as long as nothing of it changes. */
+function peerFacts(peer: Peer, own: string[], dev: string, underlay: Underlay, { vni, directRouting }: OverlayOptions): PeerFact[] {
+  const cidrs = peer.podCIDRs.filter((cidr) => own.some((mine) => familyOf(mine) === familyOf(cidr)))
+  const direct = (cidr: string) => (directRouting ? peer.onLink[familyOf(cidr)] : undefined)
+  const about = JSON.stringify([dev, underlay.dev, peer.address, cidrs, cidrs.map(direct)])
+  const known = remembered.get(peer.node)
+  if (known?.about === about) return known.facts
+  const mac = vtepMac(peer.node.name, vni)
+  const encapsulated = cidrs.filter((cidr) => direct(cidr) === undefined)
+  const facts: PeerFact[] = [
+    ...(encapsulated.length > 0 ? [{ fact: 'fdb', dev, lladdr: mac, dst: peer.address, keep: true } as const] : []),
+    ...encapsulated.map((cidr): Neigh => ({ fact: 'neigh', dev, address: vtep(cidr), lladdr: mac, keep: true })),
+    ...cidrs.map((cidr): Route => {
+      const via = direct(cidr)
+      const way = via !== undefined && underlay.dev !== undefined ? { dev: underlay.dev, via } : { dev, via: vtep(cidr), onlink: true as const }
+      return { fact: 'route', dst: cidr, ...way, proto: RTPROT_PODWIRE, keep: true }
+    }),
+  ]
+  remembered.set(peer.node, { about, facts })
+  return facts
+}
+
+const remembered = new WeakMap<Node, { about: string; facts: PeerFact[] }>()
+
+// A node that forwards ignores router advertisements, and would lose its own default route, unless told otherwise.
+const forwarding = (families: Set<Family>, advertised: string[]): Fact[] => [
+  ...(families.has(4) ? [sysctl('net/ipv4/ip_forward', '1')] : []),
+  ...(families.has(6) ? [...advertised.map((uplink) => sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2')), sysctl('net/ipv6/conf/all/forwarding', '1')] : []),
+]
+
+/** The address of a node's end of the overlay: that of its network. */
+const vtep = (cidr: string): string => addressText(parseCidr(cidr)!)
+const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4)
+const sysctl = (key: string, value: string) => ({ fact: 'sysctl', key, value, keep: true }) as const

@@ -1,0 +1,137 @@
+// The nodes as peers: to whom packets for which networks go. What a node says of itself is bad input until it fits to what
+// the others say; what does not fit hurts only that node, and is named. Pure.
+
+import { addressText, bits, cidrText, contains, hostCidr, network, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
+import type { Node, Nodes } from './node.ts'
+
+/** This node's end of the underlay. */
+export interface Underlay {
+  /** The address that peers send to. */
+  local: string
+  /** The interface with that address; undefined if it is lo. */
+  dev: string | undefined
+  /** The least MTU on the way out, bytes. */
+  mtu: number
+  /** The networks that are reached through the interface without a router. */
+  onLink: string[]
+}
+
+export interface Peer {
+  node: Node
+  /** Its address on the underlay. */
+  address: string
+  podCIDRs: string[]
+  /** Its addresses by family, where no router is between. */
+  onLink: Partial<Record<Family, string>>
+}
+
+/** What of a node cannot be used. */
+export interface Problem {
+  node: string
+  sentence: string
+}
+
+/** Peers of a node, and what is wrong with the others. Of two that claim the same, the older keeps it. */
+export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: Peer[]; problems: Problem[] } {
+  const problems: Problem[] = []
+  const others = [...nodes.values()].filter(({ name }) => name !== self.name).sort(bySeniority).map(read)
+  const onLink = underlay.onLink.map((text) => parseCidr(text)!)
+  const me = read(self)
+  const networks = new Networks([me, ...others].flatMap(({ cidrs }) => cidrs).concat(onLink))
+  const addresses = new Map<string, string>()
+  for (const { addresses: list, node } of [me, ...others]) for (const address of list) networks.address(address, node.name === self.name ? 'an address of this node' : `the address of node ${node.name}`)
+  for (const cidr of onLink) networks.add(cidr, 'the underlay')
+  for (const cidr of me.cidrs) networks.add(cidr, 'this node')
+  for (const address of me.addresses) addresses.set(addressText(address), 'this node')
+  const family: Family = underlay.local.includes(':') ? 6 : 4
+
+  const peers = others.flatMap((other): Peer[] => {
+    const { node } = other
+    const say = (sentence: string) => void problems.push({ node: node.name, sentence })
+    for (const text of other.unreadable) say(`its podCIDR ${JSON.stringify(text)} is no network in CIDR notation`)
+    const endpoint = other.addresses.find((address) => address.family === family)
+    if (!endpoint) return say(other.addresses.length === 0 ? 'it has no address' : `it has no IPv${family} address (but ${other.addresses.map(addressText).join(', ')}), and the underlay of this node is IPv${family}`), []
+    const address = addressText(endpoint)
+    const holder = addresses.get(address)
+    if (holder) return say(`its address ${address} is that of ${holder}`), []
+    addresses.set(address, `node ${node.name}`)
+    const podCIDRs = other.cidrs.filter((cidr) => {
+      const overlap = networks.overlapping(cidr)
+      if (overlap) say(`its podCIDR ${cidrText(cidr)} overlaps ${overlap}`)
+      else networks.add(cidr, `node ${node.name}`)
+      return !overlap
+    })
+    if (other.cidrs.length === 0 && other.unreadable.length === 0) say('it has no podCIDR')
+    if (podCIDRs.length === 0) return []
+    const near = other.addresses.filter((one) => onLink.some((cidr) => contains(cidr, one))).reverse()
+    return [{ node, address, podCIDRs: podCIDRs.map(cidrText), onLink: Object.fromEntries(near.map((one) => [one.family, addressText(one)])) }]
+  })
+  return { peers, problems }
+}
+
+/** What a node says, parsed once: a node that stays the same is the same object. */
+interface Read {
+  node: Node
+  addresses: Address[]
+  cidrs: Cidr[]
+  unreadable: string[]
+}
+
+function read(node: Node): Read {
+  let known = parsed.get(node)
+  if (!known) {
+    const cidrs = node.podCIDRs.map((text) => ({ text, cidr: parseCidr(text) }))
+    known = {
+      node,
+      addresses: node.addresses.flatMap((text) => parseAddress(text) ?? []),
+      cidrs: cidrs.flatMap(({ cidr }) => (cidr ? [network(cidr)] : [])),
+      unreadable: cidrs.flatMap(({ text, cidr }) => (cidr ? [] : [text])),
+    }
+    parsed.set(node, known)
+  }
+  return known
+}
+
+const parsed = new WeakMap<Node, Read>()
+
+const bySeniority = (a: Node, b: Node): number => compare(a.created ?? '', b.created ?? '') || compare(a.name, b.name)
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/**
+ * Networks, asked which one overlaps another. Two overlap if one contains the other, so it is enough to look a network up
+ * under each prefix length that occurs: the cost does not grow with their number.
+ */
+class Networks {
+  readonly #lengths: Record<Family, number[]>
+  /** Who has the network, by its key. */
+  readonly #whole = new Map<string, string>()
+  /** Who has something inside the network, by its key. */
+  readonly #inside = new Map<string, string>()
+
+  constructor(all: Cidr[]) {
+    const of = (family: Family) => [...new Set(all.filter((cidr) => cidr.family === family).map(({ prefix }) => prefix))]
+    this.#lengths = { 4: of(4), 6: of(6) }
+  }
+
+  add(cidr: Cidr, whose: string): void {
+    this.#whole.set(key(cidr, cidr.prefix), whose)
+    this.#enter(cidr, whose)
+  }
+
+  /** Something that no network may contain, though it is none itself. */
+  address(address: Address, whose: string): void {
+    this.#enter(hostCidr(address), whose)
+  }
+
+  #enter(cidr: Cidr, whose: string): void {
+    for (const length of this.#lengths[cidr.family]) if (length <= cidr.prefix && !this.#inside.has(key(cidr, length))) this.#inside.set(key(cidr, length), whose)
+  }
+
+  /** Whose network contains this one, or what lies inside it. */
+  overlapping(cidr: Cidr): string | undefined {
+    const around = this.#lengths[cidr.family].filter((length) => length <= cidr.prefix).map((length) => this.#whole.get(key(cidr, length)))
+    return around.find((whose) => whose !== undefined) ?? this.#inside.get(key(cidr, cidr.prefix))
+  }
+}
+
+const key = ({ family, value }: Address, prefix: number): string => `${prefix} ${(value >> BigInt(bits(family) - prefix)).toString(36)} ${family}`

@@ -1,0 +1,76 @@
+// What the agent leaves for others to read: whether the overlay is ready (for the plugin, which reads it at each ADD), and
+// all that `podwire status` needs. In a directory that a reboot empties.
+
+import { closeSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { tryLock } from '../kernel/libc.ts'
+import { replaceFile } from './conflist.ts'
+import type { Node } from './node.ts'
+import type { OverlayOptions } from './overlay.ts'
+import type { Problem, Underlay } from './peers.ts'
+import type { SourceState } from './source.ts'
+
+/** overlay.json */
+export interface Readiness {
+  device: string
+  ready: boolean
+  /** Why it is not, a sentence. */
+  reason: string
+}
+
+/** status.json: the overlay as the agent last saw it. */
+export interface Status extends Readiness {
+  node: string
+  options: OverlayOptions
+  /** What it is made of, enough to compute the plan anew; undefined before there was one. */
+  parts?: { self: Node; podCIDRs: string[]; underlay: Underlay; peers: { node: Node; address: string; podCIDRs: string[]; onLink: Partial<Record<4 | 6, string>> }[] }
+  problems: Problem[]
+  source: SourceState & { what: string }
+  conflist: string
+}
+
+export class StateDir {
+  readonly path: string
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  /** Takes the directory for this process, until it ends. False: another agent has it. */
+  take(): boolean {
+    replaceFile(join(this.path, 'lock'), '')
+    return tryLock(openSync(join(this.path, 'lock'), 'r'))
+  }
+
+  /** True if an agent has the directory now. */
+  taken(): boolean {
+    try {
+      const fd = openSync(join(this.path, 'lock'), 'r')
+      try {
+        return !tryLock(fd)
+      } finally {
+        closeSync(fd)
+      }
+    } catch {
+      return false
+    }
+  }
+
+  write(status: Status): void {
+    const { device, ready, reason } = status
+    replaceFile(join(this.path, 'status.json'), JSON.stringify(status))
+    replaceFile(join(this.path, 'overlay.json'), JSON.stringify({ device, ready, reason } satisfies Readiness))
+  }
+
+  read(): Status | undefined {
+    try {
+      return JSON.parse(readFileSync(join(this.path, 'status.json'), 'utf8')) as Status
+    } catch {
+      return undefined
+    }
+  }
+
+  remove(): void {
+    for (const file of ['status.json', 'overlay.json', 'lock']) rmSync(join(this.path, file), { force: true })
+  }
+}
