@@ -18,7 +18,7 @@ export interface Key {
 export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> = {
   cniVersion: { example: '1.0.0', meaning: 'version of the CNI specification that the request is in; absent: 0.1.0. In a conflist the runtime chooses from `cniVersion` and `cniVersions`' },
   name: { example: 'podnet', meaning: 'the network, a name for a file: letters, digits, `.`, `_`, `-`; must be there' },
-  type: { example: 'ptp', meaning: 'the plugin: `ptp`, `loopback`, `host-local`, `static`, each also with the prefix `podwire-`; `podwire` is `ptp`' },
+  type: { example: 'ptp', meaning: 'the plugin: `ptp`, `loopback`, `host-local`, `static`, `vxlan`, each also with the prefix `podwire-`; `podwire` is `ptp`' },
   dns: { example: { nameservers: ['10.1.2.1'] } },
   'dns.nameservers': { example: ['10.1.2.1'] },
   'dns.domain': { example: 'example.org' },
@@ -42,6 +42,7 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   'cni.dev/attachments[].ifname': { example: 'eth0', meaning: 'interface name' },
   ipMasq: { example: true },
   ipMasqBackend: { example: 'nftables' },
+  overlay: { example: '/run/podwire' },
   nonMasqueradeCIDRs: { example: ['10.0.0.0/8'] },
   mtu: { example: 1450 },
   ipam: { example: { type: 'host-local', subnet: '10.1.2.0/24' }, meaning: 'where addresses come from' },
@@ -64,6 +65,17 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   'ipam.addresses': { example: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }] },
   'ipam.addresses[].address': { example: '10.1.2.3/24' },
   'ipam.addresses[].gateway': { example: '10.1.2.1' },
+  node: { example: 'a' },
+  peers: { example: [{ name: 'a', addresses: ['192.0.2.1'], podCIDRs: ['10.244.1.0/24'] }] },
+  'peers[].name': { example: 'a' },
+  'peers[].addresses': { example: ['192.0.2.1', '2001:db8::1'] },
+  'peers[].podCIDRs': { example: ['10.244.1.0/24', 'fd00:10:244:1::/64'] },
+  peersFile: { example: '/etc/podwire/peers.json' },
+  vni: { example: 1 },
+  port: { example: 8472 },
+  underlay: { example: 'eth0' },
+  directRouting: { example: true },
+  masquerade: { example: false },
   'ipam.dns': { example: { nameservers: ['10.1.2.1'] } },
 }
 
@@ -89,6 +101,7 @@ const TABLES: Record<string, () => string> = {
   ptp: () => table(keys(PLUGINS.ptp!.schema).filter(({ path }) => !common(path) && !/^(ipam|runtimeConfig)\./.test(path))),
   'host-local': () => table(keys(PLUGINS['host-local']!.schema).filter(({ path }) => !common(path) && path !== 'ipam' && !STATIC.test(path))),
   static: () => table(keys(PLUGINS.static!.schema).filter(({ path }) => STATIC.test(path))),
+  vxlan: () => table(keys(PLUGINS.vxlan!.schema).filter(({ path }) => !common(path))),
   codes: () => ['| Code | What it means | What to do |', '|---|---|---|', ...Object.entries(CODES).map(([code, { meaning, remedy }]) => `| ${code} | ${meaning} | ${remedy} |`)].join('\n'),
 }
 

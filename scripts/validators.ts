@@ -1,5 +1,6 @@
 // An esbuild plugin: in the place of src/cni/compile.ts, the functions that Ajv makes of the schemas of plugins and of the peers file.
 
+import { join } from 'node:path'
 import { Ajv, _ } from 'ajv'
 import standaloneCode from 'ajv/dist/standalone/index.js'
 import type { Plugin } from 'esbuild'
@@ -11,8 +12,8 @@ import { PEERS } from '../src/vxlan/node.ts'
 export const validators: Plugin = {
   name: 'validators',
   setup(build) {
-    build.onResolve({ filter: /\/compile\.ts$/ }, ({ resolveDir }) => ({ path: 'validators.cjs', namespace: 'ajv', pluginData: resolveDir }))
-    build.onLoad({ filter: /.*/, namespace: 'ajv' }, ({ pluginData }) => ({ contents: generate(), loader: 'js', resolveDir: pluginData as string }))
+    build.onResolve({ filter: /\/compile\.ts$/ }, () => ({ path: 'validators.cjs', namespace: 'ajv' }))
+    build.onLoad({ filter: /.*/, namespace: 'ajv' }, () => ({ contents: generate(), loader: 'js', resolveDir: join(import.meta.dirname, '../src/cni') }))
   },
 }
 

@@ -2,3 +2,4 @@
 
 export { cli, daemon } from './cli/cli.ts'
 export { run } from './run.ts'
+export * as vxlan from './vxlan/plugin.ts'

@@ -5,17 +5,31 @@ import { hostLocal } from './ipam/host-local.ts'
 import { ipamPlugin } from './ipam/plugin.ts'
 import { staticIpam } from './ipam/static.ts'
 import { loopback } from './loopback/loopback.ts'
+import { later } from './later.ts'
 import { ptp } from './ptp/ptp.ts'
+import { VXLAN } from './vxlan/conf.ts'
 import { wire, type Wirer } from './wire.ts'
+import type { Plugin } from './cni/plugin.ts'
 
 /** The plugins that are plans. */
 export const WIRERS: Record<string, Wirer> = { ptp, podwire: ptp }
+
+/** The overlay without an agent. Not in the snapshot: who has a cluster never uses it. */
+const vxlan: Plugin = {
+  schema: VXLAN,
+  add: (request) => later().vxlan.add(request),
+  del: () => {},
+  check: (request) => later().vxlan.check(request),
+  gc: () => {},
+  status: (request) => later().vxlan.status(request),
+}
 
 export const PLUGINS: Record<string, Served> = {
   ptp: served(wire(ptp)),
   loopback: served(loopback),
   'host-local': served(ipamPlugin('host-local', hostLocal)),
   static: served(ipamPlugin('static', staticIpam)),
+  vxlan: served(vxlan),
 }
 
 /** Other names of theirs, for machines where the reference's are taken. */

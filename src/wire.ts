@@ -22,10 +22,11 @@ import { hasIPv6, read } from './kernel/sysctl.ts'
 import { uplink } from './kernel/uplink.ts'
 import { hostIfname, networkOwner, owner, type Attachment } from './names.ts'
 import { MASQUERADE_MAPS, masqueraded } from './nat.ts'
+import { overlayStatus, requireOverlay } from './vxlan/readiness.ts'
 import * as state from './state.ts'
 import type { Kernel } from './state.ts'
 
-export type WireConf = NetConf & ConfWithIpam & { ipMasq?: boolean; ipMasqBackend?: string; nonMasqueradeCIDRs?: string[]; mtu?: number }
+export type WireConf = NetConf & ConfWithIpam & { ipMasq?: boolean; ipMasqBackend?: string; nonMasqueradeCIDRs?: string[]; mtu?: number; overlay?: string }
 
 /** What a plan is made of. */
 export interface Wiring {
@@ -70,6 +71,7 @@ function add(wirer: Wirer, request: Request): Result {
   const { env, conf, attachment, lease } = parts(request)
   requireNetns(env)
   return withKernel(env.netns, (kernel) => {
+    if (conf.overlay) requireOverlay(kernel.host, conf.overlay)
     const others = otherLinks(kernel, attachment)
     const ipam = ipamOf(request)
     const leased = ipam.add(lease)
@@ -172,9 +174,10 @@ function status(request: Request): void {
   const { conf } = parts(request)
   const ipam = ipamOf(request)
   ipam.status({ conf })
-  if (!ipam.occupied?.({ conf })) return
   const host = new Netns()
   try {
+    if (conf.overlay) overlayStatus(host, conf.overlay)
+    if (!ipam.occupied?.({ conf })) return
     if (read(host, 'net/ipv4/ip_forward') === '0') throw new CniError(51, 'net.ipv4.ip_forward is 0: pods reach nothing but this node', 'to repair it: sysctl -w net.ipv4.ip_forward=1')
     const gone = conf.ipMasq ? nft.check(host, { fact: 'table', keep: true }) : undefined
     if (gone) throw new CniError(51, `${gone.sentence}: pods are not masqueraded`, 'the next ADD makes the table anew; pods that run need theirs added or to be restarted')

@@ -3,21 +3,15 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CniError } from '../cni/error.ts'
-import { parseAddress, parseCidr } from '../ip.ts'
 import { agentLater } from '../later.ts'
 import type { AgentOptions } from '../vxlan/agent.ts'
+import { WISHES, wishesOf } from './wishes.ts'
 
 const OPTIONS = {
   peers: { type: 'string' },
   kubeconfig: { type: 'string' },
   node: { type: 'string' },
-  vni: { type: 'string', default: '1' },
-  port: { type: 'string', default: '8472' },
-  underlay: { type: 'string' },
-  mtu: { type: 'string' },
-  'direct-routing': { type: 'boolean', default: false },
-  'no-masquerade': { type: 'boolean', default: false },
-  'non-masquerade-cidrs': { type: 'string', default: '' },
+  ...WISHES,
   'conf-dir': { type: 'string', default: '/etc/cni/net.d' },
   'bin-dir': { type: 'string', default: '/opt/cni/bin' },
   'lib-dir': { type: 'string' },
@@ -48,13 +42,7 @@ function optionsOf(values: Values): AgentOptions {
     node: values.node ?? process.env.NODE_NAME ?? '',
     peers: values.peers,
     kubeconfig: values.kubeconfig,
-    vni: number('vni', values.vni, 1, 0xffffff), // RFC 7348 §5: 24 bits
-    port: number('port', values.port, 1, 65535),
-    underlay: values.underlay,
-    mtu: values.mtu === undefined ? undefined : number('mtu', values.mtu, 68, 65535),
-    directRouting: values['direct-routing'],
-    masquerade: !values['no-masquerade'],
-    nonMasqueradeCIDRs: values['non-masquerade-cidrs'].split(',').filter(Boolean).map(network),
+    ...wishesOf(values),
     confDir: values['conf-dir'],
     binDir,
     libDir: values['lib-dir'] ?? join(binDir, '../lib/podwire'),
@@ -72,16 +60,4 @@ function takeAway(options: AgentOptions): string {
 function installed({ binDir, libDir }: AgentOptions): string {
   const names = agentLater().install(process.execPath, binDir, libDir)
   return names.length === 0 ? `${binDir} has this podwire already\n` : `installed into ${binDir}: ${names.join(', ')}\n`
-}
-
-function number(name: string, text: string, least: number, most: number): number {
-  const value = Number(text)
-  if (!/^\d+$/.test(text) || value < least || value > most) throw new CniError(4, `--${name} ${text}: expected a number from ${least} to ${most}`)
-  return value
-}
-
-function network(text: string): string {
-  const cidr = parseCidr(text) ?? (parseAddress(text) ? parseCidr(`${text}/${text.includes(':') ? 128 : 32}`) : undefined)
-  if (!cidr) throw new CniError(4, `--non-masquerade-cidrs: ${text} is no network in CIDR notation`)
-  return text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`
 }

@@ -23,10 +23,12 @@ As a plugin
 
 Usage
   podwire plan CONF [--netns NAME] [--container ID] [--ifname NAME] [--json]
+  podwire plan PEERS --node NAME [--json]
 
   CONF is the file of a network configuration or of a list of plugins, or - for standard input.
   Prints the lines that would do by hand what ADD does, in its order. Nothing is changed and nothing leased;
   the address is the one that would be next. Needs no privileges.
+  PEERS is a file of nodes: then it is what podwire agent would make on that node, and takes its options, too.
 
 Options
   --netns NAME    the pod's network namespace, by name or path (default: pod)

@@ -1,4 +1,5 @@
-// `podwire plan CONF`: what ADD would do, as ip and nft lines. The plan is the one that ADD acts on.
+// `podwire plan CONF`: what ADD would do, as ip and nft lines; of a file of peers, what the agent would make. The plan is the
+// one that is acted on.
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -14,7 +15,13 @@ import { parseVersion } from '../cni/version.ts'
 import { show, type Plan } from '../facts.ts'
 import { Netns } from '../kernel/netns.ts'
 import { pluginOf, WIRERS } from '../plugins.ts'
+import type { VxlanConf } from '../vxlan/conf.ts'
+import { parsePeers } from '../vxlan/file.ts'
+import { planOf } from '../vxlan/plugin.ts'
+import { findUnderlay, NoUnderlay, type FindUnderlay } from '../vxlan/underlay.ts'
+import { viewOf, type View, type Wishes } from '../vxlan/view.ts'
 import { ipamOf, podName, wiringOf } from '../wire.ts'
+import { WISHES, wishesOf } from './wishes.ts'
 
 interface Part {
   type: string
@@ -26,18 +33,45 @@ export function plan(args: string[]): Answer {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { netns: { type: 'string', default: 'pod' }, container: { type: 'string', default: 'example' }, ifname: { type: 'string', default: 'eth0' }, json: { type: 'boolean', default: false } },
+    options: { netns: { type: 'string', default: 'pod' }, container: { type: 'string', default: 'example' }, ifname: { type: 'string', default: 'eth0' }, json: { type: 'boolean', default: false }, ...WISHES, node: { type: 'string' } },
   })
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new CniError(4, 'expected one configuration: podwire plan CONF')
-  const parts = entries(file).map((input) => partOf(input, values))
+  const conf = decodeObject(read(file), file)
+  const parts = conf.nodes === undefined ? entries(conf).map((input) => partOf(input, values)) : [peersPart(file, conf, values.node ?? process.env.NODE_NAME ?? '', wishesOf(values))]
   const stdout = values.json ? `${JSON.stringify(parts, null, 2)}\n` : parts.map((part) => text(part, podName(values.netns), parts.length > 1)).join('\n')
   return { status: 0, stdout, stderr: parts.flatMap(({ notes }) => notes.map((note) => `podwire: ${note}\n`)).join('') }
 }
 
+/** What the agent would make of a file of peers on the node of that name. */
+function peersPart(file: string, conf: Record<string, unknown>, node: string, wishes: Wishes): Part {
+  if (node === '') throw new CniError(4, 'which of the nodes is this one? Say it with --node NAME, or in NODE_NAME')
+  return overlayPart('agent', (host, find) => viewOf(host, parsePeers(JSON.stringify(conf), file), node, wishes, find))
+}
+
+/** The overlay's plan can be looked at on any machine: where the underlay is not, eth0 with 1500 bytes stands for it. */
+function overlayPart(type: string, viewed: (host: Netns, find: FindUnderlay) => View): Part {
+  const host = new Netns()
+  const notes: string[] = []
+  const find: FindUnderlay = (netns, self, choice) => {
+    try {
+      return findUnderlay(netns, self, choice)
+    } catch (error) {
+      if (!(error instanceof NoUnderlay) || choice !== undefined || self.addresses.length === 0) throw error
+      notes.push(`${self.addresses[0]} is not an address of this machine: eth0 and an MTU of 1500 are an example`)
+      return { local: self.addresses[0]!, dev: 'eth0', mtu: 1500, onLink: [] }
+    }
+  }
+  try {
+    const { plan, problems } = viewed(host, find)
+    return { type, plan, notes: [...notes, ...problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`)] }
+  } finally {
+    host.close()
+  }
+}
+
 /** The plugin configurations in a file: itself, or those in its list, each with what the list gives to all. */
-function entries(file: string): Record<string, unknown>[] {
-  const conf = decodeObject(read(file), file)
+function entries(conf: Record<string, unknown>): Record<string, unknown>[] {
   if (conf.plugins === undefined) return [conf]
   if (!Array.isArray(conf.plugins) || conf.plugins.length === 0) throw new CniError(7, `plugins is ${excerpt(conf.plugins)}: expected a list of plugin configurations`)
   return conf.plugins.map((entry: unknown, i) => {
@@ -52,6 +86,7 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
   if (!plugin) return { type, plan: [], notes: [`type ${JSON.stringify(type)} is not podwire's: its executable does its own work`] }
   const notes: string[] = []
   const conf = decode(plugin, input, notes)
+  if (conf.type.replace(/^podwire-/, '') === 'vxlan') return overlayPart(type, (host, find) => planOf(host, conf as VxlanConf, find))
   if (!wirer) return { type, plan: type === 'loopback' ? [{ fact: 'link set', in: 'pod', dev: 'lo', up: true }] : [], notes }
   const env = readEnvironment({ CNI_COMMAND: 'ADD', CNI_CONTAINERID: container, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_PATH: process.env.CNI_PATH || '/opt/cni/bin' })
   const request: Request = { env, conf, stdin: Buffer.alloc(0), notes }

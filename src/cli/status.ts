@@ -41,12 +41,12 @@ export function status(args: string[]): Answer {
 }
 
 function reportOf(known: Status, running: boolean): Report {
-  const { parts, options, device } = known
+  const { parts, device } = known
   const differences = parts ? differencesOf(known) : []
   const owner = ownerOf(known)
   return {
     node: known.node, ready: known.ready, reason: known.reason, agent: running, source: known.source,
-    device: parts && { name: device, vni: options.vni, port: options.port, mtu: overlayMtu(parts.underlay, options.mtu) },
+    device: parts && { name: device, vni: parts.options.vni, port: parts.options.port, mtu: overlayMtu(parts.underlay, parts.options.mtu) },
     underlay: parts && { address: parts.underlay.local, dev: parts.underlay.dev ?? 'lo', mtu: parts.underlay.mtu },
     networks: leases(parts?.podCIDRs ?? []),
     conflist: known.conflist,
@@ -58,19 +58,19 @@ function reportOf(known: Status, running: boolean): Report {
   }
 }
 
-function differencesOf({ parts, options, device }: Status): Difference[] {
+function differencesOf({ parts, device }: Status): Difference[] {
   const netns = new Netns()
   try {
-    return compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, options), { dev: device, proto: RTPROT_PODWIRE })
+    return compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), { dev: device, proto: RTPROT_PODWIRE })
   } finally {
     netns.close()
   }
 }
 
 /** Which peer a fact is about, by the line that makes it. */
-function ownerOf({ parts, options }: Status): (line: string) => string | undefined {
+function ownerOf({ parts }: Status): (line: string) => string | undefined {
   const owners = new Map<string, string>()
-  for (const peer of parts?.peers ?? []) for (const fact of overlay(parts!.self, parts!.podCIDRs, parts!.underlay, [peer], { ...options, masquerade: false })) if (isListed(fact) && fact.fact !== 'addr') owners.set(line(fact), peer.node.name)
+  for (const peer of parts?.peers ?? []) for (const fact of overlay(parts!.self, parts!.podCIDRs, parts!.underlay, [peer], { ...parts!.options, masquerade: false })) if (isListed(fact) && fact.fact !== 'addr') owners.set(line(fact), peer.node.name)
   return (text) => owners.get(text)
 }
 

@@ -6,11 +6,14 @@ import { differs, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import type { Netns } from './netns.ts'
 
+/** A container that is not privileged has /proc/sys read-only, and may have the node's mounted elsewhere. */
+const file = (key: string): string => `${process.env.PODWIRE_PROC_SYS ?? '/proc/sys'}/${key}`
+
 /** The value, or undefined if the kernel has no such key (IPv6 built out, an interface that is gone). */
 export function read(netns: Netns, key: string): string | undefined {
   return netns.inside(() => {
     try {
-      return readFileSync(`/proc/sys/${key}`, 'utf8').trim()
+      return readFileSync(file(key), 'utf8').trim()
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return undefined
       throw error
@@ -25,7 +28,7 @@ export function read(netns: Netns, key: string): string | undefined {
 export function add(netns: Netns, { key, value, keep }: Sysctl): void {
   if (keep && read(netns, key) === value) return
   try {
-    netns.inside(() => writeFileSync(`/proc/sys/${key}`, value))
+    netns.inside(() => writeFileSync(file(key), value))
   } catch (error) {
     if (!isErrno(error, 'EROFS', 'EACCES') || read(netns, key) !== value) throw error
   }

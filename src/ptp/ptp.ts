@@ -32,6 +32,7 @@ export const PTP: Schema = {
     ipMasqBackend: { type: 'string', enum: ['', 'nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility; podwire speaks nf_tables itself and needs neither program' },
     nonMasqueradeCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside its own subnet and multicast" },
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, both ends; 0: that of the interface with the node's default route" },
+    overlay: { type: 'string', pattern: '^/[^\\0]*$', expected: 'an absolute path', description: 'state directory of `podwire agent`: ADD is told to wait (code 11) until its overlay is ready' },
     ipam: IPAM,
   },
 }

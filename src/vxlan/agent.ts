@@ -2,15 +2,15 @@
 // them, the keeper of the plan, and what it leaves for runtimes and people (conflist, state, metrics). It stops without
 // taking anything back: pods go on while nobody watches.
 
+import { accessSync, constants } from 'node:fs'
 import { isSea } from 'node:sea'
 import { setFlagsFromString } from 'node:v8'
 import { serve } from '../cni/serve.ts'
+import { isErrno } from '../kernel/errno.ts'
 import { Netns } from '../kernel/netns.ts'
-import { hasIPv6 } from '../kernel/sysctl.ts'
-import { uplink } from '../kernel/uplink.ts'
 import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
-import { cidrText, network, parseCidr } from '../ip.ts'
+import { clusterMasquerade } from '../nat.ts'
 import { conflist, CONFLIST, hasPortmap, NETWORK, removeConflist, writeConflist } from './conflist.ts'
 import { peersFile } from './file.ts'
 import { listen } from './http.ts'
@@ -21,26 +21,19 @@ import { leases } from './leases.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
-import { deviceName, overlay, overlayMtu, RTPROT_PODWIRE, type OverlayOptions } from './overlay.ts'
-import { peersOf, type Peer, type Problem, type Underlay } from './peers.ts'
+import { deviceName, RTPROT_PODWIRE } from './overlay.ts'
+import type { Peer, Problem } from './peers.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, type Status } from './state-dir.ts'
-import { findUnderlay } from './underlay.ts'
+import { some, viewOf, type View, type Wishes } from './view.ts'
 
 export { install }
 
-export interface AgentOptions {
+export interface AgentOptions extends Wishes {
   node: string
   /** The file of peers; undefined: Kubernetes. */
   peers: string | undefined
   kubeconfig: string | undefined
-  vni: number
-  port: number
-  underlay: string | undefined
-  mtu: number | undefined
-  directRouting: boolean
-  masquerade: boolean
-  nonMasqueradeCIDRs: string[]
   confDir: string
   binDir: string
   libDir: string
@@ -52,9 +45,6 @@ export interface AgentOptions {
 const GATHER = 5
 const GC_INTERVAL = 300_000
 const RETRY = 5_000
-
-/** Something that a person has to change before the agent can work; it says so and goes on watching. */
-class NotReady extends Error {}
 
 /** Runs until SIGTERM or SIGINT. Rejects with what is wrong, if it cannot begin. */
 export async function agent(options: AgentOptions): Promise<void> {
@@ -75,10 +65,8 @@ export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<Agent
   try {
     const status = new StateDir(stateDir).read()
     const device = status?.device ?? deviceName(vni)
-    const anything: Underlay = { local: '192.0.2.1', dev: undefined, mtu: 1500, onLink: [] }
-    const plan = overlay({ name: '', addresses: [], podCIDRs: [] }, [], anything, [], { vni, port: 0, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], ipv6: false, advertised: [] })
     removeConflist(confDir)
-    const problems = takeBack(netns, plan, { dev: device, proto: RTPROT_PODWIRE })
+    const problems = takeBack(netns, clusterMasquerade([], [], []), { dev: device, proto: RTPROT_PODWIRE })
     remove(binDir, libDir)
     new StateDir(stateDir).remove()
     return problems
@@ -105,7 +93,7 @@ class Agent {
     this.#keeper = new Keeper(this.#netns, { dev: device, proto: RTPROT_PODWIRE }, { done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon() })
     const what = options.peers ?? options.kubeconfig ?? 'the API server of this cluster'
     const base = { node: options.node, device, problems: [], conflist: `${options.confDir}/${CONFLIST}` }
-    this.#status = { ...base, ready: false, reason: 'the nodes are not known yet', source: { phase: 'connecting', reason: '', what }, options: this.#currentOptions(new Set()) }
+    this.#status = { ...base, ready: false, reason: 'the nodes are not known yet', source: { phase: 'connecting', reason: '', what } }
   }
 
   async start(): Promise<void> {
@@ -138,10 +126,12 @@ class Agent {
     else for (const problem of takeBack(this.#netns, [], { dev: before.device, proto: RTPROT_PODWIRE })) log.warn('the overlay of before would not go', { device: before.device, problem })
   }
 
+  /** Puts the plugins in place, where that may be done here: a pod has it done by its init step. */
   #install(): void {
-    if (!isSea()) return
-    const installed = install(process.execPath, this.#options.binDir, this.#options.libDir)
-    if (installed.length > 0) log.info('installed', { into: this.#options.binDir, files: installed.join(',') })
+    const { binDir, libDir } = this.#options
+    if (!isSea() || !writable(binDir)) return
+    const installed = install(process.execPath, binDir, libDir)
+    if (installed.length > 0) log.info('installed', { into: binDir, files: installed.join(',') })
   }
 
   #soon(delay = GATHER): void {
@@ -155,35 +145,21 @@ class Agent {
   #evaluate(): void {
     if (!this.#nodes) return
     try {
-      const self = this.#nodes.get(this.#options.node)
-      if (!self) throw new NotReady(`node ${this.#options.node} is not among the nodes (${some([...this.#nodes.keys()])}): say with --node which one this is`)
-      const podCIDRs = ownNetworks(self)
-      const underlay = findUnderlay(this.#netns, self, this.#options.underlay)
-      const { peers, problems } = peersOf(self, this.#nodes, underlay)
-      this.#apply(self, podCIDRs, underlay, peers, problems)
+      this.#apply(viewOf(this.#netns, this.#nodes, this.#options.node, this.#options))
     } catch (error) {
       this.#report({ ready: this.#status.ready && this.#status.parts !== undefined, reason: (error as Error).message })
       this.#soon(RETRY)
     }
   }
 
-  #apply(self: Node, podCIDRs: string[], underlay: Underlay, peers: Peer[], problems: Problem[]): void {
-    const options = this.#currentOptions(new Set(podCIDRs.map((cidr) => (cidr.includes(':') ? 6 : 4))))
-    const mtu = overlayMtu(underlay, options.mtu)
-    const least = podCIDRs.some((cidr) => cidr.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
-    if (mtu < least) throw new NotReady(`an MTU of ${mtu} is left inside the overlay, and pods need ${least}: the underlay ${underlay.dev ?? underlay.local} has ${underlay.mtu}`)
-    const { failed } = this.#keeper.want(overlay(self, podCIDRs, underlay, peers, options), underlay.dev)
+  #apply({ self, podCIDRs, underlay, peers, problems, options, mtu, plan }: View): void {
+    const { failed } = this.#keeper.want(plan, underlay.dev)
     this.#tell(this.#status.parts?.peers ?? [], peers, this.#status.problems, problems)
     this.#metrics.peers.set(peers.length)
     this.#metrics.problems.set(problems.length)
     const broken = failed.find(({ fact }) => fact.fact === 'vxlan' || fact.fact === 'link set' || fact.fact === 'addr')
     if (!broken) this.#configure(podCIDRs, mtu)
-    this.#report({ ready: !broken, reason: broken?.sentence ?? '', options, parts: { self, podCIDRs, underlay, peers }, problems })
-  }
-
-  #currentOptions(families: Set<4 | 6>): OverlayOptions {
-    const { vni, port, mtu, directRouting, masquerade, nonMasqueradeCIDRs } = this.#options
-    return { vni, port, mtu, directRouting, masquerade, nonMasqueradeCIDRs, ipv6: hasIPv6(), advertised: families.has(6) ? uplink(this.#netns, [6]).advertised : (this.#status?.options.advertised ?? []) }
+    this.#report({ ready: !broken, reason: broken?.sentence ?? '', parts: { self, podCIDRs, underlay, peers, options }, problems })
   }
 
   /** The conflist, now that pods can be wired. */
@@ -256,15 +232,12 @@ class Agent {
   }
 }
 
-/** The node's own networks; NotReady if it has none, or one that is none. */
-function ownNetworks({ name, podCIDRs }: Node): string[] {
-  if (podCIDRs.length === 0) throw new NotReady(`node ${name} has no podCIDR yet: in Kubernetes the controller manager gives it one (--allocate-node-cidrs)`)
-  return podCIDRs.map((text) => {
-    const cidr = parseCidr(text)
-    if (!cidr) throw new NotReady(`node ${name} has podCIDR ${JSON.stringify(text)}, which is no network in CIDR notation`)
-    return cidrText(network(cidr))
-  })
+/** False for a directory that is mounted read-only; one that is not there yet can be made. */
+function writable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK)
+    return true
+  } catch (error) {
+    return isErrno(error, 'ENOENT')
+  }
 }
-
-/** The first few of a list, and how many more. */
-const some = (list: string[]): string => (list.length <= 5 ? list.join(', ') : `${list.slice(0, 5).join(', ')} and ${list.length - 5} more`)

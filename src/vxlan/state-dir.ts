@@ -5,25 +5,16 @@ import { closeSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { tryLock } from '../kernel/libc.ts'
 import { replaceFile } from './conflist.ts'
-import type { Node } from './node.ts'
-import type { OverlayOptions } from './overlay.ts'
-import type { Problem, Underlay } from './peers.ts'
+import type { Problem } from './peers.ts'
+import type { Readiness } from './readiness.ts'
 import type { SourceState } from './source.ts'
-
-/** overlay.json */
-export interface Readiness {
-  device: string
-  ready: boolean
-  /** Why it is not, a sentence. */
-  reason: string
-}
+import type { View } from './view.ts'
 
 /** status.json: the overlay as the agent last saw it. */
 export interface Status extends Readiness {
   node: string
-  options: OverlayOptions
-  /** What it is made of, enough to compute the plan anew; undefined before there was one. */
-  parts?: { self: Node; podCIDRs: string[]; underlay: Underlay; peers: { node: Node; address: string; podCIDRs: string[]; onLink: Partial<Record<4 | 6, string>> }[] }
+  /** What the plan is made of, so that it can be made anew; undefined before there was one. */
+  parts?: Pick<View, 'self' | 'podCIDRs' | 'underlay' | 'peers' | 'options'>
   problems: Problem[]
   source: SourceState & { what: string }
   conflist: string

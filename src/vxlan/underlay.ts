@@ -20,8 +20,10 @@ interface Own {
 /** There is no underlay to be found; the message says what was looked for and what is there. */
 export class NoUnderlay extends Error {}
 
+export type FindUnderlay = (netns: Netns, self: Node, choice: string | undefined) => Underlay
+
 /** `choice`: an interface, a CIDR or an address; undefined: the node's address, or the default route's interface. */
-export function findUnderlay(netns: Netns, self: Node, choice: string | undefined): Underlay {
+export const findUnderlay: FindUnderlay = (netns, self, choice) => {
   const own = addr.all(netns).flatMap(({ ifindex, address, scope }): Own[] => (scope === RT_SCOPE_UNIVERSE ? [{ ifindex, cidr: parseCidr(address)! }] : []))
   const said = self.addresses.flatMap((text) => parseAddress(text) ?? [])
   const preferred = (list: Own[]): Own | undefined => {

@@ -1,0 +1,72 @@
+// The overlay for people who have neither agent nor cluster: an entry behind the main plugin's makes it true when a pod
+// comes. It is shared by all pods and never taken back by one of them; what becomes untrue in between is repaired by the
+// next ADD.
+
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { CniError } from '../cni/error.ts'
+import type { Request } from '../cni/plugin.ts'
+import type { Result } from '../cni/result.ts'
+import { Netns } from '../kernel/netns.ts'
+import { compare, reconcile } from '../reconcile.ts'
+import type { VxlanConf } from './conf.ts'
+import { byName, parsePeers } from './file.ts'
+import type { Nodes } from './node.ts'
+import { deviceName, RTPROT_PODWIRE } from './overlay.ts'
+import type { FindUnderlay } from './underlay.ts'
+import { NotReady, viewOf, type View } from './view.ts'
+
+/** Makes the overlay true and passes on the result of the plugin before. */
+export function add({ conf, notes }: Request): Result {
+  if (!conf.prevResult) throw new CniError(7, 'Required prevResult missing', 'vxlan stands in a list behind the plugin that gives the pod its interface')
+  withView(conf as VxlanConf, (netns, view) => {
+    const { failed } = reconcile(netns, view.plan, realm(view))
+    if (failed.length > 0) throw new CniError(100, failed.map(({ sentence }) => sentence).join('; '))
+    notes.push(...view.problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`))
+  })
+  return conf.prevResult
+}
+
+export function check({ conf }: Request): void {
+  withView(conf as VxlanConf, (netns, view) => {
+    const found = compare(netns, view.plan, realm(view))
+    if (found.length > 0) throw new CniError(102, found.map(({ sentence }) => sentence).join('; '), found.map(({ sentence, repair }) => `${sentence}; to repair it: ${repair}`).join('\n'))
+  })
+}
+
+/** 50 if there can be no overlay; 51 if there is none, or one that is not as it should be, though pods may need it. */
+export function status({ conf }: Request): void {
+  withView(conf as VxlanConf, (netns, view) => {
+    const [first] = compare(netns, view.plan, realm(view))
+    if (first) throw new CniError(51, `the overlay is not as it should be: ${first.sentence}`, `the next ADD repairs it, or: ${first.repair}`)
+  }, 50)
+}
+
+/** What ADD would make. */
+export function planOf(netns: Netns, conf: VxlanConf, find?: FindUnderlay): View {
+  const { vni = 1, port = 8472, underlay, mtu, directRouting = false, masquerade = true, nonMasqueradeCIDRs } = conf
+  return viewOf(netns, nodesOf(conf), conf.node ?? hostname(), { vni, port, underlay, mtu, directRouting, masquerade, nonMasqueradeCIDRs: nonMasqueradeCIDRs ?? [] }, find)
+}
+
+function withView(conf: VxlanConf, act: (netns: Netns, view: View) => void, unready = 7): void {
+  const netns = new Netns()
+  try {
+    act(netns, planOf(netns, conf))
+  } catch (error) {
+    throw error instanceof NotReady ? new CniError(unready, error.message) : error
+  } finally {
+    netns.close()
+  }
+}
+
+function nodesOf({ peers, peersFile }: VxlanConf): Nodes {
+  if ((peers === undefined) === (peersFile === undefined)) throw new CniError(7, peers ? 'peers and peersFile are both given: expected one of them' : 'peers is missing: expected peers or peersFile')
+  if (peers) return byName(peers)
+  try {
+    return parsePeers(readFileSync(peersFile!, 'utf8'), peersFile!)
+  } catch (error) {
+    throw error instanceof CniError ? error : new CniError(5, (error as Error).message)
+  }
+}
+
+const realm = ({ options }: View) => ({ dev: deviceName(options.vni), proto: RTPROT_PODWIRE })

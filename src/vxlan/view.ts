@@ -1,0 +1,66 @@
+// The overlay as this node has to see it: nodes, what the operator wants, and what the kernel tells of the host, to a plan.
+
+import { cidrText, network, parseCidr } from '../ip.ts'
+import type { Netns } from '../kernel/netns.ts'
+import { hasIPv6 } from '../kernel/sysctl.ts'
+import { uplink } from '../kernel/uplink.ts'
+import type { Plan } from '../facts.ts'
+import type { Node, Nodes } from './node.ts'
+import { overlay, overlayMtu, type OverlayOptions } from './overlay.ts'
+import { peersOf, type Peer, type Problem, type Underlay } from './peers.ts'
+import { findUnderlay, type FindUnderlay } from './underlay.ts'
+
+/** What an operator can say about an overlay. */
+export interface Wishes {
+  vni: number
+  port: number
+  /** An interface, a network or an address; undefined: found. */
+  underlay: string | undefined
+  mtu: number | undefined
+  directRouting: boolean
+  masquerade: boolean
+  nonMasqueradeCIDRs: string[]
+}
+
+export interface View {
+  self: Node
+  podCIDRs: string[]
+  underlay: Underlay
+  peers: Peer[]
+  problems: Problem[]
+  options: OverlayOptions
+  /** Bytes. */
+  mtu: number
+  plan: Plan
+}
+
+/** Why there can be no overlay yet; a person has to change something, or the controller has not come to it. */
+export class NotReady extends Error {}
+
+/** Throws NotReady, or the kernel's errors. `find` tells the underlay. */
+export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes, find: FindUnderlay = findUnderlay): View {
+  const self = nodes.get(name)
+  if (!self) throw new NotReady(`node ${name} is not among the nodes (${some([...nodes.keys()])}): say with --node which one this is`)
+  const podCIDRs = ownNetworks(self)
+  const underlay = find(netns, self, wishes.underlay)
+  const { peers, problems } = peersOf(self, nodes, underlay)
+  const has6 = podCIDRs.some((cidr) => cidr.includes(':'))
+  const { vni, port, directRouting, masquerade, nonMasqueradeCIDRs } = wishes
+  const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs, ipv6: hasIPv6(), advertised: has6 ? uplink(netns, [6]).advertised : [] }
+  const mtu = overlayMtu(underlay, wishes.mtu)
+  const least = has6 ? 1280 : 68 // RFC 8200 §5, RFC 791
+  if (mtu < least) throw new NotReady(`an MTU of ${mtu} is left inside the overlay, and pods need ${least}: the underlay ${underlay.dev ?? underlay.local} has ${underlay.mtu}`)
+  return { self, podCIDRs, underlay, peers, problems, options, mtu, plan: overlay(self, podCIDRs, underlay, peers, options) }
+}
+
+function ownNetworks({ name, podCIDRs }: Node): string[] {
+  if (podCIDRs.length === 0) throw new NotReady(`node ${name} has no podCIDR yet: in Kubernetes the controller manager gives it one (--allocate-node-cidrs)`)
+  return podCIDRs.map((text) => {
+    const cidr = parseCidr(text)
+    if (!cidr) throw new NotReady(`node ${name} has podCIDR ${JSON.stringify(text)}, which is no network in CIDR notation`)
+    return cidrText(network(cidr))
+  })
+}
+
+/** The first few of a list, and how many more. */
+export const some = (list: string[]): string => (list.length <= 5 ? list.join(', ') : `${list.slice(0, 5).join(', ')} and ${list.length - 5} more`)
