@@ -33,7 +33,9 @@ writeFileSync(
     // guards against keys chosen to collide, and what a plugin reads comes from the node's own container runtime.
     // The others: no compiler for code that runs once. docs/performance.md has the figures.
     execArgv: ['--disable-warning=ExperimentalWarning', '--no-rehash-snapshot', '--no-sparkplug', '--no-maglev', '--no-opt'],
-    execArgvExtension: 'none', // NODE_OPTIONS of a caller must not run code in a root program
+    // Not 'env': NODE_OPTIONS of a caller must not run code in a root program. A runtime gives a plugin no arguments, the agent
+    // gives itself some (src/main.ts).
+    execArgvExtension: 'cli',
     assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs' },
   }),
 )

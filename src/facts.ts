@@ -219,7 +219,7 @@ export function change(fact: Fact, pod = 'pod'): string {
       return `${end('ip', fact)}\n${end(`ip -n ${pod}`, fact.peer)}`
     }
     case 'vxlan':
-      return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} address ${fact.mac} mtu ${fact.mtu}`
+      return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} nomaster address ${fact.mac} mtu ${fact.mtu}`
     case 'neigh':
       return show(fact).replace(' add ', ' replace ')
     case 'set':

@@ -3,6 +3,7 @@
 
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { basename } from 'node:path'
+import { isSea } from 'node:sea'
 import { startupSnapshot } from 'node:v8'
 import { CniError, errorJson } from './cni/error.ts'
 import { serve, type Answer } from './cni/serve.ts'
@@ -20,9 +21,14 @@ function main(): void {
   const command = process.env.CNI_COMMAND
   if (name !== 'podwire' || command) return end(asPlugin(name, command))
   const [word, ...rest] = process.argv.slice(2)
-  if (word === 'agent') void later().daemon(rest).then(end)
-  else end(later().cli(process.argv.slice(2)))
+  if (word !== 'agent') return end(later().cli(process.argv.slice(2)))
+  if (isSea() && !process.execArgv.includes(LASTING[0])) process.execve!('/proc/self/exe', [process.argv0, `--node-options=${LASTING.join(' ')}`, ...process.argv.slice(2)])
+  void later().daemon(rest).then(end)
 }
+
+// A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on: it begins anew, with them, and
+// with a young generation (MiB) that fits what it does.
+const LASTING = ['--opt', '--maglev', '--sparkplug', '--max-semi-space-size=4'] as const
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
 function calledAs(): string {

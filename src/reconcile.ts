@@ -83,6 +83,12 @@ export function uninstall(netns: Netns, plan: Plan, realm: Realm): string[] {
 
 /** What identifies a listed fact: two of one key cannot both be there. Several addresses can be behind one MAC address. */
 export function key(fact: Listed): string {
+  let text = keys.get(fact)
+  if (text === undefined) keys.set(fact, (text = keyOf(fact)))
+  return text
+}
+
+function keyOf(fact: Listed): string {
   switch (fact.fact) {
     case 'route':
       return `route ${fact.dst} ${fact.table ?? ''} ${fact.metric ?? ''}`
@@ -101,6 +107,7 @@ export function line(fact: Fact): string {
 }
 
 const lines = new WeakMap<Fact, string>()
+const keys = new WeakMap<Fact, string>()
 
 export const isListed = (fact: Fact): fact is Listed => fact.fact === 'addr' || fact.fact === 'neigh' || fact.fact === 'fdb' || fact.fact === 'route'
 
@@ -118,30 +125,65 @@ function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
 }
 
 function listDifferences(netns: Netns, desired: Listed[], realm: Realm): Difference[] {
-  const there = present(netns, realm)
-  const byKey = new Map(there.map((fact) => [key(fact), fact]))
-  const wanted = new Set<string>()
-  const lacking: Difference[] = []
-  for (const fact of desired) {
-    const name = key(fact)
-    wanted.add(name)
-    const found = byKey.get(name)
-    if (!found) lacking.push(difference('missing', fact))
-    else if (show(found) !== line(fact)) lacking.push(difference('differs', fact, found))
-  }
-  return [...lacking, ...there.filter((fact) => !wanted.has(key(fact))).map((fact) => difference('extra', fact))]
+  const there = new Set(present(netns, desired, realm))
+  const lacking = desired.filter((fact) => !there.has(fact))
+  if (lacking.length === 0 && there.size === desired.length) return [] // the usual case, at once
+  const wanted = new Map(desired.map((fact) => [key(fact), fact]))
+  const found = new Map([...there].map((fact) => [key(fact), fact]))
+  return [
+    ...lacking.map((fact) => difference(found.has(key(fact)) ? 'differs' : 'missing', fact, found.get(key(fact)))),
+    ...[...there].filter((fact) => isExtra(fact, wanted.get(key(fact)), there)).map((fact) => difference('extra', fact)),
+  ]
 }
 
-/** All listed facts of a realm that the kernel has. */
-function present(netns: Netns, { dev, proto }: Realm): Listed[] {
+/** What is not wanted, unless the wanted one will take its place. Neighbours that are not permanent come and go by themselves. */
+const isExtra = (fact: Listed, wanted: Listed | undefined, there: Set<Listed>): boolean =>
+  fact !== wanted && (wanted === undefined || there.has(wanted)) && !(fact.fact === 'neigh' && fact.lladdr === '')
+
+/** All listed facts of a realm that the kernel has; one that is as desired is the desired one itself. */
+function present(netns: Netns, desired: Listed[], { dev, proto }: Realm): Listed[] {
+  const there = link.get(netns, dev) !== undefined
   const names = new Map<number, string>()
-  const name = (ifindex: number): string => {
-    if (!names.has(ifindex)) names.set(ifindex, link.byIndex(netns, ifindex)?.name ?? `ifindex${ifindex}`)
-    return names.get(ifindex)!
+  for (const name of new Set(desired.map((fact) => fact.dev))) if (name !== dev || there) names.set(indexOf(netns, name), name)
+  const recall = remember(desired)
+  const routes = route.collectProtocol(netns, proto, (message) => recall(message.data.toString('latin1'), () => route.fact(message, (ifindex) => names.get(ifindex) ?? `${UNKNOWN}${ifindex}`)))
+  const addresses = there ? addr.list(netns, dev) : []
+  const neighbours = there ? neigh.collectAll(netns, dev, (message) => recall(neigh.lasting(message), () => neigh.parse(message, dev))) : []
+  const all = [...addresses.map((address) => recall(address, () => ({ fact: 'addr', dev, address, keep: true }))), ...neighbours, ...routes]
+  return all.flatMap((fact) => (fact === undefined ? [] : fact.dev.startsWith(UNKNOWN) ? [named(netns, fact)] : [fact]))
+}
+
+/** No interface has a name with a slash. While a list is read its socket cannot be asked for a name. */
+const UNKNOWN = '/'
+
+const named = (netns: Netns, fact: Listed): Listed => ({ ...fact, dev: link.byIndex(netns, Number(fact.dev.slice(UNKNOWN.length)))?.name ?? fact.dev })
+
+function indexOf(netns: Netns, name: string): number {
+  return link.get(netns, name)?.index ?? 0
+}
+
+/**
+ * What the kernel said before, and the fact that it was: thousands of entries stay the same from one reading to the next,
+ * and it is enough to see that they do.
+ */
+let said = new Map<string, Listed | undefined>()
+
+function remember(desired: Listed[]): (message: string, parse: () => Listed | undefined) => Listed | undefined {
+  const before = said
+  const now = new Map<string, Listed | undefined>()
+  said = now
+  let byLine: Map<string, Listed> | undefined
+  const wanted = new Set(desired)
+  return (message, parse) => {
+    let fact = before.get(message)
+    if (fact === undefined || !wanted.has(fact)) {
+      byLine ??= new Map(desired.map((one) => [line(one), one]))
+      const parsed = fact ?? parse()
+      fact = parsed && (byLine.get(line(parsed)) ?? parsed)
+    }
+    now.set(message, fact)
+    return fact
   }
-  const routes = route.ofProtocol(netns, proto, name)
-  if (!link.get(netns, dev)) return routes
-  return [...addr.list(netns, dev).map((address): Listed => ({ fact: 'addr', dev, address, keep: true })), ...neigh.neighbours(netns, dev), ...neigh.fdbEntries(netns, dev), ...routes]
 }
 
 function settleOne(netns: Netns, fact: Fact, outcome: Outcome): void {

@@ -15,6 +15,7 @@ const RTM_SETLINK = 19
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
 const IFLA_MTU = 4
+const IFLA_MASTER = 10
 const IFLA_OPERSTATE = 16
 const IF_OPER_UP = 6
 const IFLA_LINKINFO = 18
@@ -38,6 +39,8 @@ export interface LinkState {
   mac: string
   kind: string | undefined
   alias: string | undefined
+  /** Index of the bridge or the like that it belongs to; 0: none. */
+  master: number
   /** IFLA_INFO_DATA: what only links of that kind have. */
   data: Buffer | undefined
 }
@@ -137,7 +140,7 @@ export const create = (netns: Netns, { name, mac, mtu, kind }: Common, what: str
 export function modify(netns: Netns, { name, mac, mtu, kind }: Common, what: string, data: (out: Out) => void): void {
   const header = ifinfomsg({ index: index(netns, name) })
   netns.rt.change({ what, type: RTM_NEWLINK, header, attrs: (out) => kindAttrs(out, kind, data) })
-  netns.rt.change({ what, type: RTM_SETLINK, header, attrs: (out) => (out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu))) })
+  netns.rt.change({ what, type: RTM_SETLINK, header, attrs: (out) => (out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu)), out.push(IFLA_MASTER, u32(0))) })
 }
 
 const kindAttrs = (out: Out, kind: string, data: (out: Out) => void): void =>
@@ -215,6 +218,7 @@ export function parse({ data }: NetlinkMessage): LinkState {
     mac: macText(found.get(IFLA_ADDRESS) ?? Buffer.alloc(0)),
     kind: text(info.get(IFLA_INFO_KIND)),
     alias: text(found.get(IFLA_IFALIAS)),
+    master: found.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
     data: info.get(IFLA_INFO_DATA),
   }
 }

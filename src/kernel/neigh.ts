@@ -5,7 +5,7 @@ import { addressBytes, bytesText, parseAddress, type Family } from '../ip.ts'
 import type { Fdb, Neigh } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import * as link from './link.ts'
-import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
+import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 export const RTM_NEWNEIGH = 28
@@ -13,6 +13,7 @@ export const RTM_DELNEIGH = 29
 const RTM_GETNEIGH = 30
 const NDA_DST = 1
 const NDA_LLADDR = 2
+const NDA_CACHEINFO = 3
 const NDA_IFINDEX = 8
 const NUD_PERMANENT = 0x80
 const NTF_SELF = 0x02
@@ -41,13 +42,33 @@ export const fdbAddition = (netns: Netns, fact: Fdb): Omit<Request, 'what'> => (
 export const fdbDeletion = (netns: Netns, fact: Fdb): Omit<Request, 'what'> => ({ ...fdb(netns, fact, 0), type: RTM_DELNEIGH })
 
 /** The permanent neighbours of a device, of both families. */
-export function neighbours(netns: Netns, dev: string): Neigh[] {
-  return [AF_INET, AF_INET6].flatMap((family) => dump(netns, dev, `ip neigh show dev ${dev}`, family)).flatMap((message) => parseNeigh(message, dev) ?? [])
-}
+export const neighbours = (netns: Netns, dev: string): Neigh[] => collect(netns, dev, FAMILIES, (message) => parseNeigh(message, dev)).flatMap((fact) => (fact?.lladdr ? [fact] : []))
 
 /** The forwarding database of a VXLAN device. */
-export function fdbEntries(netns: Netns, dev: string): Fdb[] {
-  return dump(netns, dev, `bridge fdb show dev ${dev}`, AF_BRIDGE).flatMap((message) => parseFdb(message, dev) ?? [])
+export const fdbEntries = (netns: Netns, dev: string): Fdb[] => collect(netns, dev, [AF_BRIDGE], (message) => parseFdb(message, dev)).flatMap((fact) => fact ?? [])
+
+/** Both, of each message what `take` makes of it. */
+export const collectAll = <T>(netns: Netns, dev: string, take: (message: NetlinkMessage) => T): (T | undefined)[] => collect(netns, dev, [...FAMILIES, AF_BRIDGE], take)
+
+const FAMILIES = [AF_INET, AF_INET6]
+
+/** Of each family's messages about the device. */
+function collect<T>(netns: Netns, dev: string, families: number[], take: (message: NetlinkMessage) => T): (T | undefined)[] {
+  const index = link.index(netns, dev)
+  return families.flatMap((family) => {
+    const what = family === AF_BRIDGE ? `bridge fdb show dev ${dev}` : `ip neigh show dev ${dev}`
+    const attrs = (out: Out) => out.push(NDA_IFINDEX, link.u32(index))
+    return netns.rt.collect({ what, type: RTM_GETNEIGH, header: ndmsg(family, 0, 0, 0), attrs }, (message) => (ifindex(message) === index ? take(message) : undefined))
+  })
+}
+
+/**
+ * What of a message stays the same as long as its neighbour does: up to NDA_CACHEINFO, which says when it was last used.
+ */
+export function lasting({ data }: NetlinkMessage): string {
+  let end = 12
+  while (end + 4 <= data.length && data.readUInt16LE(end + 2) !== NDA_CACHEINFO) end += (Math.max(4, data.readUInt16LE(end)) + 3) & ~3
+  return data.toString('latin1', 0, end)
 }
 
 export function check(netns: Netns, { dev, address, lladdr }: Neigh): Difference | undefined {
@@ -63,15 +84,15 @@ export function checkFdb(netns: Netns, { dev, lladdr, dst }: Fdb): Difference | 
 /** The interface index in a message about a neighbour. */
 export const ifindex = ({ data }: NetlinkMessage): number => data.readInt32LE(4)
 
-/** What a message about a neighbour of `dev` says; undefined if it is not a permanent one. */
+/** What a message about a neighbour of `dev` says; `lladdr` is empty if it is not a permanent one. */
 export function parse(message: NetlinkMessage, dev: string): Neigh | Fdb | undefined {
   return message.data[0] === AF_BRIDGE ? parseFdb(message, dev) : parseNeigh(message, dev)
 }
 
 function parseNeigh({ data }: NetlinkMessage, dev: string): Neigh | undefined {
-  if ((data.readUInt16LE(8) & NUD_PERMANENT) === 0) return undefined
   const found = attributes(data.subarray(12))
-  const [dst, lladdr] = [found.get(NDA_DST), found.get(NDA_LLADDR)]
+  const dst = found.get(NDA_DST)
+  const lladdr = (data.readUInt16LE(8) & NUD_PERMANENT) !== 0 && found.get(NDA_LLADDR)
   return dst && { fact: 'neigh', dev, address: bytesText(dst), lladdr: lladdr ? link.macText(lladdr) : '', keep: true }
 }
 
@@ -81,14 +102,9 @@ function parseFdb({ data }: NetlinkMessage, dev: string): Fdb | undefined {
   return dst && lladdr && { fact: 'fdb', dev, lladdr: link.macText(lladdr), dst: bytesText(dst), keep: true }
 }
 
-function dump(netns: Netns, dev: string, what: string, family: number): NetlinkMessage[] {
-  const index = link.index(netns, dev)
-  return netns.rt.dump({ what, type: RTM_GETNEIGH, header: ndmsg(family, 0, 0, 0), attrs: (out) => out.push(NDA_IFINDEX, link.u32(index)) }).filter((message) => ifindex(message) === index)
-}
-
 const fdb = (netns: Netns, { dev, lladdr, dst }: Fdb, state: number) => ({
   header: ndmsg(AF_BRIDGE, link.index(netns, dev), state, NTF_SELF),
-  attrs: (out: Parameters<NonNullable<Request['attrs']>>[0]) => (out.push(NDA_LLADDR, link.macBytes(lladdr)), out.push(NDA_DST, addressBytes(parseAddress(dst)!))),
+  attrs: (out: Out) => (out.push(NDA_LLADDR, link.macBytes(lladdr)), out.push(NDA_DST, addressBytes(parseAddress(dst)!))),
 })
 
 /** struct ndmsg */

@@ -31,6 +31,9 @@ const NLMSG_DONE = 3
 const HEADER = 16 // struct nlmsghdr
 const NLMSGERR_ATTR_MSG = 1
 
+const SOL_SOCKET = 1 // <asm-generic/socket.h>
+const SO_SNDBUF = 7
+const SO_SNDBUFFORCE = 32
 const SOL_NETLINK = 270
 const NETLINK_EXT_ACK = 11
 const NETLINK_GET_STRICT_CHK = 12
@@ -74,6 +77,7 @@ export function nest(out: Out, type: number, fill: (inner: Out) => void): void {
 export class Netlink {
   readonly #fd: number
   #sequence = 0
+  #sendBuffer = 200 * 1024 // net.core.wmem_default, 212992, less what the kernel wants for itself
   // A dump's datagrams follow the size of the buffer that reads them, up to 32 KiB (af_netlink.c, max_recvmsg_len).
   #buffer = Buffer.allocUnsafeSlow(64 * 1024)
 
@@ -112,11 +116,19 @@ export class Netlink {
     return answer
   }
 
-  /** Asks for all objects. A list that changed while it was read (NLM_F_DUMP_INTR, ENOBUFS) is read anew. */
+  /** Asks for all objects. */
   dump(request: Request): NetlinkMessage[] {
+    return this.collect(request, (message) => ({ ...message, data: Buffer.from(message.data) }))
+  }
+
+  /**
+   * The same, of each message what `take` makes of it while it is in the receive buffer. A list that changed while it was
+   * read (NLM_F_DUMP_INTR, ENOBUFS) is read anew.
+   */
+  collect<T>(request: Request, take: (message: NetlinkMessage) => T): T[] {
     const ATTEMPTS = 10
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-      const list = this.#dumpOnce(request)
+      const list = this.#collectOnce(request, take)
       if (list) return list
     }
     throw new KernelError(request.what, 4, `the list changed under way ${ATTEMPTS} times`)
@@ -150,9 +162,9 @@ export class Netlink {
     return refusals
   }
 
-  #dumpOnce(request: Request): NetlinkMessage[] | undefined {
+  #collectOnce<T>(request: Request, take: (message: NetlinkMessage) => T): T[] | undefined {
     const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
-    const list: NetlinkMessage[] = []
+    const list: T[] = []
     let interrupted = false
     try {
       this.#receive(first, (message) => {
@@ -160,7 +172,7 @@ export class Netlink {
         if (error) throw error
         interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
         if (message.type === NLMSG_DONE) return true
-        list.push({ ...message, data: Buffer.from(message.data) })
+        list.push(take(message))
         return false
       })
     } catch (error) {
@@ -182,8 +194,22 @@ export class Netlink {
       parts.push(...formatMessage({ type, flags: flags | NLM_F_REQUEST, seq: ++this.#sequence, port: 0, data: out.bufs }))
       parts.push(Buffer.alloc(-length & 3))
     }
-    libc.send(this.#fd, Buffer.concat(parts))
+    const datagram = Buffer.concat(parts)
+    this.#room(datagram.length)
+    libc.send(this.#fd, datagram)
     return first
+  }
+
+  /** Widens the send buffer, which a datagram has to fit into as a whole: a set of thousands of networks is one. */
+  #room(length: number): void {
+    if (length + 32 <= this.#sendBuffer) return
+    try {
+      libc.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, length * 2)
+    } catch (error) {
+      if (!isErrno(error, 'EPERM')) throw error
+      libc.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUF, length * 2) // as far as net.core.wmem_max allows
+    }
+    this.#sendBuffer = length
   }
 
   /** Hands over messages until `done` returns true or nothing more is there. */

@@ -24,6 +24,10 @@ const NFNL_MSG_BATCH_END = 17
 const NFNL_BATCH_GENID = 1
 
 const MSG = { NEWTABLE: 0, GETTABLE: 1, DELTABLE: 2, NEWCHAIN: 3, GETCHAIN: 4, NEWRULE: 6, GETRULE: 7, DELRULE: 8, DELCHAIN: 5, NEWSET: 9, GETSET: 10, DELSET: 11, NEWSETELEM: 12, GETSETELEM: 13, DELSETELEM: 14, NEWGEN: 15, GETGEN: 16 }
+const NFTA_TABLE_FLAGS = 2
+const NFTA_CHAIN_HOOK = 4
+const NFTA_CHAIN_POLICY = 5
+const NFTA_CHAIN_TYPE = 7
 const NFTA_RULE_EXPRESSIONS = 4
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_DATA = 2
@@ -68,6 +72,7 @@ export function del(netns: Netns, facts: NftFact[]): void {
 
 /** Takes back what is shared: chains and sets by name, and the table when nothing is left in it. Gone already is success. */
 export function remove(netns: Netns, facts: NftFact[]): void {
+  if (!exists(netns, MSG.GETTABLE, inTable)) return
   const chains = facts.filter((fact) => fact.fact === 'chain')
   const sets = facts.filter((fact) => fact.fact === 'set' || fact.fact === 'map')
   const there = (type: number, attribute: number) => ({ name }: { name: string }) => exists(netns, type, (out) => (out.push(1, cstring(TABLE)), out.push(attribute, cstring(name))))
@@ -78,14 +83,17 @@ export function remove(netns: Netns, facts: NftFact[]): void {
   if (refused) throw refused
   const own = ({ data }: { data: Buffer }) => attributes(data.subarray(4)).get(1)?.equals(cstring(TABLE))
   const left = [MSG.GETCHAIN, MSG.GETSET].some((type) => netns.nf.dump(message(type, 'nft list table inet podwire', (out) => type === MSG.GETSET && out.push(1, cstring(TABLE)))).some(own))
-  if (!left && exists(netns, MSG.GETTABLE, (out) => out.push(1, cstring(TABLE)))) transaction(netns, [message(MSG.DELTABLE, 'nft delete table inet podwire', (out) => out.push(1, cstring(TABLE)))])
+  if (!left) transaction(netns, [message(MSG.DELTABLE, 'nft delete table inet podwire', inTable)])
 }
 
 /** What is not as it should be, or undefined. */
 export function check(netns: Netns, fact: NftFact): Difference | undefined {
   switch (fact.fact) {
-    case 'table':
-      return exists(netns, MSG.GETTABLE, (out) => out.push(1, cstring(TABLE))) ? undefined : missing('nft table inet podwire is missing')
+    case 'table': {
+      const there = get(netns, MSG.GETTABLE, inTable)
+      if (!there) return missing('nft table inet podwire is missing')
+      return there.get(NFTA_TABLE_FLAGS)?.readUInt32BE(0) === 0 ? undefined : differs('nft table inet podwire is dormant')
+    }
     case 'map':
       return exists(netns, MSG.GETSET, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(fact.name)))) ? undefined : missing(`nft map inet podwire ${fact.name} is missing`)
     case 'set':
@@ -155,10 +163,20 @@ function creation(netns: Netns, fact: NftFact): Request[] {
     case 'set':
       return setDifference(netns, fact) ? [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE), ...filling(fact)] : []
     case 'chain':
-      return chainDifference(netns, fact) ? [message(MSG.NEWCHAIN, what, (out) => newChain(out, fact), NLM_F_CREATE), ...rules(fact)] : []
+      return chainDifference(netns, fact) ? [...unhooked(netns, fact), message(MSG.NEWCHAIN, what, (out) => newChain(out, fact), NLM_F_CREATE), ...rules(fact)] : []
     case 'element':
       return [message(MSG.NEWSETELEM, what, (out) => newElement(out, fact), NLM_F_CREATE | NLM_F_EXCL)]
   }
+}
+
+/** Messages that make way for a chain whose hook is not that of the one there. */
+function unhooked(netns: Netns, { name, base }: Chain): Request[] {
+  const there = get(netns, MSG.GETCHAIN, (out) => (inTable(out), out.push(3, cstring(name))))
+  if (!there || sameHook(there, base)) return []
+  return [
+    message(MSG.DELRULE, `nft flush chain inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)))),
+    message(MSG.DELCHAIN, `nft delete chain inet podwire ${name}`, (out) => (inTable(out), out.push(3, cstring(name)))),
+  ]
 }
 
 const deletion = ({ map, key }: Element): Request =>
@@ -204,13 +222,24 @@ function chainDifference(netns: Netns, chain: Chain): Difference | undefined {
   const there = dump.map(({ data }) => attributes(data.subarray(4))).filter((rule) => rule.get(2)?.equals(cstring(chain.name)))
   const wanted = chain.rules.map(ruleText)
   const found = there.map((rule) => decodeRule(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)))
-  if (found.length === 0 && !exists(netns, MSG.GETCHAIN, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(chain.name))))) return missing(`${name} is missing`)
+  const itself = get(netns, MSG.GETCHAIN, (out) => (inTable(out), out.push(3, cstring(chain.name))))
+  if (!itself) return missing(`${name} is missing`)
+  if (!sameHook(itself, chain.base)) return differs(`${name} has another hook`)
   const lacking = wanted.find((rule) => !found.includes(rule))
   if (lacking !== undefined) return differs(`${name} lacks the rule "${lacking}"`)
   const foreign = found.find((rule, i) => rule !== wanted[i])
   return foreign === undefined ? undefined : differs(`${name} has a rule too many, or out of place: "${foreign}"`)
 }
 
+
+/** What makes a chain a base chain cannot be changed: it is made anew. */
+function sameHook(there: Attrs, base: Chain['base']): boolean {
+  const hook = there.get(NFTA_CHAIN_HOOK)
+  if (!base || !hook) return base === undefined && hook === undefined
+  const found = attributes(hook)
+  const number = (type: number) => found.get(type)?.readInt32BE(0)
+  return number(1) === NF_INET_POST_ROUTING && number(2) === NF_IP_PRI_NAT_SRC && there.get(NFTA_CHAIN_POLICY)?.readInt32BE(0) === NF_ACCEPT && there.get(NFTA_CHAIN_TYPE)?.equals(cstring(base.type)) === true
+}
 
 function newSet(out: Out, { fact, name, type }: VerdictMap | NetworkSet): void {
   out.push(1, cstring(TABLE))
@@ -269,7 +298,15 @@ function currentGeneration(netns: Netns): number {
   return answer ? attributes(answer.data.subarray(4)).get(1)!.readUInt32BE(0) : 0
 }
 
-const exists = (netns: Netns, type: number, attrs: (out: Out) => void): boolean => netns.nf.get(message(type, 'nft list', attrs), 'ENOENT') !== undefined
+const inTable = (out: Out): void => out.push(1, cstring(TABLE))
+
+/** The attributes of a table, chain or set; undefined if it is not there. */
+function get(netns: Netns, type: number, attrs: (out: Out) => void): Attrs | undefined {
+  const answer = netns.nf.get(message(type, 'nft list', attrs), 'ENOENT')
+  return answer && attributes(answer.data.subarray(4))
+}
+
+const exists = (netns: Netns, type: number, attrs: (out: Out) => void): boolean => get(netns, type, attrs) !== undefined
 
 function message(type: number, what: string, attrs: (out: Out) => void, flags = 0): Request {
   return { what, type: (NFNL_SUBSYS_NFTABLES << 8) | type, flags, header: nfgenmsg(NFPROTO_INET, 0), attrs }

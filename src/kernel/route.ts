@@ -79,13 +79,11 @@ export function list(netns: Netns, dev: string): RouteState[] {
   return found.filter(isUnicast).map(parse).filter((route) => route.oif === oif)
 }
 
-/** All unicast routes of a protocol in the main table, as facts; `name` tells an interface's name. */
-export function ofProtocol(netns: Netns, proto: number, name: (ifindex: number) => string): Route[] {
-  const messages = ([4, 6] as Family[]).flatMap((family) =>
-    netns.rt.dump({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST }) }),
+/** Of all unicast routes of a protocol in the main table, what `take` makes of their messages. */
+export const collectProtocol = <T>(netns: Netns, proto: number, take: (message: NetlinkMessage) => T): T[] =>
+  ([4, 6] as Family[]).flatMap((family) =>
+    netns.rt.collect({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST }) }, take),
   )
-  return messages.map((message) => fact(message, name))
-}
 
 /** The protocol of the route in a message, if it is a unicast one of the main table. */
 export const protocolOf = ({ data }: NetlinkMessage): number | undefined => (data[7] === RTN_UNICAST && data[4] === RT_TABLE_MAIN ? data[5] : undefined)

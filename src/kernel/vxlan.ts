@@ -18,8 +18,12 @@ const IFLA_VXLAN_LOCAL6 = 17
 const IFLA_VXLAN_DF = 29
 const VXLAN_DF_INHERIT = 2
 
+/** Makes the device. One of ours with that VNI that got another name goes first; somebody else's is an error that names it. */
 export function add(netns: Netns, fact: Vxlan, what: string): void {
   netns.indexes.delete(fact.name)
+  const rival = link.list(netns, 'vxlan').find((there) => id(info(there)) === fact.id && port(info(there)) === fact.dstport)
+  if (rival?.mac === fact.mac) link.del(netns, rival.name)
+  else if (rival) throw new Error(`${what}: interface ${rival.name} has VNI ${fact.id} on port ${fact.dstport} already: choose another VNI, or remove it`)
   link.create(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => {
     data.push(IFLA_VXLAN_ID, link.u32(fact.id))
     data.push(IFLA_VXLAN_PORT, be16(fact.dstport))
@@ -45,9 +49,9 @@ export function check(netns: Netns, fact: Vxlan): Difference | undefined {
   const dev = data.get(IFLA_VXLAN_LINK)?.readUInt32LE(0) ?? 0
   const is = {
     id: id(data), dstport: port(data), local: local(data), dev: dev === 0 ? 'any' : (link.byIndex(netns, dev)?.name ?? `ifindex ${dev}`),
-    learning: data.get(IFLA_VXLAN_LEARNING)?.[0] === 1 ? 'on' : 'off', df: data.get(IFLA_VXLAN_DF)?.[0] ?? 0, address: there.mac, mtu: there.mtu,
+    learning: data.get(IFLA_VXLAN_LEARNING)?.[0] === 1 ? 'on' : 'off', df: data.get(IFLA_VXLAN_DF)?.[0] ?? 0, address: there.mac, mtu: there.mtu, master: there.master === 0 ? 'none' : (link.byIndex(netns, there.master)?.name ?? 'unknown'),
   }
-  const wanted = { id: fact.id, dstport: fact.dstport, local: fact.local, dev: fact.dev ?? 'any', learning: 'off', df: VXLAN_DF_INHERIT, address: fact.mac, mtu: fact.mtu }
+  const wanted = { id: fact.id, dstport: fact.dstport, local: fact.local, dev: fact.dev ?? 'any', learning: 'off', df: VXLAN_DF_INHERIT, address: fact.mac, mtu: fact.mtu, master: 'none' }
   const key = (Object.keys(wanted) as (keyof typeof wanted)[]).find((name) => is[name] !== wanted[name])
   return key && differs(`interface ${fact.name} has ${key} ${is[key]}, not ${wanted[key]}`)
 }

@@ -54,7 +54,8 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
     { fact: 'link set', dev: host, alias: owner(attachment) },
     // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
     ...(ipv6 ? [sysctl(`net/ipv6/conf/${host}/accept_ra`, '0')] : []),
-    ...(has(6) ? [sysctl(`net/ipv6/conf/${host}/disable_ipv6`, '0'), ...podIPv6(dev)] : []),
+    // The node asks for the pod's MAC address with its link-local one, which for a second would be tentative.
+    ...(has(6) ? [sysctl(`net/ipv6/conf/${host}/disable_ipv6`, '0'), sysctl(`net/ipv6/conf/${host}/accept_dad`, '0'), ...podIPv6(dev)] : []),
     ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), noprefixroute: true })),
     { fact: 'link set', in: 'pod', dev, up: true },
     ...podRoutes(dev, ips, routes).map((route) => ({ ...route, ...(others && { append: true as const }) })),

@@ -4,7 +4,6 @@
 
 import { accessSync, constants } from 'node:fs'
 import { isSea } from 'node:sea'
-import { setFlagsFromString } from 'node:v8'
 import { serve } from '../cni/serve.ts'
 import { isErrno } from '../kernel/errno.ts'
 import { Netns } from '../kernel/netns.ts'
@@ -12,6 +11,7 @@ import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { clusterMasquerade } from '../nat.ts'
 import { conflist, CONFLIST, hasPortmap, NETWORK, removeConflist, writeConflist } from './conflist.ts'
+import { Alarm } from './alarm.ts'
 import { peersFile } from './file.ts'
 import { listen } from './http.ts'
 import { install, remove } from './install.ts'
@@ -48,8 +48,6 @@ const RETRY = 5_000
 
 /** Runs until SIGTERM or SIGINT. Rejects with what is wrong, if it cannot begin. */
 export async function agent(options: AgentOptions): Promise<void> {
-  // The executable is started for plugins, that run once, with the compilers off.
-  for (const flag of ['--sparkplug', '--maglev', '--opt']) setFlagsFromString(flag)
   const running = new Agent(options)
   await running.start()
   const signal = await new Promise<string>((resolve) => {
@@ -84,7 +82,7 @@ class Agent {
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
   #status: Status
-  #timer: NodeJS.Timeout | undefined
+  readonly #evaluation = new Alarm(() => this.#evaluate())
 
   constructor(options: AgentOptions) {
     this.#options = options
@@ -112,7 +110,7 @@ class Agent {
   }
 
   close(): void {
-    clearTimeout(this.#timer)
+    this.#evaluation.cancel()
     for (const close of this.#closing) close()
     this.#keeper.close()
     this.#netns.close()
@@ -135,10 +133,7 @@ class Agent {
   }
 
   #soon(delay = GATHER): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      this.#evaluate()
-    }, delay)
+    this.#evaluation.within(delay)
   }
 
   /** Nodes to plan to kernel. */

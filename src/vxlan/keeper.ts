@@ -9,6 +9,7 @@ import * as neigh from '../kernel/neigh.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
 import { isListed, key, line, reconcile, reconcileRest, touch, type Difference, type Outcome, type Realm } from '../reconcile.ts'
+import { Alarm } from './alarm.ts'
 
 /** How often everything is read again, milliseconds. */
 const INTERVAL = 60_000
@@ -29,7 +30,7 @@ export class Keeper {
   readonly #netns: Netns
   readonly #realm: Realm
   readonly #reports: Reports
-  readonly #monitor: Monitor
+  #monitor: Monitor | undefined
   #plan: Plan = []
   /** The listed facts of the plan by what identifies them. */
   #wanted = new Map<string, Listed>()
@@ -39,7 +40,7 @@ export class Keeper {
   #extra = new Map<string, Listed>()
   #rest = false
   #everything = false
-  #timer: NodeJS.Timeout | undefined
+  readonly #alarm = new Alarm(() => this.#settle())
   #lastRepair = 0
   #retry: number = RETRY[0]
   #interval: NodeJS.Timeout
@@ -48,7 +49,6 @@ export class Keeper {
     this.#netns = netns
     this.#realm = realm
     this.#reports = reports
-    this.#monitor = new Monitor((news) => this.#hear(news))
     this.#interval = setInterval(() => this.#dirty('everything'), INTERVAL)
   }
 
@@ -61,7 +61,7 @@ export class Keeper {
     this.#plan = plan
     this.#wanted = new Map(plan.filter(isListed).map((fact) => [key(fact), fact]))
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
-    if (first || device(before) !== device(plan)) return this.#act('wanted', () => reconcile(this.#netns, plan, this.#realm))
+    if (first || device(before) !== device(plan)) return this.#begin()
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     return this.#act('wanted', () => {
@@ -69,6 +69,18 @@ export class Keeper {
       const listed = touch(this.#netns, added, removed)
       return { repaired: [...rest.repaired, ...listed.repaired], failed: [...rest.failed, ...listed.failed] }
     })
+  }
+
+  /**
+   * Makes all of it true, unheard: thousands of changes would be told back. Then listens, and reads once more what may have
+   * happened in between.
+   */
+  #begin(): Outcome {
+    this.#monitor?.close()
+    const outcome = this.#act('wanted', () => reconcile(this.#netns, this.#plan, this.#realm))
+    this.#monitor = new Monitor((news) => this.#hear(news))
+    this.#dirty('everything')
+    return outcome
   }
 
   /** Reads everything and repairs what is not true. */
@@ -81,8 +93,8 @@ export class Keeper {
 
   close(): void {
     clearInterval(this.#interval)
-    clearTimeout(this.#timer)
-    this.#monitor.close()
+    this.#alarm.cancel()
+    this.#monitor?.close()
   }
 
   #act(why: 'wanted' | 'repair', run: () => Outcome): Outcome {
@@ -97,8 +109,7 @@ export class Keeper {
 
   /** Tries again what the kernel refused, later and later. */
   #again(): void {
-    this.#everything = true
-    this.#schedule(this.#retry)
+    setTimeout(() => this.#dirty('everything'), this.#retry).unref()
     this.#retry = Math.min(this.#retry * 2, RETRY[1])
   }
 
@@ -112,7 +123,8 @@ export class Keeper {
       case 'nft':
         return this.#dirty('rest')
       case 'link':
-        if (news.gone) this.#netns.indexes.delete(news.name)
+        if (news.gone || news.index !== this.#netns.indexes.get(news.name)) this.#netns.indexes.delete(news.name)
+        if (news.name !== dev && news.index === this.#netns.indexes.get(dev)) return this.#renamed(dev)
         if (news.name === dev) return this.#dirty(news.gone || !news.up ? 'everything' : 'rest')
         if (news.name !== this.#underlay && this.#underlay !== undefined) return
         this.#reports.underlay()
@@ -124,6 +136,11 @@ export class Keeper {
       case 'route':
         return this.#heardRoute(news)
     }
+  }
+
+  #renamed(name: string): void {
+    this.#netns.indexes.delete(name)
+    this.#dirty('everything')
   }
 
   #heardAddr({ gone, ifindex, address }: Extract<News, { about: 'addr' }>): void {
@@ -138,7 +155,7 @@ export class Keeper {
   #heardNeigh({ gone, message }: Extract<News, { about: 'neigh' }>): void {
     if (neigh.ifindex(message) !== this.#index(this.#realm.dev)) return
     const fact = neigh.parse(message, this.#realm.dev)
-    if (fact) this.#judge(fact, gone)
+    if (fact && (fact.fact === 'fdb' || fact.lladdr !== '' || this.#wanted.has(key(fact)))) this.#judge(fact, gone)
   }
 
   #heardRoute({ gone, message }: Extract<News, { about: 'route' }>): void {
@@ -157,6 +174,7 @@ export class Keeper {
       this.#extra.delete(name)
       if (right) this.#note(this.#lacking, wanted)
     } else if (right) this.#lacking.delete(name)
+    else if (wanted?.fact === 'route') this.#dirty('everything') // in the place of ours, or beside it: the list tells
     else if (wanted) this.#note(this.#lacking, wanted)
     else this.#note(this.#extra, fact)
   }
@@ -172,11 +190,8 @@ export class Keeper {
     this.#schedule()
   }
 
-  #schedule(delay = this.#lastRepair + BREATHE > performance.now() ? BREATHE : GATHER): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      this.#settle()
-    }, delay)
+  #schedule(): void {
+    this.#alarm.within(this.#lastRepair + BREATHE > performance.now() ? BREATHE : GATHER)
   }
 
   #settle(): void {
@@ -202,7 +217,7 @@ export class Keeper {
 
   #name(ifindex: number): string {
     for (const [name, index] of this.#netns.indexes) if (index === ifindex) return name
-    return `ifindex${ifindex}`
+    return link.byIndex(this.#netns, ifindex)?.name ?? ''
   }
 }
 
