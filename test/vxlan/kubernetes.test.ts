@@ -2,6 +2,8 @@
 // one that can be told to misbehave; kubernetes-real.test.ts asks a real one.
 
 import t from 'tap'
+import { backoff } from '../../src/vxlan/kubernetes/backoff.ts'
+import { TIMING } from '../../src/vxlan/kubernetes/nodes.ts'
 import { ApiServer, directory, Follower, following, kubeconfig, node, refuse } from './apiserver.ts'
 
 const none: Parameters<ApiServer['put']>[1] = { spec: {}, status: {} }
@@ -124,18 +126,17 @@ t.test('a bookmark moves the place from which a quiet watch is resumed', async (
 })
 
 for (const [how, gone] of Object.entries<(server: ApiServer) => void>({
-  'an ERROR event with code 410': () => {},
+  'an ERROR event with code 410': (server) => server.compact(),
   'the status 410': (server) => server.faults.push((response) => refuse(response, 410, 'too old resource version')),
   'the status 504 after a restore of etcd ("Too large resource version")': (server) => server.faults.push((response) => refuse(response, 504, 'Timeout: Too large resource version: 100, current: 50')),
 }))
   t.test(`history compacted while we were away: ${how} means list again, and who was deleted meanwhile is gone`, async (t) => {
     const { server, follower } = await following(t)
     await follower.watching()
-    gone(server)
     server.endWatches()
     server.delete('b')
     server.put('e', node(7))
-    server.compact()
+    gone(server)
     await follower.until((f) => f.names === 'a c e')
     t.equal(follower.state.relists, 1)
     t.equal(follower.nodes.at(-1)!.get('a'), follower.nodes[0]!.get('a'), 'the others did not change')
@@ -248,7 +249,16 @@ t.test('overloaded: 429 is heeded as long as Retry-After says', async (t) => {
   await follower.watching()
 })
 
-t.test('gone for hours: waits grow and stay below their bound, the nodes stay known, and it is back soon after', async (t) => {
+t.test('waits: any time up to half a second, one, two and so on to 30 s; at least what Retry-After says, up to a minute', async (t) => {
+  const waits = (random: number, retryAfter = 0) => [1, 2, 3, 6, 7, 100, 5000].map((failures) => backoff(failures, retryAfter, TIMING, random))
+  t.same(waits(1), [500, 1000, 2000, 16000, 30000, 30000, 30000])
+  t.same(waits(0.5), [250, 500, 1000, 8000, 15000, 15000, 15000])
+  t.same(waits(0), [0, 0, 0, 0, 0, 0, 0])
+  t.equal(backoff(1, 7000, TIMING, 0.5), 7250)
+  t.equal(backoff(1, 3_600_000, TIMING, 0), 60_000)
+})
+
+t.test('gone for hours: the nodes stay known, and it is back soon after', async (t) => {
   const { server, follower } = await following(t)
   await follower.watching()
   await server.stop()

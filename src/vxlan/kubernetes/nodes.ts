@@ -9,6 +9,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Node, Nodes } from '../node.ts'
+import { backoff, type Bounds } from './backoff.ts'
 import { Client } from './client.ts'
 import { Failure, failureOf, refusal } from './failure.ts'
 import { list, watch, type Event } from './list.ts'
@@ -40,7 +41,7 @@ export interface Handler {
 }
 
 /** Milliseconds. */
-export interface Timing {
+export interface Timing extends Bounds {
   /** Silence after which a list, or a watch about to begin, counts as dead. */
   answer: number
   /** Silence after which a watch does. The API server sends a bookmark about once a minute. */
@@ -49,14 +50,9 @@ export interface Timing {
   watch: number
   /** A watch that ends earlier, without an event, was none. */
   brief: number
-  /** The bounds of the wait between attempts. */
-  firstWait: number
-  longestWait: number
-  /** The longest Retry-After that is heeded. */
-  longestRetryAfter: number
 }
 
-const TIMING: Timing = { answer: 30_000, silence: 150_000, watch: 300_000, brief: 1_000, firstWait: 250, longestWait: 30_000, longestRetryAfter: 60_000 }
+export const TIMING: Timing = { answer: 30_000, silence: 150_000, watch: 300_000, brief: 1_000, firstWait: 250, longestWait: 30_000, longestRetryAfter: 60_000 }
 
 export interface NodesWatch {
   readonly state: WatchState
@@ -106,7 +102,7 @@ class Reflector implements NodesWatch {
         if (signal.aborted) return
         retryAfter = this.#failed(failureOf(error))
       }
-      await sleep(this.#wait(retryAfter), undefined, { signal }).catch(() => {})
+      await sleep(backoff(this.#state.failures, retryAfter, this.#timing, Math.random()), undefined, { signal }).catch(() => {})
     }
   }
 
@@ -219,12 +215,6 @@ class Reflector implements NodesWatch {
     this.#garbled = 0
     this.#state.relists++
     this.#tell()
-  }
-
-  /** AWS Architecture Blog, "Exponential Backoff And Jitter": any time up to the bound, so that nodes don't come all at once. */
-  #wait(retryAfter: number): number {
-    const { firstWait, longestWait, longestRetryAfter } = this.#timing
-    return Math.min(retryAfter, longestRetryAfter) + Math.random() * Math.min(longestWait, firstWait * 2 ** this.#state.failures)
   }
 
   #enter(phase: WatchState['phase'], reason?: string): void {
