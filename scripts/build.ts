@@ -10,11 +10,12 @@ import { validators } from './validators.ts'
 
 const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators], metafile: true, define: { 'import.meta.url': '"file:///"' } }
 
-// heavy.ts and vxlan/agent.ts are assets of their own: src/later.ts loads them by name only in development.
-const external = ['./heavy.ts', './vxlan/agent.ts']
+// What src/later.ts loads by name in development is here an asset each.
+const external = ['./heavy.ts', './vxlan/agent.ts', './vxlan/kubernetes.ts']
 const main = await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external })
 const heavy = await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs', external })
 const agent = await build({ ...common, entryPoints: ['src/vxlan/agent.ts'], outfile: 'dist/build/agent.cjs', external })
+const kubernetes = await build({ ...common, entryPoints: ['src/vxlan/kubernetes.ts'], outfile: 'dist/build/kubernetes.cjs', external })
 
 writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs', 'utf8')))
 
@@ -36,12 +37,12 @@ writeFileSync(
     // Not 'env': NODE_OPTIONS of a caller must not run code in a root program. A runtime gives a plugin no arguments, the agent
     // gives itself some (src/main.ts).
     execArgvExtension: 'cli',
-    assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs' },
+    assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs', 'kubernetes.cjs': 'dist/build/kubernetes.cjs' },
   }),
 )
 execFileSync(process.execPath, ['--no-warnings', '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
 copyLibrary('libatomic.so.1')
-writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!], process.execPath))
+writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!, kubernetes.metafile!], process.execPath))
 copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')
 
 /**

@@ -1,5 +1,5 @@
 // What is too heavy for the plugin's snapshot, loaded when it is first needed: the commands of a person and running other
-// executables; and the agent with its Kubernetes client. In the single executable application they are assets; in
+// executables; the agent; the Kubernetes client. In the single executable application they are assets; in
 // development modules.
 
 import { createRequire } from 'node:module'
@@ -9,17 +9,20 @@ import { compileFunction } from 'node:vm'
 interface Assets {
   heavy: typeof import('./heavy.ts')
   agent: typeof import('./vxlan/agent.ts')
+  kubernetes: typeof import('./vxlan/kubernetes.ts')
 }
 
 const modules: { [Name in keyof Assets]: () => Assets[Name] } = {
   heavy: () => createRequire(import.meta.url)('./heavy.ts'),
   agent: () => createRequire(import.meta.url)('./vxlan/agent.ts'),
+  kubernetes: () => createRequire(import.meta.url)('./vxlan/kubernetes.ts'),
 }
 
 const loaded: Partial<Assets> = {}
 
 export const later = (): Assets['heavy'] => load('heavy')
 export const agentLater = (): Assets['agent'] => load('agent')
+export const kubernetesLater = (): Assets['kubernetes'] => load('kubernetes')
 
 function load<Name extends keyof Assets>(name: Name): Assets[Name] {
   return (loaded[name] ??= isSea() ? fromAsset(name) : modules[name]())

@@ -75,6 +75,7 @@ t.test('other programs are run in one place, which the snapshot does not hold', 
   t.same(importers('heavy.ts'), ['later.ts'], 'what is heavy comes by later.ts alone')
   t.same(importers('run.ts'), ['heavy.ts'], 'running a program is heavy')
   t.same(importers('vxlan/agent.ts'), ['later.ts'], 'and so is the agent')
+  t.same(importers('vxlan/kubernetes.ts'), ['later.ts'], 'and the Kubernetes client')
   t.same(files.filter((file) => file.startsWith('cli/')).flatMap((file) => importers(file)).filter((file) => !file.startsWith('cli/')), ['heavy.ts'], 'and so are the commands of a person')
 })
 
@@ -82,7 +83,7 @@ t.test('no file imports itself by way of others', async (t) => {
   const cycles: string[] = []
   const walk = (file: string, path: string[]): void => {
     if (path.includes(file)) return void cycles.push([...path.slice(path.indexOf(file)), file].join(' → '))
-    for (const name of imports.get(file) ?? []) if (name !== 'heavy.ts' && name !== 'vxlan/agent.ts' && name.endsWith('.ts')) walk(name, [...path, file])
+    for (const name of imports.get(file) ?? []) if (file !== 'later.ts' && name.endsWith('.ts')) walk(name, [...path, file])
   }
   for (const file of files) walk(file, [])
   t.same([...new Set(cycles)], [], 'no cycles')

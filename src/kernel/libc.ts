@@ -13,6 +13,8 @@ const signatures = {
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
   ioctl: { return: 'int32', arguments: ['int32', 'uint64'] },
   flock: { return: 'int32', arguments: ['int32', 'int32'] },
+  madvise: { return: 'int32', arguments: ['uint64', 'uint64', 'int32'] },
+  malloc_trim: { return: 'int32', arguments: ['uint64'] },
   memfd_create: { return: 'int32', arguments: ['string', 'uint32'] },
   __errno_location: { return: 'pointer', arguments: [] },
 } as const
@@ -117,6 +119,14 @@ const MFD_CLOEXEC = 1 // <linux/memfd.h>
 
 /** A file in memory that no path names. */
 export const memfd = (name: string): number => call('memfd_create', 'memfd_create', name, MFD_CLOEXEC)
+
+const MADV_DONTNEED = 4 // <asm-generic/mman-common.h>
+
+/** Drops the pages of a mapped file from this process's memory; addresses. */
+export const dontNeed = (from: bigint, to: bigint): void => void call('madvise(MADV_DONTNEED)', 'madvise', from, to - from, MADV_DONTNEED)
+
+/** Gives free memory of malloc's back. glibc */
+export const trimHeap = (): void => void call('malloc_trim', 'malloc_trim', 0n)
 
 /** Waits. Only for the few places that poll, where the caller is synchronous. Milliseconds. */
 export function sleep(milliseconds: number): void {

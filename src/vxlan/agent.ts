@@ -6,9 +6,11 @@ import { accessSync, constants } from 'node:fs'
 import { isSea } from 'node:sea'
 import { serve } from '../cni/serve.ts'
 import { isErrno } from '../kernel/errno.ts'
+import { trim } from '../kernel/memory.ts'
 import { Netns } from '../kernel/netns.ts'
 import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
+import { kubernetesLater } from '../later.ts'
 import { clusterMasquerade } from '../nat.ts'
 import { conflist, CONFLIST, hasPortmap, NETWORK, removeConflist, writeConflist } from './conflist.ts'
 import { Alarm } from './alarm.ts'
@@ -16,7 +18,6 @@ import { peersFile } from './file.ts'
 import { listen } from './http.ts'
 import { install, remove } from './install.ts'
 import { Keeper } from './keeper.ts'
-import { kubernetes } from './kubernetes.ts'
 import { leases } from './leases.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
@@ -45,6 +46,8 @@ export interface AgentOptions extends Wishes {
 const GATHER = 5
 const GC_INTERVAL = 300_000
 const RETRY = 5_000
+/** How long after a change memory that it needed is given back. */
+const REST = 10_000
 
 /** Runs until SIGTERM or SIGINT. Rejects with what is wrong, if it cannot begin. */
 export async function agent(options: AgentOptions): Promise<void> {
@@ -82,6 +85,7 @@ class Agent {
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
   #status: Status
+  readonly #rest = new Alarm(trim)
   readonly #evaluation = new Alarm(() => this.#evaluate())
 
   constructor(options: AgentOptions) {
@@ -102,7 +106,7 @@ class Agent {
     this.#closing.push(() => server.close())
     log.info('starting', { node, vni, port, peers, kubeconfig, listen: address })
     this.#install()
-    const source: Source = peers === undefined ? kubernetes(kubeconfig) : peersFile(peers)
+    const source: Source = peers === undefined ? kubernetesLater().kubernetes(kubeconfig) : peersFile(peers)
     const watching = source({ nodes: (nodes) => ((this.#nodes = nodes), this.#soon()), state: (state) => this.#sourceState(state) })
     this.#closing.push(() => watching.close())
     const gc = setInterval(() => this.#gc(), GC_INTERVAL)
@@ -111,6 +115,7 @@ class Agent {
 
   close(): void {
     this.#evaluation.cancel()
+    this.#rest.cancel()
     for (const close of this.#closing) close()
     this.#keeper.close()
     this.#netns.close()
@@ -162,6 +167,7 @@ class Agent {
     const { confDir, binDir, stateDir } = this.#options
     if (writeConflist(confDir, conflist(podCIDRs, mtu, stateDir, hasPortmap(binDir)))) log.info('wrote the conflist', { file: this.#status.conflist, pods: podCIDRs.join(','), mtu })
     if (!this.#status.ready) setImmediate(() => this.#gc())
+    this.#rest.within(REST)
   }
 
   #report(now: Partial<Status>): void {
