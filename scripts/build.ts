@@ -5,10 +5,11 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { build, type BuildOptions } from 'esbuild'
 import { setLibraryPath } from './elf.ts'
+import { kubernetesClient } from './kubernetes-client.ts'
 import { licences } from './licences.ts'
 import { validators } from './validators.ts'
 
-const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators], metafile: true, define: { 'import.meta.url': '"file:///"' } }
+const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators, kubernetesClient], metafile: true, define: { 'import.meta.url': '"file:///"' } }
 
 // What src/later.ts loads by name in development is here an asset each.
 const external = ['./heavy.ts', './vxlan/agent.ts', './vxlan/kubernetes.ts']

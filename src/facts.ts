@@ -189,7 +189,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'neigh':
       return `ip neigh add ${fact.address} lladdr ${fact.lladdr} dev ${fact.dev} nud permanent`
     case 'fdb':
-      return `bridge fdb append ${fact.lladdr} dev ${fact.dev} dst ${fact.dst} self permanent`
+      return `bridge fdb add ${fact.lladdr} dev ${fact.dev} dst ${fact.dst} self permanent`
     case 'addr':
       return words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && 'nodad')
     case 'route':
@@ -221,6 +221,7 @@ export function change(fact: Fact, pod = 'pod'): string {
     case 'vxlan':
       return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} nomaster address ${fact.mac} mtu ${fact.mtu}`
     case 'neigh':
+    case 'fdb':
       return show(fact).replace(' add ', ' replace ')
     case 'set':
       return `nft flush set inet podwire ${fact.name}\n${show(fact)}`

@@ -2,16 +2,17 @@
 // against the kernel and never against memory; what is lacking is added before what is too much goes, so a packet always
 // finds a way. What one fact suffers does not hold up the others.
 
-import { change as changeLines, show, undo, type Fact, type Listed, type Plan } from './facts.ts'
+import { change as changeLines, show, undo, type Fact, type Listed, type Plan, type Route } from './facts.ts'
 import * as addr from './kernel/addr.ts'
 import { isErrno, type KernelError } from './kernel/errno.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
+import type { Request } from './kernel/netlink.ts'
 import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import * as route from './kernel/route.ts'
 import * as vxlan from './kernel/vxlan.ts'
-import { addStep, checkFact, isNft } from './state.ts'
+import { addStep, checkFact, isNft, repairOf } from './state.ts'
 
 /** What in the kernel is the overlay's, whoever put it there: all on the device, and routes of the protocol anywhere. */
 export interface Realm {
@@ -32,7 +33,7 @@ export interface Outcome {
   /** What was not true, and is now. */
   repaired: Difference[]
   /** What is still not true, with the kernel's words. */
-  failed: { fact: Fact; sentence: string }[]
+  failed: { fact: Fact | undefined; sentence: string }[]
 }
 
 /** What of a plan is not true, and what is there beyond it. Changes nothing. */
@@ -50,6 +51,7 @@ export function reconcile(netns: Netns, desired: Plan, realm: Realm): Outcome {
 
 /** The same for what of a plan is not listed: device, settings, nf_tables. */
 export function reconcileRest(netns: Netns, desired: Plan): Outcome {
+  netns.indexes.clear() // a device may have been made anew since
   const outcome: Outcome = { repaired: [], failed: [] }
   const firewall = desired.filter(isNft)
   for (const fact of desired) if (!isListed(fact) && !isNft(fact)) settleOne(netns, fact, outcome)
@@ -81,7 +83,7 @@ export function uninstall(netns: Netns, plan: Plan, realm: Realm): string[] {
   return problems
 }
 
-/** What identifies a listed fact: two of one key cannot both be there. Several addresses can be behind one MAC address. */
+/** What identifies a listed fact: the kernel has one of a key, unless somebody has appended a route. */
 export function key(fact: Listed): string {
   let text = keys.get(fact)
   if (text === undefined) keys.set(fact, (text = keyOf(fact)))
@@ -93,7 +95,7 @@ function keyOf(fact: Listed): string {
     case 'route':
       return `route ${fact.dst} ${fact.table ?? ''} ${fact.metric ?? ''}`
     case 'fdb':
-      return `fdb ${fact.lladdr} ${fact.dst}`
+      return `fdb ${fact.lladdr}`
     default:
       return `${fact.fact} ${fact.address}`
   }
@@ -112,16 +114,16 @@ const keys = new WeakMap<Fact, string>()
 export const isListed = (fact: Fact): fact is Listed => fact.fact === 'addr' || fact.fact === 'neigh' || fact.fact === 'fdb' || fact.fact === 'route'
 
 /** `neigh 10.244.2.0 lladdr … dev podwire.1`: a fact without the command that makes it. */
-const subject = (fact: Listed): string => line(fact).replace(/^(?:ip (?:-6 )?|bridge )(\w+) (?:add|append) /, '$1 ').replace(/ (?:nud|self) permanent$| nodad$/, '')
+const subject = (fact: Listed): string => line(fact).replace(/^(?:ip (?:-6 )?|bridge )(\w+) add /, '$1 ').replace(/ (?:nud|self) permanent$| nodad$/, '')
 
 function difference(how: Difference['how'], fact: Listed, there?: Listed): Difference {
   const sentence = how === 'missing' ? `${subject(fact)} is missing` : how === 'extra' ? `${subject(fact)} should not be there` : `${subject(fact)} is there otherwise: ${subject(there!)}`
-  return { how, fact, sentence, repair: how === 'extra' ? undo(fact) : line(fact).replace(/ (add|append) /, how === 'differs' ? ' replace ' : ' $1 ') }
+  return { how, fact, sentence, repair: how === 'extra' ? undo(fact) : how === 'differs' ? changeLines(fact) : line(fact) }
 }
 
 function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
   const found = checkFact({ host: netns }, fact)
-  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: found.sentence, repair: (found.missing ? show : changeLines)(fact) }
+  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: found.sentence, repair: repairOf(fact, found, '') }
 }
 
 function listDifferences(netns: Netns, desired: Listed[], realm: Realm): Difference[] {
@@ -227,12 +229,18 @@ function change(netns: Netns, differences: Difference[], outcome: Outcome, messa
     }
   })
   const refusals = netns.rt.changes(requests.map(({ request }) => request))
-  for (const [index, { found }] of requests.entries()) {
-    const refused: KernelError | undefined = refusals.get(index)
+  for (const [index, { found, request }] of requests.entries()) {
+    const refused = inTheWay(found, refusals.get(index)) ? instead(netns, found.fact as Route, request) : refusals.get(index)
     if (!refused || fine.includes(refused.code)) outcome.repaired.push(found)
     else outcome.failed.push({ fact: found.fact, sentence: refused.message })
   }
 }
+
+// The kernel looks up the gateway of an IPv6 route although it is onlink (ip6_route_check_nh_onlink), finds somebody else's
+// route in the place of ours, over another device, and refuses to replace it.
+const inTheWay = ({ fact, how }: Difference, refused: KernelError | undefined): boolean => refused?.code === 'EINVAL' && how !== 'extra' && fact.fact === 'route' && fact.dst.includes(':')
+
+const instead = (netns: Netns, fact: Route, request: Request): KernelError | undefined => netns.rt.batch([{ what: request.what, ...route.clearance(fact) }, request]).get(1)
 
 function addition(netns: Netns, fact: Listed) {
   switch (fact.fact) {

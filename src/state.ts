@@ -105,8 +105,14 @@ export function del(kernel: Kernel, plan: Plan): string[] {
 export function check(kernel: Kernel, plan: Plan, pod: string): Finding[] {
   return plan.flatMap((fact) => {
     const difference = checkFact(kernel, fact)
-    return difference ? [{ sentence: difference.sentence, repair: (difference.missing ? show : change)(fact, pod) }] : []
+    return difference ? [{ sentence: difference.sentence, repair: repairOf(fact, difference, pod) }] : []
   })
+}
+
+/** What an operator would type about a difference. */
+export function repairOf(fact: Fact, { missing, anew }: Difference, pod: string): string {
+  if (missing) return show(fact, pod)
+  return anew && 'name' in fact ? `ip link del ${fact.name}\n${show(fact, pod)}` : change(fact, pod)
 }
 
 /** Facts one by one, but neighbours of nf_tables together: they are one transaction. */

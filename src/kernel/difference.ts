@@ -3,6 +3,8 @@
 export interface Difference {
   sentence: string
   missing: boolean
+  /** It cannot be changed, but has to be taken away and made anew. */
+  anew?: true
 }
 
 export const missing = (sentence: string): Difference => ({ sentence, missing: true })

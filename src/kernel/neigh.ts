@@ -5,7 +5,7 @@ import { addressBytes, bytesText, parseAddress, type Family } from '../ip.ts'
 import type { Fdb, Neigh } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import * as link from './link.ts'
-import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
+import { attributes, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 export const RTM_NEWNEIGH = 28
@@ -35,10 +35,10 @@ export const neighDeletion = (netns: Netns, { dev, address }: Neigh): Omit<Reque
   attrs: (out) => out.push(NDA_DST, addressBytes(parseAddress(address)!)),
 })
 
-/** Makes an entry, beside others that the MAC address may have: one that is there already is success. */
-export const fdbAddition = (netns: Netns, fact: Fdb): Omit<Request, 'what'> => ({ ...fdb(netns, fact, NUD_PERMANENT), type: RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_APPEND })
+/** Makes an entry, in the place of one for that MAC address. (Appended, it would silently not be: only multicast and zero addresses have several.) */
+export const fdbAddition = (netns: Netns, fact: Fdb): Omit<Request, 'what'> => ({ ...fdb(netns, fact, NUD_PERMANENT), type: RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_REPLACE })
 
-/** Deletes the entry with that dst, and none other of the MAC address. */
+/** Deletes the entry with that dst. */
 export const fdbDeletion = (netns: Netns, fact: Fdb): Omit<Request, 'what'> => ({ ...fdb(netns, fact, 0), type: RTM_DELNEIGH })
 
 /** The permanent neighbours of a device, of both families. */

@@ -85,8 +85,15 @@ export const collectProtocol = <T>(netns: Netns, proto: number, take: (message: 
     netns.rt.collect({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST }) }, take),
   )
 
-/** The protocol of the route in a message, if it is a unicast one of the main table. */
-export const protocolOf = ({ data }: NetlinkMessage): number | undefined => (data[7] === RTN_UNICAST && data[4] === RT_TABLE_MAIN ? data[5] : undefined)
+/** True if a message is about a route of the main table, of whatever type. */
+export const isMain = ({ data }: NetlinkMessage): boolean => data[4] === RT_TABLE_MAIN
+
+/** Deletes whatever route to that dst comes first in the main table. */
+export const clearance = (route: Route): Omit<Request, 'what'> => {
+  const dst = parseCidr(route.dst)!
+  const header = rtmsg(dst, { table: RT_TABLE_MAIN, protocol: 0, scope: RT_SCOPE_NOWHERE, flags: 0, type: 0 })
+  return { type: RTM_DELROUTE, header, attrs: (out) => out.push(RTA_DST, addressBytes(dst)) }
+}
 
 const METRIC_6 = 1024 // what an IPv6 route has if nobody says another. IP6_RT_PRIO_USER, <linux/ipv6_route.h>
 

@@ -44,7 +44,7 @@ export function change(netns: Netns, fact: Vxlan, what: string): void {
 export function check(netns: Netns, fact: Vxlan): Difference | undefined {
   const there = link.get(netns, fact.name)
   if (!there) return missing(`interface ${fact.name} is missing`)
-  if (there.kind !== 'vxlan') return differs(`interface ${fact.name} is of type ${there.kind ?? 'unknown'}, not vxlan`)
+  if (there.kind !== 'vxlan') return { ...differs(`interface ${fact.name} is of type ${there.kind ?? 'unknown'}, not vxlan`), anew: true }
   const data = info(there)
   const dev = data.get(IFLA_VXLAN_LINK)?.readUInt32LE(0) ?? 0
   const is = {
@@ -53,12 +53,13 @@ export function check(netns: Netns, fact: Vxlan): Difference | undefined {
   }
   const wanted = { id: fact.id, dstport: fact.dstport, local: fact.local, dev: fact.dev ?? 'any', learning: 'off', df: VXLAN_DF_INHERIT, address: fact.mac, mtu: fact.mtu, master: 'none' }
   const key = (Object.keys(wanted) as (keyof typeof wanted)[]).find((name) => is[name] !== wanted[name])
-  return key && differs(`interface ${fact.name} has ${key} ${is[key]}, not ${wanted[key]}`)
+  return key && { ...differs(`interface ${fact.name} has ${key} ${is[key]}, not ${wanted[key]}`), ...(!inPlace(fact, there) && { anew: true as const }) }
 }
 
 const inPlace = (fact: Vxlan, there: link.LinkState): boolean => {
   const data = info(there)
-  return id(data) === fact.id && port(data) === fact.dstport && local(data).includes(':') === fact.local.includes(':')
+  const bound = (data.get(IFLA_VXLAN_LINK)?.readUInt32LE(0) ?? 0) !== 0
+  return id(data) === fact.id && port(data) === fact.dstport && local(data).includes(':') === fact.local.includes(':') && (fact.dev !== undefined || !bound)
 }
 
 const info = (there: link.LinkState): Attrs => attributes(there.data ?? Buffer.alloc(0))

@@ -157,7 +157,7 @@ class Agent {
     this.#tell(this.#status.parts?.peers ?? [], peers, this.#status.problems, problems)
     this.#metrics.peers.set(peers.length)
     this.#metrics.problems.set(problems.length)
-    const broken = failed.find(({ fact }) => fact.fact === 'vxlan' || fact.fact === 'link set' || fact.fact === 'addr')
+    const broken = failed.find(({ fact }) => fact === undefined || fact.fact === 'vxlan' || fact.fact === 'link set' || fact.fact === 'addr')
     if (!broken) this.#configure(podCIDRs, mtu)
     this.#report({ ready: !broken, reason: broken?.sentence ?? '', parts: { self, podCIDRs, underlay, peers, options }, problems })
   }

@@ -41,6 +41,7 @@ export class Keeper {
   #rest = false
   #everything = false
   readonly #alarm = new Alarm(() => this.#settle())
+  readonly #another = new Alarm(() => this.#dirty('everything'))
   #lastRepair = 0
   #retry: number = RETRY[0]
   #interval: NodeJS.Timeout
@@ -94,12 +95,13 @@ export class Keeper {
   close(): void {
     clearInterval(this.#interval)
     this.#alarm.cancel()
+    this.#another.cancel()
     this.#monitor?.close()
   }
 
   #act(why: 'wanted' | 'repair', run: () => Outcome): Outcome {
     const start = performance.now()
-    const outcome = run()
+    const outcome = attempt(run)
     if (outcome.repaired.length > 0 || outcome.failed.length > 0) this.#reports.done(outcome, why, performance.now() - start)
     if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = performance.now()
     if (outcome.failed.length > 0) this.#again()
@@ -109,7 +111,7 @@ export class Keeper {
 
   /** Tries again what the kernel refused, later and later. */
   #again(): void {
-    setTimeout(() => this.#dirty('everything'), this.#retry).unref()
+    this.#another.within(this.#retry)
     this.#retry = Math.min(this.#retry * 2, RETRY[1])
   }
 
@@ -159,7 +161,7 @@ export class Keeper {
   }
 
   #heardRoute({ gone, message }: Extract<News, { about: 'route' }>): void {
-    if (route.protocolOf(message) === undefined) return
+    if (!route.isMain(message)) return
     const fact = route.fact(message, (ifindex) => this.#name(ifindex))
     if (fact.dst.endsWith('/0')) return this.#reports.underlay()
     if (fact.proto === this.#realm.proto || this.#wanted.has(key(fact))) this.#judge(fact, gone)
@@ -172,7 +174,7 @@ export class Keeper {
     const right = wanted && line(fact) === line(wanted)
     if (gone) {
       this.#extra.delete(name)
-      if (right) this.#note(this.#lacking, wanted)
+      if (wanted && (right || wanted.fact !== 'route')) this.#note(this.#lacking, wanted)
     } else if (right) this.#lacking.delete(name)
     else if (wanted?.fact === 'route') this.#dirty('everything') // in the place of ours, or beside it: the list tells
     else if (wanted) this.#note(this.#lacking, wanted)
@@ -218,6 +220,15 @@ export class Keeper {
   #name(ifindex: number): string {
     for (const [name, index] of this.#netns.indexes) if (index === ifindex) return name
     return link.byIndex(this.#netns, ifindex)?.name ?? ''
+  }
+}
+
+/** What cannot even be read (a device that goes away meanwhile) is tried again as what the kernel refuses. */
+function attempt(run: () => Outcome): Outcome {
+  try {
+    return run()
+  } catch (error) {
+    return { repaired: [], failed: [{ fact: undefined, sentence: (error as Error).message }] }
   }
 }
 
