@@ -36,7 +36,7 @@ sysctl -qw net/ipv6/conf/podwire.1/disable_ipv6=0
 ip link set podwire.1 up
 ip addr add 10.244.1.0/32 dev podwire.1
 ip addr add fd00:10:244:1::/128 dev podwire.1 nodad
-bridge fdb append e6:64:13:21:c6:3b dev podwire.1 dst 192.0.2.2 self permanent
+bridge fdb add e6:64:13:21:c6:3b dev podwire.1 dst 192.0.2.2 self permanent
 ip neigh add 10.244.2.0 lladdr e6:64:13:21:c6:3b dev podwire.1 nud permanent
 ip neigh add fd00:10:244:2:: lladdr e6:64:13:21:c6:3b dev podwire.1 nud permanent
 ip route add 10.244.2.0/24 via 10.244.2.0 dev podwire.1 onlink proto 119
@@ -65,7 +65,7 @@ for (const below of [4, 6] as const)
     for (const directRouting of [false, true])
       t.test(`over IPv${below}, pods of IPv${families.join(' and IPv')}${directRouting ? ', direct' : ''}`, async (t) => {
         const text = lines([node('a', 1), node('b', 2)], underlays[below], { directRouting }, families)
-        const fdb = `bridge fdb append ${mac} dev podwire.1 dst ${below === 4 ? '192.0.2.2' : '2001:db8::2'} self permanent`
+        const fdb = `bridge fdb add ${mac} dev podwire.1 dst ${below === 4 ? '192.0.2.2' : '2001:db8::2'} self permanent`
         const wanted = directRouting ? families.map((family) => direct[family]) : [fdb, ...families.map((family) => neigh[family]), ...families.map((family) => through[family])]
         t.same(text.split('\n').filter((line) => /^ip neigh|^bridge|route add/.test(line)), wanted)
         t.match(text, ` mtu ${below === 4 ? 1450 : 1430} type vxlan id 1 dstport 8472 local ${underlays[below].local} dev eth0 `)
@@ -76,7 +76,7 @@ for (const below of [4, 6] as const)
 
 t.test('directRouting takes the overlay to nodes behind a router, and for the family that has no address', async (t) => {
   const far = { ...node('b', 2), addresses: ['198.51.100.2'] }
-  t.match(lines([node('a', 1), far], underlays[4], { directRouting: true }), `bridge fdb append ${mac} dev podwire.1 dst 198.51.100.2`)
+  t.match(lines([node('a', 1), far], underlays[4], { directRouting: true }), `bridge fdb add ${mac} dev podwire.1 dst 198.51.100.2`)
   const half = lines([node('a', 1), { ...node('b', 2), addresses: ['192.0.2.2'] }], underlays[4], { directRouting: true })
   for (const line of [direct[4], through[6], neigh[6]]) t.match(half, line)
   t.notMatch(half, neigh[4])
