@@ -219,7 +219,7 @@ export class Keeper {
 
   #name(ifindex: number): string {
     for (const [name, index] of this.#netns.indexes) if (index === ifindex) return name
-    return link.byIndex(this.#netns, ifindex)?.name ?? ''
+    return ifindex === 0 ? '' : (link.byIndex(this.#netns, ifindex)?.name ?? '') // a route to nowhere (blackhole) has none
   }
 }
 
