@@ -76,6 +76,7 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   underlay: { example: 'eth0' },
   directRouting: { example: true },
   masquerade: { example: false },
+  checksumOffload: { example: false },
   'ipam.dns': { example: { nameservers: ['10.1.2.1'] } },
 }
 

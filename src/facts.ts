@@ -45,6 +45,15 @@ export interface Vxlan {
   keep: true
 }
 
+/** What an interface leaves to its hardware, by ethtool's name of it. man 8 ethtool */
+export interface Feature {
+  fact: 'feature'
+  dev: string
+  name: string
+  value: 'on' | 'off'
+  keep: true
+}
+
 /** A permanent neighbour: the MAC address behind an address. man 8 ip-neighbour */
 export interface Neigh {
   fact: 'neigh'
@@ -171,7 +180,7 @@ export interface Flows {
   address: string
 }
 
-export type Fact = Link | LinkSet | Vxlan | Addr | Neigh | Fdb | Route | Sysctl | Table | VerdictMap | NetworkSet | Chain | Element | Flows
+export type Fact = Link | LinkSet | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | VerdictMap | NetworkSet | Chain | Element | Flows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -186,6 +195,8 @@ export function show(fact: Fact, pod = 'pod'): string {
       return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
     case 'vxlan':
       return words('ip link add', fact.name, 'address', fact.mac, 'mtu', fact.mtu, 'type vxlan id', fact.id, 'dstport', fact.dstport, vxlanWords(fact))
+    case 'feature':
+      return `ethtool -K ${fact.dev} ${fact.name} ${fact.value}`
     case 'neigh':
       return `ip neigh add ${fact.address} lladdr ${fact.lladdr} dev ${fact.dev} nud permanent`
     case 'fdb':

@@ -7,6 +7,7 @@ import * as addr from './kernel/addr.ts'
 import * as conntrack from './kernel/conntrack.ts'
 import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
+import * as feature from './kernel/feature.ts'
 import { sleep } from './kernel/libc.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
@@ -136,6 +137,8 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
       return link.set(place(kernel, fact.in), fact, what)
     case 'vxlan':
       return vxlan.add(kernel.host, fact, what)
+    case 'feature':
+      return feature.set(kernel.host, fact, what)
     case 'neigh':
       return kernel.host.rt.change({ what, ...neigh.neighAddition(kernel.host, fact) })
     case 'fdb':
@@ -168,6 +171,7 @@ function delStep(kernel: Kernel, step: Fact[]): void {
     case 'link set':
     case 'sysctl':
     case 'vxlan':
+    case 'feature':
     case 'neigh':
     case 'fdb':
       return // goes with its link, or is kept
@@ -186,6 +190,8 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return link.checkSet(place(kernel, fact.in), fact)
       case 'vxlan':
         return vxlan.check(kernel.host, fact)
+      case 'feature':
+        return feature.check(kernel.host, fact)
       case 'neigh':
         return neigh.check(kernel.host, fact)
       case 'fdb':

@@ -72,6 +72,9 @@ Overlay
                       interface with the default route)
   --mtu N             bytes for a packet of a pod (default: the underlay's less 50, or 70 over IPv6)
   --direct-routing    no encapsulation to nodes without a router between
+  --checksum-offload on|off
+                      whether the device leaves checksums to the hardware (default: as the kernel has it; off before
+                      Linux 5.7, which got them wrong)
 
 Masquerading
   --no-masquerade            pods keep their addresses towards the outside, too

@@ -12,6 +12,7 @@ export const WISHES = {
   'direct-routing': { type: 'boolean', default: false },
   'no-masquerade': { type: 'boolean', default: false },
   'non-masquerade-cidrs': { type: 'string', default: '' },
+  'checksum-offload': { type: 'string' },
 } as const
 
 interface Values {
@@ -22,6 +23,7 @@ interface Values {
   'direct-routing': boolean
   'no-masquerade': boolean
   'non-masquerade-cidrs': string
+  'checksum-offload'?: string | undefined
 }
 
 /** Error 4 that names option and value. */
@@ -33,7 +35,13 @@ export const wishesOf = (values: Values): Wishes => ({
   directRouting: values['direct-routing'],
   masquerade: !values['no-masquerade'],
   nonMasqueradeCIDRs: values['non-masquerade-cidrs'].split(',').filter(Boolean).map(network),
+  checksumOffload: values['checksum-offload'] === undefined ? undefined : onOff('checksum-offload', values['checksum-offload']),
 })
+
+function onOff(name: string, text: string): boolean {
+  if (text !== 'on' && text !== 'off') throw new CniError(4, `--${name} ${text}: expected on or off`)
+  return text === 'on'
+}
 
 function number(name: string, text: string, least: number, most: number): number {
   const value = Number(text)

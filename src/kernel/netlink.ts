@@ -14,6 +14,7 @@ export type Out = AttrStream
 
 export const NETLINK_ROUTE = 0 // <linux/netlink.h>
 export const NETLINK_NETFILTER = 12
+export const NETLINK_GENERIC = 16
 
 const NLM_F_REQUEST = 0x01
 const NLM_F_ACK = 0x04
@@ -58,21 +59,35 @@ const NLA_TYPE_MASK = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
  */
 export function attributes(data: Buffer): Attrs {
   const found: Attrs = new Map()
+  each(data, (type, value) => found.set(type, value))
+  return found
+}
+
+/** The values of attributes in their order, where all are of one type: a list. */
+export function items(data: Buffer | undefined): Buffer[] {
+  const list: Buffer[] = []
+  if (data) each(data, (_, value) => list.push(value))
+  return list
+}
+
+function each(data: Buffer, take: (type: number, value: Buffer) => void): void {
   for (let at = 0; at + 4 <= data.length; ) {
     const length = data.readUInt16LE(at)
-    if (length < 4 || at + length > data.length) break
-    found.set(data.readUInt16LE(at + 2) & NLA_TYPE_MASK, data.subarray(at + 4, at + length))
+    if (length < 4 || at + length > data.length) return
+    take(data.readUInt16LE(at + 2) & NLA_TYPE_MASK, data.subarray(at + 4, at + length))
     at += (length + 3) & ~3
   }
-  return found
 }
 
 /** An attribute marked as nested (NLA_F_NESTED), which AttrStream does not do and newer parts of the kernel insist on. */
 export function nest(out: Out, type: number, fill: (inner: Out) => void): void {
   const inner = new AttrStream()
   fill(inner)
+  out.emit(Buffer.alloc(-size(out) & 3)) // as push does: an attribute begins at a multiple of 4
   out.emit(formatAttribute({ type, nested: true, data: inner.bufs }))
 }
+
+const size = (out: Out): number => out.bufs.reduce((sum, part) => sum + part.length, 0)
 
 export class Netlink {
   readonly #fd: number
@@ -190,7 +205,7 @@ export class Netlink {
       const out = new AttrStream()
       out.emit(header)
       attrs?.(out)
-      const length = out.bufs.reduce((sum, part) => sum + part.length, 0)
+      const length = size(out)
       parts.push(...formatMessage({ type, flags: flags | NLM_F_REQUEST, seq: ++this.#sequence, port: 0, data: out.bufs }))
       parts.push(Buffer.alloc(-length & 3))
     }

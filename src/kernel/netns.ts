@@ -3,7 +3,7 @@
 // Nothing asynchronous may start in there: a libuv worker born inside would stay inside. man 7 network_namespaces
 
 import { closeSync, constants, openSync, statfsSync, statSync } from 'node:fs'
-import { NETLINK_NETFILTER, NETLINK_ROUTE, Netlink } from './netlink.ts'
+import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, Netlink } from './netlink.ts'
 import { isNetns, setns } from './libc.ts'
 
 const NSFS_MAGIC = 0x6e736673 // <linux/magic.h>
@@ -16,6 +16,7 @@ export class Netns {
   readonly #home: number
   #rt: Netlink | undefined
   #nf: Netlink | undefined
+  #genl: Netlink | undefined
   /** Interface indexes by name, as found by kernel/link. */
   readonly indexes = new Map<string, number>()
 
@@ -46,6 +47,11 @@ export class Netns {
     }
   }
 
+  /** generic netlink of this namespace. */
+  get genl(): Netlink {
+    return (this.#genl ??= this.inside(() => new Netlink(NETLINK_GENERIC)))
+  }
+
   /** The open file that names the namespace, for IFLA_NET_NS_FD. */
   get fd(): number {
     return this.#fd
@@ -54,6 +60,7 @@ export class Netns {
   close(): void {
     this.#rt?.close()
     this.#nf?.close()
+    this.#genl?.close()
     if (this.#fd !== this.#home) closeSync(this.#fd)
     closeSync(this.#home)
   }

@@ -3,7 +3,7 @@
 
 import { addressBytes, addressText, bits, bytesAddress, network, parseCidr } from '../ip.ts'
 import { ruleText, type Rule } from '../facts.ts'
-import { attributes, type Out } from './netlink.ts'
+import { attributes, items, type Out } from './netlink.ts'
 
 
 const NFTA_LIST_ELEM = 1
@@ -133,14 +133,8 @@ interface Expression {
   data: Map<number, Buffer>
 }
 
-function expressionList(expressions: Buffer): Expression[] {
-  const list: Expression[] = []
-  for (let rest = expressions; rest.length >= 4; rest = rest.subarray((rest.readUInt16LE(0) + 3) & ~3)) {
-    const found = attributes(rest.subarray(4, rest.readUInt16LE(0)))
-    list.push({ name: found.get(NFTA_EXPR_NAME)?.toString('utf8').replace('\0', '') ?? '', data: attributes(found.get(NFTA_EXPR_DATA) ?? Buffer.alloc(0)) })
-  }
-  return list
-}
+const expressionList = (expressions: Buffer): Expression[] =>
+  items(expressions).map(attributes).map((found) => ({ name: found.get(NFTA_EXPR_NAME)?.toString('utf8').replace('\0', '') ?? '', data: attributes(found.get(NFTA_EXPR_DATA) ?? Buffer.alloc(0)) }))
 
 function prefix(length: number, rest: Expression[]): string {
   const value = (name: string, attribute: number) => {

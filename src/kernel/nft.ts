@@ -9,7 +9,7 @@ import { addressBytes, bytesText, parseAddress } from '../ip.ts'
 import { ruleText, show, type Chain, type Element, type NetworkSet, type Table, type VerdictMap } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, KernelError } from './errno.ts'
-import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Request, type Out } from './netlink.ts'
+import { attributes, items, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Request, type Out } from './netlink.ts'
 import { be32, cstring, decodeRule, encodeRule, gotoChain, verdictChain } from './nft-expr.ts'
 import type { Netns } from './netns.ts'
 import * as set from './nft-set.ts'
@@ -145,12 +145,7 @@ function parseElements(map: string, data: Buffer): Element[] {
 }
 
 /** The attributes of each element in a message. */
-function listed(data: Buffer): Attrs[] {
-  const list: Attrs[] = []
-  let rest = attributes(data.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS) ?? Buffer.alloc(0)
-  for (; rest.length >= 4; rest = rest.subarray((rest.readUInt16LE(0) + 3) & ~3)) list.push(attributes(rest.subarray(4, rest.readUInt16LE(0))))
-  return list
-}
+const listed = (data: Buffer): Attrs[] => items(attributes(data.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS)).map(attributes)
 
 /** Messages that create a fact. Table, map and chain may be there; a chain's rules are sent only if they differ. */
 function creation(netns: Netns, fact: NftFact): Request[] {

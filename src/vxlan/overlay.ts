@@ -29,6 +29,8 @@ export interface OverlayOptions {
   directRouting: boolean
   masquerade: boolean
   nonMasqueradeCIDRs: string[]
+  /** Whether the device leaves checksums to the hardware; undefined: as the kernel has it. */
+  checksumOffload: boolean | undefined
   /** Whether the kernel has IPv6. */
   ipv6: boolean
   /** The node's interfaces whose default route came by router advertisement. */
@@ -53,6 +55,7 @@ export function overlay(self: Node, podCIDRs: string[], underlay: Underlay, peer
     // Nobody listens on the overlay for router solicitations and multicast listener reports: no link-local address, none of them.
     ...(options.ipv6 ? [sysctl(`net/ipv6/conf/${dev}/addr_gen_mode`, '1'), sysctl(`net/ipv6/conf/${dev}/accept_ra`, '0')] : []),
     ...(families.has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0')] : []),
+    ...(options.checksumOffload === undefined ? [] : [{ fact: 'feature', dev, name: 'tx-checksum-ip-generic', value: options.checksumOffload ? 'on' : 'off', keep: true } as const]),
     { fact: 'link set', dev, up: true, keep: true },
     ...podCIDRs.map((cidr): Addr => ({ fact: 'addr', dev, address: `${vtep(cidr)}/${bits(familyOf(cidr))}`, keep: true })),
     ...peers.flatMap((peer) => peerFacts(peer, podCIDRs, dev, underlay, options)),

@@ -44,8 +44,8 @@ export function status({ conf }: Request): void {
 
 /** What ADD would make. */
 export function planOf(netns: Netns, conf: VxlanConf, find?: FindUnderlay): View {
-  const { vni = 1, port = 8472, underlay, mtu, directRouting = false, masquerade = true, nonMasqueradeCIDRs } = conf
-  return viewOf(netns, nodesOf(conf), conf.node ?? hostname(), { vni, port, underlay, mtu, directRouting, masquerade, nonMasqueradeCIDRs: nonMasqueradeCIDRs ?? [] }, find)
+  const { vni = 1, port = 8472, underlay, mtu, directRouting = false, masquerade = true, nonMasqueradeCIDRs, checksumOffload } = conf
+  return viewOf(netns, nodesOf(conf), conf.node ?? hostname(), { vni, port, underlay, mtu, directRouting, masquerade, nonMasqueradeCIDRs: nonMasqueradeCIDRs ?? [], checksumOffload }, find)
 }
 
 function withView(conf: VxlanConf, act: (netns: Netns, view: View) => void, unready = 7): void {

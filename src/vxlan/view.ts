@@ -1,5 +1,6 @@
 // The overlay as this node has to see it: nodes, what the operator wants, and what the kernel tells of the host, to a plan.
 
+import { release } from 'node:os'
 import { cidrText, network, parseCidr } from '../ip.ts'
 import type { Netns } from '../kernel/netns.ts'
 import { hasIPv6 } from '../kernel/sysctl.ts'
@@ -20,6 +21,8 @@ export interface Wishes {
   directRouting: boolean
   masquerade: boolean
   nonMasqueradeCIDRs: string[]
+  /** undefined: off where the kernel gets checksums of encapsulated packets wrong. */
+  checksumOffload: boolean | undefined
 }
 
 export interface View {
@@ -46,11 +49,17 @@ export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes,
   const { peers, problems } = peersOf(self, nodes, underlay)
   const has6 = podCIDRs.some((cidr) => cidr.includes(':'))
   const { vni, port, directRouting, masquerade, nonMasqueradeCIDRs } = wishes
-  const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs, ipv6: hasIPv6(), advertised: has6 ? uplink(netns, [6]).advertised : [] }
+  const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs, checksumOffload: wishes.checksumOffload ?? trusted(), ipv6: hasIPv6(), advertised: has6 ? uplink(netns, [6]).advertised : [] }
   const mtu = overlayMtu(underlay, wishes.mtu)
   const least = has6 ? 1280 : 68 // RFC 8200 §5, RFC 791
   if (mtu < least) throw new NotReady(`an MTU of ${mtu} is left inside the overlay, and pods need ${least}: the underlay ${underlay.dev ?? underlay.local} has ${underlay.mtu}`)
   return { self, podCIDRs, underlay, peers, problems, options, mtu, plan: overlay(self, podCIDRs, underlay, peers, options) }
+}
+
+/** Before Linux 5.7 packets that were translated and then encapsulated got wrong checksums from the hardware (flannel#1279). */
+function trusted(): false | undefined {
+  const [major = 0, minor = 0] = release().split('.').map(Number)
+  return major < 5 || (major === 5 && minor < 7) ? false : undefined
 }
 
 function ownNetworks({ name, podCIDRs }: Node): string[] {

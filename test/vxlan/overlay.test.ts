@@ -11,7 +11,7 @@ const underlays = {
   4: { local: '192.0.2.1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24', '2001:db8::/64'] },
   6: { local: '2001:db8::1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24', '2001:db8::/64'] },
 } satisfies Record<string, Underlay>
-const plain: OverlayOptions = { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], ipv6: true, advertised: [] }
+const plain: OverlayOptions = { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], checksumOffload: undefined, ipv6: true, advertised: [] }
 
 /** The plan of node a in a cluster of nodes, whose pods have these families. */
 function plan(nodes: Node[], underlay: Underlay, options: Partial<OverlayOptions> = {}, families = [4, 6]) {
