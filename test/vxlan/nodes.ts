@@ -137,7 +137,11 @@ export class Agent {
 
   /** True if `podwire status` finds nothing wrong: the kernel is as the plan says. */
   get whole(): boolean {
-    return this.podwireStatus().status === 0
+    try {
+      return this.podwireStatus().status === 0
+    } catch {
+      return false // a device went away while it was read
+    }
   }
 
   /** Waits until the kernel is as the plan says, and returns how long it took. */
