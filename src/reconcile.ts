@@ -118,8 +118,11 @@ const subject = (fact: Listed): string => line(fact).replace(/^(?:ip (?:-6 )?|br
 
 function difference(how: Difference['how'], fact: Listed, there?: Listed): Difference {
   const sentence = how === 'missing' ? `${subject(fact)} is missing` : how === 'extra' ? `${subject(fact)} should not be there` : `${subject(fact)} is there otherwise: ${subject(there!)}`
-  return { how, fact, sentence, repair: how === 'extra' ? undo(fact) : how === 'differs' ? changeLines(fact) : line(fact) }
+  return { how, fact, sentence, repair: how === 'extra' ? undo(fact) : how === 'missing' ? line(fact) : blocked(fact, there!) ? `${undo(there!)}\n${line(fact)}` : changeLines(fact) }
 }
+
+/** True if the kernel would refuse to replace what is there (see inTheWay). */
+const blocked = (fact: Listed, there: Listed): boolean => fact.fact === 'route' && fact.dst.includes(':') && fact.dev !== there.dev
 
 function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
   const found = checkFact({ host: netns }, fact)
