@@ -3,7 +3,7 @@
 // its own, which is one more network namespace, and pods, which are others.
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { openSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { bindMount, setns, unshare } from './libc.ts'
 
 export const inWorld = process.env.PODWIRE_WORLD !== undefined
@@ -36,21 +36,19 @@ route add default via 192.0.2.2
 route add default via 2001:db8::2
 `
 
-export class Machine {
-  readonly #name: string
+/** A network namespace, as `ip netns add` makes it. */
+export class Namespace {
+  readonly name: string
+  readonly path: string
   readonly #netns: number
-  readonly #pods: string[] = []
-  /** How many pods are there to stay. */
-  residents = 0
 
-  /** It has an uplink that carries the default routes, as nodes have. */
   constructor(name: string) {
-    this.#name = name
-    this.#netns = openSync(netns(name), 'r')
-    this.inside(() => execFileSync('ip', ['-batch', '-'], { input: UPLINK }))
+    this.name = name
+    this.path = netns(name)
+    this.#netns = openSync(this.path, 'r')
   }
 
-  /** Runs a synchronous function with this thread on the machine; children that it starts are there. */
+  /** Runs a synchronous function with this thread in the namespace; children that it starts are there. */
   inside<T>(run: () => T): T {
     setns(this.#netns)
     try {
@@ -60,9 +58,32 @@ export class Machine {
     }
   }
 
+  /** Its name goes; what is in it goes with the last process in it. */
+  delete(): void {
+    closeSync(this.#netns)
+    execFileSync('ip', ['netns', 'delete', this.name])
+  }
+
+  /** Runs lines of ip(8) here. */
+  ip(lines: string): void {
+    this.inside(() => execFileSync('ip', ['-batch', '-'], { input: lines }))
+  }
+}
+
+export class Machine extends Namespace {
+  readonly #pods: string[] = []
+  /** How many pods are there to stay. */
+  residents = 0
+
+  /** It has an uplink that carries the default routes, as nodes have. */
+  constructor(name: string) {
+    super(name)
+    this.ip(UPLINK)
+  }
+
   /** The network namespace of a pod, made when it is first asked for. */
   pod(number: number): string {
-    return (this.#pods[number] ??= netns(`${this.#name}-pod${number}`))
+    return (this.#pods[number] ??= netns(`${this.name}-pod${number}`))
   }
 }
 
