@@ -1,11 +1,12 @@
 // Writes the tables of docs/configuration.md and docs/operations.md: keys from the schemas by which configurations are
-// checked, error codes from their one list. What stands around the tables is written by hand. test/docs.test.ts holds the
-// pages against this. Run: node scripts/configuration.ts
+// checked, error codes from their one list. What stands around the tables is written by hand. And conf/peers.schema.json, from
+// the schema of the peers file. test/docs.test.ts holds all of them against this. Run: node scripts/configuration.ts
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { CODES } from '../src/cni/error.ts'
 import type { Schema } from '../src/cni/schema.ts'
 import { PLUGINS } from '../src/plugins.ts'
+import { PEERS } from '../src/vxlan/node.ts'
 
 /** A key: where it is (`ipam.routes[].dst`), what it may be, whether it must be there. */
 export interface Key {
@@ -136,4 +137,24 @@ const code = (value: unknown): string => `\`${JSON.stringify(value).replaceAll('
 
 export const PAGES = ['docs/configuration.md', 'docs/operations.md']
 
-if (import.meta.main) for (const file of PAGES) writeFileSync(file, page(readFileSync(file, 'utf8')))
+/** The schema of the peers file for editors and other programs: https://json-schema.org/draft/2020-12 */
+export const PEERS_SCHEMA = 'conf/peers.schema.json'
+export const peersSchema = (): string => {
+  const { $id, ...schema } = standard(PEERS)
+  return `${JSON.stringify({ $schema: 'https://json-schema.org/draft/2020-12/schema', title: 'The nodes of a podwire overlay', ...schema }, null, 2)}\n`
+}
+
+/** Without keywords and formats that only podwire knows; what is allowed, in its words, is a description where there is no other. */
+function standard({ expected, part, format, items, properties, description = expected, ...schema }: Schema): Record<string, unknown> {
+  return {
+    ...(description !== undefined && { description }),
+    ...schema,
+    ...(items && { items: standard(items) }),
+    ...(properties && { properties: Object.fromEntries(Object.entries(properties).map(([key, inner]) => [key, standard(inner)])) }),
+  }
+}
+
+if (import.meta.main) {
+  for (const file of PAGES) writeFileSync(file, page(readFileSync(file, 'utf8')))
+  writeFileSync(PEERS_SCHEMA, peersSchema())
+}

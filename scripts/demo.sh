@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# The main job, to watch: a pod gets its network, sends packets, loses a part of it, gets that back, and goes. Without root,
-# in namespaces of its own, so this machine stays as it is. Fails if any step does not come out as it should.
+# What podwire does, to watch. First on one node: a pod gets its network, loses a part of it, gets that back, and goes. Then
+# between two nodes (scripts/demo/nodes.sh): agents keep the overlay true, whatever is done to it. Without root, in namespaces
+# of its own, so this machine stays as it is. Fails if any step does not come out as it should.
 # --no-build takes dist/bin as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
+. scripts/demo/nodes.sh
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C # ip and nft are there, which not every user's PATH has
 BIN=$PWD/dist/bin
 NODE=$PWD/node_modules/node-linux-$(node_arch)/bin/node
 
 main() {
   if [ "${PODWIRE_DEMO:-}" = inside ]; then demo; return; fi
-  need unshare:util-linux ip:iproute2 nft:nftables ping:iputils-ping
+  need unshare:util-linux nsenter:util-linux ip:iproute2 nft:nftables ping:iputils-ping
   [ -d /proc/sys/net/ipv6 ] || fail 'this kernel has no IPv6, and the demo shows both families'
   case $PWD/ in /run/* | /var/lib/* | /var/run/*) fail "the demo covers /run and /var/lib with empty directories, and this clone is in $PWD: move it" ;; esac
   local how
@@ -39,7 +41,12 @@ namespaces() {
 demo() {
   trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
   mount -t tmpfs run /run && mkdir /run/netns && mount -t tmpfs lib /var/lib
+  one_node
+  two_nodes
+  printf '\nEvery step came out as it should (%d s). Next: README.md, "Install".\n' $SECONDS
+}
 
+one_node() {
   title 'A node, a pod without a network, and the outside'
   cat <<'PICTURE'
    pod                         node (here)                       outside
@@ -54,7 +61,7 @@ PICTURE
   run 'ip addr add 198.51.100.1/24 dev uplink; ip addr add 2001:db8::1/64 dev uplink nodad; ip link set uplink up'
   run 'ip -n outside addr add 198.51.100.2/24 dev uplink; ip -n outside addr add 2001:db8::2/64 dev uplink nodad; ip -n outside link set uplink up'
   run 'ip route add default via 198.51.100.2; ip -6 route add default via 2001:db8::2'
-  outside
+  answers 2 ip netns exec outside
   local before
   before=$(left)
 
@@ -69,7 +76,7 @@ PICTURE
   say 'As a container runtime does it: the request is in the environment, the configuration on standard input,' \
     'the result on standard output.'
   run "export CNI_CONTAINERID=demo CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0 CNI_PATH=$BIN"
-  request >/run/add.json
+  request conf/10-ptp.conflist >/run/add.json
   run 'CNI_COMMAND=ADD dist/bin/ptp </run/add.json | tee /run/result.json'
   expect '"address": "10.1.2.2/24"'
   expect '"address": "fd00:1:2::2/64"'
@@ -93,7 +100,7 @@ PICTURE
   expect 'ip saddr vmap @masquerade_ip'
 
   title 'CHECK: is everything as ADD made it?'
-  request /run/result.json >/run/check.json
+  request conf/10-ptp.conflist /run/result.json >/run/check.json
   run 'CNI_COMMAND=CHECK dist/bin/ptp </run/check.json'
   say '(no output, status 0: yes)'
 
@@ -120,26 +127,24 @@ PICTURE
   [ "$(left)" = "$before" ] || fail "something is left: $(diff <(echo "$before") <(left) || true)"
   say 'No link, no route, no element, no lease: as before ADD. What pods share stays for the next one: the table,' \
     'forwarding, and the name of the address that was leased last.'
-
-  printf '\nEvery step came out as it should (%d s). Next: README.md, "Install on a node".\n' $SECONDS
 }
 
-# The outside: answers a TCP connection with the address it comes from, twice, and never longer than a minute.
-outside() {
-  local server='require("net").createServer((c) => { c.end(c.remoteAddress.replace("::ffff:", "") + "\n"); if (++n == 2) s.close() }).listen(80, () => console.log("listening")); var n = 0'
-  mkfifo /run/ready
-  ip netns exec outside timeout 60 "$NODE" -e "var s = $server" >/run/ready &
-  read -r _ </run/ready || fail 'the outside does not listen'
+# answers COUNT COMMAND: started by COMMAND, answers TCP connections with the address that they come from, never longer than a minute.
+answers() {
+  local server='require("net").createServer((c) => { c.end(c.remoteAddress.replace("::ffff:", "") + "\n"); if (++n == '$1') s.close() }).listen(80, () => console.log("listening")); var n = 0'
+  rm -f /run/ready && mkfifo /run/ready
+  "${@:2}" timeout 60 "$NODE" -e "var s = $server" >/run/ready &
+  read -r _ </run/ready || fail 'nobody listens'
 }
 
 connect() { run "ip netns exec pod bash -c 'exec 3<>/dev/tcp/$1/80; cat <&3'"; }
 
-# What a runtime writes to a plugin: its entry of the list, with the list's name and newest version, and the result of ADD.
+# request LIST [RESULT]: what a runtime writes to a plugin: its entry of the list, the list's name and newest version, the result of ADD.
 request() {
   "$NODE" -e '
     const { readFileSync } = require("fs")
     const [list, prevResult] = process.argv.slice(1).map((file) => JSON.parse(readFileSync(file)))
-    console.log(JSON.stringify({ ...list.plugins[0], name: list.name, cniVersion: list.cniVersions.at(-1), prevResult }))' conf/10-ptp.conflist "$@"
+    console.log(JSON.stringify({ ...list.plugins[0], name: list.name, cniVersion: list.cniVersions.at(-1), prevResult }))' "$@"
 }
 
 repairs() { "$NODE" -p 'JSON.parse(fs.readFileSync("/run/findings.json")).details' | sed -n 's/.*to repair it: //p'; }
@@ -164,20 +169,28 @@ say() { printf '   %s\n' "$@"; }
 
 # run COMMAND [FILTER]: shows a command and what it prints (only the lines with FILTER, if given, which must be there).
 run() {
-  printf '   %s$ %s%s\n' "$bold" "$1" "$plain"
+  prompt "$1"
   [[ $1 == export* ]] && { eval "$1"; return; }
-  out=$(eval "$1" 2>&1) || fail "it ended with status $?: $out"
+  out=$(enter "$1" 2>&1) || fail "it ended with status $?: $out"
   [ -z "${2:-}" ] || out=$(grep -- "$2" <<<"$out") || fail "its output lacks: $2"
   [ -z "$out" ] || sed 's/^/   /' <<<"$out"
 }
 
 # refused COMMAND [FILTER]: the same for a command that has to fail.
 refused() {
-  printf '   %s$ %s%s\n' "$bold" "$1" "$plain"
-  if out=$(eval "$1" 2>&1); then fail "it should have failed: $out"; fi
+  prompt "$1"
+  if out=$(enter "$1" 2>&1); then fail "it should have failed: $out"; fi
   [ -z "${2:-}" ] || out=$(grep -- "$2" <<<"$out") || fail "its output lacks: $2"
   sed 's/^/   /' <<<"$out"
 }
+
+prompt() { printf '   %s%s$ %s%s\n' "$bold" "$on" "$1" "$plain"; }
+
+# on NODE, and what follows is typed there; on '' is here.
+on=''
+on() { on=$1; }
+
+enter() { if [ -z "$on" ]; then eval "$1"; else at "$on" bash -c "$1"; fi; }
 
 # expect PATTERN: the last command printed it.
 expect() { grep -q -- "$1" <<<"$out" || fail "the output lacks: $1"; }

@@ -10,7 +10,7 @@ import t from 'tap'
 const demo = (directory: string) => spawnSync('bash', ['scripts/demo.sh', '--no-build'], { cwd: directory, encoding: 'utf8' })
 const namespaces = () => (existsSync('/run/netns') ? readdirSync('/run/netns') : [])
 
-t.test('the demo shows the main job', async (t) => {
+t.test('the demo shows what podwire does', async (t) => {
   t.ok(existsSync('dist/bin/podwire'), 'the executable is built (scripts/build-sea.sh)')
   const before = namespaces()
   const { status, stdout, stderr } = demo('.')
@@ -24,6 +24,16 @@ t.test('the demo shows the main job', async (t) => {
     '$ CNI_COMMAND=CHECK dist/bin/ptp </run/check.json\n   (no output, status 0: yes)',
     'route default via 10.1.2.1 dev eth0 is missing; to repair it: ip -n pod route add default via 10.1.2.1 dev eth0',
     'No link, no route, no element, no lease: as before ADD.',
+    'a$ podwire plan conf/peers.json --node a\n', // two nodes: the plan
+    'ip route add 10.244.2.0/24 via 10.244.2.0 dev podwire.1 onlink proto 119',
+    "a$ ip netns exec pod bash -c 'exec 3<>/dev/tcp/10.244.2.2/80; cat <&3'\n   10.244.1.2\n", // across, untranslated
+    "a$ ip netns exec pod bash -c 'exec 3<>/dev/tcp/fd00:10:244:2::2/80; cat <&3'\n   fd00:10:244:1::2\n",
+    'msg=repaired what="interface podwire.1 is missing',
+    'msg=repaired what="nft table inet podwire is missing',
+    '200 packets transmitted, 200 received', // past a killed agent
+    'agent     not running: what changes now is not repaired',
+    '  repair  ip route add 10.244.2.0/24 via 10.244.2.0 dev podwire.1 onlink proto 119',
+    'the overlay is gone',
     'Every step came out as it should',
   ])
     t.ok(stdout.includes(line), line)

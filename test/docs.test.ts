@@ -4,13 +4,15 @@
 import { call, ip, netns, sh, works } from './world.ts'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
-import { EXAMPLES, keys, page, PAGES } from '../scripts/configuration.ts'
+import { EXAMPLES, keys, page, PAGES, PEERS_SCHEMA, peersSchema } from '../scripts/configuration.ts'
 import { cli } from '../src/cli/cli.ts'
 import { CODES } from '../src/cni/error.ts'
 import { readEnvironment } from '../src/cni/request.ts'
 import { configuration } from '../src/cni/serve.ts'
 import { PLUGINS } from '../src/plugins.ts'
+import { parsePeers } from '../src/vxlan/file.ts'
 
 const DOCUMENTS = ['README.md', 'CHANGELOG.md', ...readdirSync('docs').map((file) => `docs/${file}`)]
 const read = (file: string): string => readFileSync(file, 'utf8')
@@ -24,6 +26,19 @@ const request = (version: string) => ({ ...conflist.plugins[0], name: conflist.n
 
 t.test('the tables are those of the sources (node scripts/configuration.ts writes them)', async (t) => {
   for (const file of PAGES) t.equal(page(read(file)), read(file), file)
+})
+
+t.test('the schema of the peers file is that of the sources, for any program, and conf/peers.json is valid', async (t) => {
+  t.equal(peersSchema(), read(PEERS_SCHEMA), PEERS_SCHEMA)
+  const valid = new Ajv2020({ strict: true }).compile(JSON.parse(read(PEERS_SCHEMA)))
+  const example = JSON.parse(read('conf/peers.json'))
+  t.ok(valid(example), JSON.stringify(valid.errors))
+  t.equal(parsePeers(read('conf/peers.json'), 'conf/peers.json').size, 2, 'for podwire, too')
+  t.equal(join('conf', example.$schema), PEERS_SCHEMA, 'it names its schema')
+  for (const wrong of [{}, { nodes: {} }, { nodes: [{}] }, { nodes: [{ name: '', addresses: ['192.0.2.1'], podCIDRs: [] }] }, { nodes: [{ name: 'a', addresses: [1], podCIDRs: [] }] }]) {
+    t.notOk(valid(wrong), JSON.stringify(wrong))
+    t.throws(() => parsePeers(JSON.stringify(wrong), 'peers.json'), { code: 7 }, 'podwire refuses it, too')
+  }
 })
 
 t.test('every key has a row', async (t) => {
