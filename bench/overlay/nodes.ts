@@ -15,7 +15,7 @@ export function node(i: number): Node {
   const hex = (i + 1).toString(16)
   return {
     name: `node-${String(i).padStart(5, '0')}`,
-    addresses: [dotted(UNDERLAY + i + 1), `2001:db8::${hex}`],
+    addresses: [dotted(UNDERLAY + i + 1), `fd00:20::${hex}`],
     podCIDRs: [`${dotted(FIRST_POD_NETWORK + (i + 1) * 256)}/24`, `fd00:10:0:${hex}::/64`],
   }
 }

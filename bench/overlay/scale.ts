@@ -142,7 +142,7 @@ export class Scale {
   }
 }
 
-/** A node without an overlay. */
+/** A node without an overlay, whose uplink carries the default routes. */
 class Host {
   readonly namespace: Namespace
   readonly netns: Netns
@@ -154,9 +154,12 @@ link set lo up
 link add eth0 type veth peer name world
 addr add ${ipv4}/${UNDERLAY_PREFIX} dev eth0
 addr add ${ipv6}/64 dev eth0 nodad
-link set eth0 addrgenmode none up
 link set world addrgenmode none
-link set world up`)
+link set world up
+link set eth0 addrgenmode none
+link set eth0 up
+route add default via 198.19.255.254
+route add default via fd00:20::ffff:ffff`)
     this.netns = new Netns(this.namespace.path)
   }
 
@@ -171,7 +174,7 @@ function planOf(nodes: Node[]): Plan {
   const [self] = nodes as [Node]
   const underlay = { local: self.addresses[0]!, dev: 'eth0', mtu: 1500, onLink: [] }
   const { peers } = peersOf(self, new Map(nodes.map((node) => [node.name, node])), underlay)
-  return overlay(self, self.podCIDRs, underlay, peers, { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], ipv6: true, advertised: [], checksumOffload: true })
+  return overlay(self, self.podCIDRs, underlay, peers, { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], ipv6: true, advertised: [], checksumOffload: undefined })
 }
 
 /** What one peer adds to it. */
