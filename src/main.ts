@@ -28,7 +28,7 @@ function main(): void {
 
 // A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on: it begins anew, with them, and
 // with a young generation (MiB) that fits what it does.
-const LASTING = ['--opt', '--maglev', '--max-semi-space-size=2'] as const
+const LASTING = ['--opt', '--maglev', '--max-semi-space-size=8'] as const
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
 function calledAs(): string {

@@ -4,7 +4,7 @@
 //
 //   ip saddr vmap @masquerade_ip ──► chain outside_<hash>: ip daddr 10.1.2.0/24 return … masquerade
 
-import { addressText, cidrText, lastAddress, network, parseCidr, rangeText, type Address, type Cidr, type Family } from './ip.ts'
+import { addressText, cidrText, lastAddress, network as networkOf, parseCidr, rangeText, type Address, type Cidr, type Family } from './ip.ts'
 import type { Element, Fact, Plan, Rule } from './facts.ts'
 import { hash } from './names.ts'
 
@@ -18,8 +18,8 @@ export const MASQUERADE_MAPS = { 4: 'masquerade_ip', 6: 'masquerade_ip6' } as co
  * The elements belong to `owner`; the rest is shared by all pods, the last chain by those with the same list.
  */
 export function masquerade(addresses: Cidr[], except: string[], owner: string): Plan {
-  const own = addresses.map((address) => cidrText(network(address)))
-  const cidrs = [...new Set([...own, ...except.map((text) => cidrText(network(parseCidr(text)!))), ...MULTICAST])]
+  const own = addresses.map((address) => cidrText(networkOf(address)))
+  const cidrs = [...new Set([...own, ...except.map((text) => cidrText(networkOf(parseCidr(text)!))), ...MULTICAST])]
   const outside = `outside_${hash(8, ...cidrs)}`
   return [
     { fact: 'table', keep: true },
@@ -51,8 +51,8 @@ const SETS = { 4: 'cluster_ip', 6: 'cluster_ip6' } as const satisfies Record<Fam
  * pods), multicast and `except`: the overlay's, in the place of ipMasq for each pod.
  */
 export function clusterMasquerade(own: string[], cluster: string[], except: string[]): Plan {
-  const networks = [...cluster, ...except, ...MULTICAST].map((text) => parseCidr(text)!)
-  const set = (family: Family): Fact => ({ fact: 'set', name: SETS[family], type: family === 4 ? 'ipv4_addr' : 'ipv6_addr', elements: merged(networks.filter((cidr) => cidr.family === family)), keep: true })
+  const ranges = [...cluster, ...except, ...MULTICAST].map(rangeOf)
+  const set = (family: Family): Fact => ({ fact: 'set', name: SETS[family], type: family === 4 ? 'ipv4_addr' : 'ipv6_addr', elements: merged(ranges.filter((range) => range.family === family)), keep: true })
   return [
     { fact: 'table', keep: true },
     set(4),
@@ -71,16 +71,43 @@ export function clusterMasquerade(own: string[], cluster: string[], except: stri
   ]
 }
 
-/** Networks of one family as the fewest ranges, in order. */
-function merged(networks: Cidr[]): string[] {
-  const ranges = networks.map((cidr) => ({ family: cidr.family, from: network(cidr).value, to: lastAddress(cidr).value })).sort((a, b) => (a.from < b.from ? -1 : a.from > b.from ? 1 : 0))
-  const list: typeof ranges = []
-  for (const range of ranges) {
+interface Range {
+  family: Family
+  from: bigint
+  to: bigint
+}
+
+/** A network as a range, remembered: of thousands one changes. */
+function rangeOf(network: string): Range {
+  let range = known.get(network)
+  if (range === undefined) {
+    if (known.size > 100_000) known.clear()
+    const cidr = parseCidr(network)!
+    known.set(network, (range = { family: cidr.family, from: networkOf(cidr).value, to: lastAddress(cidr).value }))
+  }
+  return range
+}
+
+const known = new Map<string, Range>()
+
+/** Ranges of one family as the fewest, in order: networks where they are. */
+function merged(ranges: Range[]): string[] {
+  const list: Range[] = []
+  for (const range of ranges.toSorted((a, b) => (a.from < b.from ? -1 : a.from > b.from ? 1 : 0))) {
     const last = list.at(-1)
-    if (last && range.from <= last.to + 1n) last.to = range.to > last.to ? range.to : last.to
+    if (last && range.from <= last.to + 1n) list[list.length - 1] = { ...last, to: range.to > last.to ? range.to : last.to }
     else list.push(range)
   }
-  return list.map(({ family, from, to }) => rangeText(family, from, to))
+  return list.map(textOf)
 }
+
+/** The same object has the same text. */
+function textOf(range: Range): string {
+  let text = texts.get(range)
+  if (text === undefined) texts.set(range, (text = rangeText(range.family, range.from, range.to)))
+  return text
+}
+
+const texts = new WeakMap<Range, string>()
 
 const untranslated = (cidr: string): Rule => ({ match: cidr.includes(':') ? 'ip6 daddr' : 'ip daddr', cidr, verdict: 'return' })

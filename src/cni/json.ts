@@ -6,8 +6,8 @@ const LARGEST = 1024 * 1024 // bytes; containerd's largest request with annotati
 const DEEPEST = 128
 
 /** Decodes a JSON object. Errors: 6. A byte order mark is skipped; of two equal keys the last counts, as in Go. */
-export function decodeObject(bytes: Uint8Array, what: string, largest = LARGEST): Record<string, unknown> {
-  if (bytes.length > largest) throw new CniError(6, `${what} has more than ${largest} bytes`)
+export function decodeObject(bytes: Uint8Array, what: string): Record<string, unknown> {
+  if (bytes.length > LARGEST) throw new CniError(6, `${what} has more than ${LARGEST} bytes`)
   const text = decodeText(bytes, what)
   if (text.trim() === '') throw new CniError(6, `${what} is empty: expected a JSON object`)
   limitDepth(text, what)

@@ -9,41 +9,78 @@ const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_FLAGS = 3
 const NFT_SET_ELEM_INTERVAL_END = 1
 
+/** A range by the hex digits of its first address and of the one behind its last (none if that is the last of all). */
+export type Range = `${string}-${string}`
+
+/** What of a set is not as it should be. */
+export interface SetDifference {
+  lacking: Range[]
+  extra: Range[]
+  /** True if the set has no element at all. */
+  empty: boolean
+}
+
+/** Compares elements with what the kernel listed, in any order. */
+export function compare(elements: string[], listed: Attrs[]): SetDifference {
+  const there = new Set(ranges(listed))
+  const wanted = new Set(elements.map(rangeOf))
+  return { lacking: [...wanted].filter((range) => !there.has(range)), extra: [...there].filter((range) => !wanted.has(range)), empty: listed.length === 0 }
+}
+
+/** Writers of the NFTA_LIST_ELEM of ranges, with the opening end if the set has none yet. */
+export function writers(list: Range[], open: boolean): ((element: Out) => void)[] {
+  const boundaries = list.flatMap((range): Boundary[] => {
+    const [from = '', end] = range.split('-')
+    return [{ hex: from, end: false }, ...(end ? [{ hex: end, end: true }] : [])]
+  })
+  const [first] = boundaries
+  const opening = open && first && !/^0*$/.test(first.hex) ? [{ hex: first.hex.replace(/./g, '0'), end: true }] : []
+  return [...opening, ...boundaries].map(({ hex, end }) => (element) => {
+    if (end) element.push(NFTA_SET_ELEM_FLAGS, Buffer.from([0, 0, 0, NFT_SET_ELEM_INTERVAL_END]))
+    element.push(NFTA_SET_ELEM_KEY, (key) => key.push(1, Buffer.from(hex, 'hex')))
+  })
+}
+
+/** `10.0.0.0/24`, or `10.0.0.5-10.0.0.9`. */
+export function text(range: Range): string {
+  const [from = '', end] = range.split('-')
+  const first = bytesAddress(Buffer.from(from, 'hex'))
+  const behind = end ? bytesAddress(Buffer.from(end, 'hex')).value : 1n << BigInt(bits(first.family))
+  return rangeText(first.family, first.value, behind - 1n)
+}
+
 interface Boundary {
-  value: bigint
+  hex: string
   end: boolean
 }
 
-/** The boundaries of elements in their order, each a writer of its NFTA_LIST_ELEM. */
-export function boundaries(elements: string[]): ((element: Out) => void)[] {
-  const [first] = elements
-  if (first === undefined) return []
-  const family: Family = first.includes(':') ? 6 : 4
-  const list = elements.flatMap((text): Boundary[] => {
-    const { from, to } = range(text)
-    return [{ value: from, end: false }, ...(to + 1n < 1n << BigInt(bits(family)) ? [{ value: to + 1n, end: true }] : [])]
-  })
-  if (list[0]!.value !== 0n) list.unshift({ value: 0n, end: true })
-  return list.map(({ value, end }) => (element) => {
-    if (end) element.push(NFTA_SET_ELEM_FLAGS, Buffer.from([0, 0, 0, NFT_SET_ELEM_INTERVAL_END]))
-    element.push(NFTA_SET_ELEM_KEY, (key) => key.push(1, addressBytes({ family, value })))
-  })
-}
-
-/** What the kernel listed, in any order, as elements in theirs. */
-export function elements(listed: Attrs[]): string[] {
-  const list = listed.flatMap((found) => {
+function ranges(listed: Attrs[]): Range[] {
+  const list = listed.flatMap((found): Boundary[] => {
     const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(1)
-    return key ? [{ ...bytesAddress(key), end: found.get(NFTA_SET_ELEM_FLAGS)?.[3] === NFT_SET_ELEM_INTERVAL_END }] : []
+    return key ? [{ hex: key.toString('hex'), end: found.get(NFTA_SET_ELEM_FLAGS)?.[3] === NFT_SET_ELEM_INTERVAL_END }] : []
   })
-  list.sort((a, b) => (a.value < b.value ? -1 : a.value > b.value ? 1 : Number(b.end) - Number(a.end)))
-  return list.flatMap(({ family, value, end }, i) => (end ? [] : [rangeText(family, value, (list[i + 1]?.value ?? 1n << BigInt(bits(family))) - 1n)]))
+  list.sort((a, b) => (a.hex < b.hex ? -1 : a.hex > b.hex ? 1 : Number(b.end) - Number(a.end)))
+  return list.flatMap(({ hex, end }, i): Range[] => (end ? [] : [`${hex}-${list[i + 1]?.hex ?? ''}`]))
 }
 
-/** The first and the last address of an element. */
-function range(text: string): { from: bigint; to: bigint } {
-  const [from, to] = text.split('-')
-  if (to !== undefined) return { from: parseAddress(from!)!.value, to: parseAddress(to)!.value }
-  const cidr = parseCidr(text)!
-  return { from: network(cidr).value, to: lastAddress(cidr).value }
+/** An element as a range, remembered: of thousands one changes. */
+function rangeOf(element: string): Range {
+  let range = known.get(element)
+  if (range === undefined) {
+    if (known.size > 100_000) known.clear()
+    known.set(element, (range = parse(element)))
+  }
+  return range
 }
+
+const known = new Map<string, Range>()
+
+function parse(element: string): Range {
+  const [from, to] = element.split('-')
+  const cidr = to === undefined ? parseCidr(element)! : undefined
+  const first = cidr ? network(cidr) : parseAddress(from!)!
+  const behind = (cidr ? lastAddress(cidr) : parseAddress(to!)!).value + 1n
+  return `${hex(first.family, first.value)}-${behind < 1n << BigInt(bits(first.family)) ? hex(first.family, behind) : ''}`
+}
+
+const hex = (family: Family, value: bigint): string => addressBytes({ family, value }).toString('hex')

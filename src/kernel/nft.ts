@@ -156,7 +156,7 @@ function creation(netns: Netns, fact: NftFact): Request[] {
     case 'map':
       return [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE)]
     case 'set':
-      return setDifference(netns, fact) ? [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE), ...filling(fact)] : []
+      return [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE), ...filling(fact.name, setState(netns, fact))]
     case 'chain':
       return chainDifference(netns, fact) ? [...unhooked(netns, fact), message(MSG.NEWCHAIN, what, (out) => newChain(out, fact), NLM_F_CREATE), ...rules(fact)] : []
     case 'element':
@@ -177,27 +177,31 @@ function unhooked(netns: Netns, { name, base }: Chain): Request[] {
 const deletion = ({ map, key }: Element): Request =>
   message(MSG.DELSETELEM, `nft delete element inet podwire ${map} { ${key} }`, (out) => elementList(out, map, (e) => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!)))))
 
-const BOUNDARIES = 1000 // in one message: the attribute that holds them has at most 64 KiB
+const AT_ONCE = 1000 // elements in one message: the attribute that holds them has at most 64 KiB
 
-/** Flush and fill: in one transaction no packet sees the set empty. */
-function filling({ name, elements }: NetworkSet): Request[] {
-  const list = set.boundaries(elements)
-  const inSet = (out: Out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(name)))
-  const some = (start: number) => (out: Out) => (inSet(out), out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (all) => list.slice(start, start + BOUNDARIES).forEach((boundary) => all.push(1, boundary))))
-  const fill = Array.from({ length: Math.ceil(list.length / BOUNDARIES) }, (_, i) => message(MSG.NEWSETELEM, `nft add element inet podwire ${name}`, some(i * BOUNDARIES), NLM_F_CREATE))
-  return [message(MSG.DELSETELEM, `nft flush set inet podwire ${name}`, inSet), ...fill]
+/** What is lacking in, what is too much out: in one transaction no packet sees half of it. */
+function filling(name: string, { lacking, extra, empty }: set.SetDifference): Request[] {
+  const list = (type: number, what: string, writers: ((element: Out) => void)[], flags: number) =>
+    Array.from({ length: Math.ceil(writers.length / AT_ONCE) }, (_, i) =>
+      message(type, `nft ${what} element inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)), out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (all) => writers.slice(i * AT_ONCE, (i + 1) * AT_ONCE).forEach((writer) => all.push(1, writer)))), flags),
+    )
+  return [...list(MSG.DELSETELEM, 'delete', set.writers(extra, false), 0), ...list(MSG.NEWSETELEM, 'add', set.writers(lacking, empty), NLM_F_CREATE)]
 }
 
-function setDifference(netns: Netns, { name, elements }: NetworkSet): Difference | undefined {
-  const what = `nft set inet podwire ${name}`
-  const inSet = (out: Out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(name)))
-  if (!exists(netns, MSG.GETSET, inSet)) return missing(`${what} is missing`)
-  const there = new Set(set.elements(netns.nf.dump(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, inSet)).flatMap(({ data }) => listed(data))))
-  const lacking = elements.find((element) => !there.has(element))
-  if (lacking !== undefined) return differs(`${what} lacks ${lacking}`)
-  const wanted = new Set(elements)
-  const extra = [...there].find((element) => !wanted.has(element))
-  return extra === undefined ? undefined : differs(`${what} has ${extra}, which does not belong there`)
+/** What of the set's elements is not as it should be; all, if there is no such set. */
+function setState(netns: Netns, { name, elements }: NetworkSet): set.SetDifference & { missing: boolean } {
+  const inSet = (out: Out) => (inTable(out), out.push(2, cstring(name)))
+  const missing = !exists(netns, MSG.GETSET, inSet)
+  const listing = missing ? [] : netns.nf.dump(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, inSet)).flatMap(({ data }) => listed(data))
+  return { ...set.compare(elements, listing), missing }
+}
+
+function setDifference(netns: Netns, fact: NetworkSet): Difference | undefined {
+  const what = `nft set inet podwire ${fact.name}`
+  const { lacking: [lacking], extra: [extra], missing: absent } = setState(netns, fact)
+  if (absent) return missing(`${what} is missing`)
+  if (lacking !== undefined) return differs(`${what} lacks ${set.text(lacking)}`)
+  return extra === undefined ? undefined : differs(`${what} has ${set.text(extra)}, which does not belong there`)
 }
 
 /** Flush and fill: in one transaction no packet sees the chain empty. */

@@ -46,6 +46,8 @@ export interface AgentOptions extends Wishes {
 const GATHER = 5
 const GC_INTERVAL = 300_000
 const RETRY = 5_000
+/** How late status.json, which is large, may be. */
+const WRITE = 500
 /** How long after a change memory that it needed is given back. */
 const REST = 10_000
 
@@ -85,6 +87,7 @@ class Agent {
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
   #status: Status
+  readonly #writing = new Alarm(() => this.#state.write(this.#status))
   readonly #rest = new Alarm(trim)
   readonly #evaluation = new Alarm(() => this.#evaluate())
 
@@ -116,6 +119,8 @@ class Agent {
   close(): void {
     this.#evaluation.cancel()
     this.#rest.cancel()
+    this.#state.write(this.#status)
+    this.#writing.cancel()
     for (const close of this.#closing) close()
     this.#keeper.close()
     this.#netns.close()
@@ -179,7 +184,8 @@ class Agent {
       else log.error(ready ? 'the overlay stays as it was' : 'the overlay is not ready', { reason })
     }
     this.#metrics.ready.set(ready ? 1 : 0)
-    this.#state.write(this.#status)
+    this.#state.writeReadiness(this.#status)
+    this.#writing.within(WRITE)
   }
 
   #sourceState(state: SourceState): void {
@@ -190,7 +196,7 @@ class Agent {
       if (state.reason) log.warn('the nodes cannot be read', { from: before.what, reason: state.reason })
       else log.info('the nodes can be read again', { from: before.what })
       if (!this.#nodes) this.#report({ reason: `the nodes are not known yet: ${state.reason}` })
-      else this.#state.write(this.#status)
+      else this.#writing.within(WRITE)
     }
   }
 

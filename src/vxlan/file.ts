@@ -5,8 +5,7 @@ import { readFileSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { compile } from '../cni/compile.ts'
 import { CniError } from '../cni/error.ts'
-import { decodeObject } from '../cni/json.ts'
-import { canonical, validate } from '../cni/schema.ts'
+import { validate } from '../cni/schema.ts'
 import { PEERS, type Node, type Nodes, type PeersFile } from './node.ts'
 import type { Source } from './source.ts'
 
@@ -34,9 +33,10 @@ export const peersFile = (file: string): Source => (handler) => {
       handler.state({ phase: 'failed', reason: (error as Error).message })
     }
   }
-  // The directory is watched and not the file, so that one that is renamed into its place is seen. man 7 inotify
+  // The directory is watched and not the file, so that one that is renamed into its place is seen (man 7 inotify); of a
+  // mounted ConfigMap it is the link ..data, through which the file is a link, that is renamed.
   const watcher = watch(dirname(file), (_, name) => {
-    if (name === null || name === basename(file)) timer ??= setTimeout(read, SETTLE)
+    if (name === null || name === basename(file) || name === '..data') timer ??= setTimeout(read, SETTLE)
   })
   setImmediate(read)
   return {
@@ -47,14 +47,18 @@ export const peersFile = (file: string): Source => (handler) => {
   }
 }
 
-const LARGEST = 64 * 1024 * 1024 // bytes: 15 000 nodes are 3 MiB
-
 /** Error 6 or 7 that says what is wrong in the file. */
 export function parsePeers(text: string, file: string): Nodes {
-  const content = canonical(PEERS, decodeObject(Buffer.from(text), file, LARGEST), [])
+  let content: unknown
   try {
-    validate(PEERS, validator, content)
-    return byName((content as unknown as PeersFile).nodes)
+    content = JSON.parse(text)
+  } catch (error) {
+    throw new CniError(6, `${file} is not JSON: ${(error as Error).message}`)
+  }
+  try {
+    if (typeof content !== 'object' || content === null || Array.isArray(content)) throw new CniError(7, `expected {"nodes": […]}`)
+    validate(PEERS, validator, content as Record<string, unknown>)
+    return byName((content as PeersFile).nodes)
   } catch (error) {
     throw error instanceof CniError ? new CniError(error.code, `${file}: ${error.message}`, error.details) : error
   }
@@ -72,5 +76,7 @@ export function byName(nodes: Node[]): Nodes {
 
 /** A node that says the same as before is the same object, so that what was computed of it stays. */
 function unchanged(nodes: Nodes, before: Nodes): Nodes {
-  return new Map([...nodes].map(([name, node]) => [name, JSON.stringify(before.get(name)) === JSON.stringify(node) ? before.get(name)! : node]))
+  return new Map([...nodes].map(([name, node]) => [name, same(before.get(name), node) ? before.get(name)! : node]))
 }
+
+const same = (a: Node | undefined, b: Node): boolean => a !== undefined && a.addresses.join() === b.addresses.join() && a.podCIDRs.join() === b.podCIDRs.join()

@@ -66,8 +66,8 @@ export class Keeper {
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     return this.#act('wanted', () => {
-      const rest = changed(before, plan) ? reconcileRest(this.#netns, plan) : { repaired: [], failed: [] }
       const listed = touch(this.#netns, added, removed)
+      const rest = changed(before, plan) ? reconcileRest(this.#netns, plan) : { repaired: [], failed: [] }
       return { repaired: [...rest.repaired, ...listed.repaired], failed: [...rest.failed, ...listed.failed] }
     })
   }
@@ -235,8 +235,12 @@ function attempt(run: () => Outcome): Outcome {
 const same = (a: Fact | undefined, b: Fact): boolean => a === b || (a !== undefined && line(a) === line(b))
 
 /** Whether facts beside the listed ones differ. */
-const changed = (before: Plan, after: Plan): boolean => rest(before) !== rest(after)
-const rest = (plan: Plan): string => plan.filter((fact: Fact) => !isListed(fact)).map(line).join('\n')
+function changed(before: Plan, after: Plan): boolean {
+  const [old, now] = [rest(before), rest(after)]
+  return old.length !== now.length || now.some((fact, i) => !same(old[i], fact))
+}
+
+const rest = (plan: Plan): Plan => plan.filter((fact) => !isListed(fact))
 
 /** A device that was made anew or was down has lost what stood on it. */
 const standsOnIt = ({ fact }: Difference): boolean => fact.fact === 'vxlan' || fact.fact === 'link set'

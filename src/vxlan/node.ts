@@ -25,10 +25,10 @@ const ADDRESSES: Schema = {
   minItems: 1,
   expected: 'a list of IP addresses',
   description: "the node's addresses on the underlay, the primary family's first",
-  items: { type: 'string', format: 'address', expected: 'an IP address' },
+  items: { type: 'string', expected: 'an IP address' },
 }
 
-/** Networks that cannot be used hurt only their node (vxlan/peers.ts), so their form is judged there. */
+// Addresses and networks that are none hurt only their node, so their form is judged in vxlan/peers.ts.
 const POD_CIDRS: Schema = {
   type: 'array',
   expected: 'a list of networks in CIDR notation',

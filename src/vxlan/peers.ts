@@ -39,7 +39,7 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: 
   const me = read(self)
   const networks = new Networks([me, ...others].flatMap(({ cidrs }) => cidrs).concat(onLink))
   const addresses = new Map<string, string>()
-  for (const { addresses: list, node } of [me, ...others]) for (const address of list) networks.address(address, node.name === self.name ? 'an address of this node' : `the address of node ${node.name}`)
+  for (const { addresses: list, node } of [me, ...others]) for (const address of list) networks.address(address, node.name === self.name ? 'an address of this node' : node)
   for (const cidr of onLink) networks.add(cidr, 'the underlay')
   for (const cidr of me.cidrs) networks.add(cidr, 'this node')
   for (const address of me.addresses) addresses.set(addressText(address), 'this node')
@@ -48,9 +48,10 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: 
   const peers = others.flatMap((other): Peer[] => {
     const { node } = other
     const say = (sentence: string) => void problems.push({ node: node.name, sentence })
-    for (const text of other.unreadable) say(`its podCIDR ${JSON.stringify(text)} is no network in CIDR notation`)
+    for (const text of other.unreadable.addresses) say(`its address ${JSON.stringify(text)} is no IP address`)
+    for (const text of other.unreadable.podCIDRs) say(`its podCIDR ${JSON.stringify(text)} is no network in CIDR notation`)
     const endpoint = other.addresses.find((address) => address.family === family)
-    if (!endpoint) return say(other.addresses.length === 0 ? 'it has no address' : `it has no IPv${family} address (but ${other.addresses.map(addressText).join(', ')}), and the underlay of this node is IPv${family}`), []
+    if (!endpoint) return say(node.addresses.length === 0 ? 'it has no address' : other.addresses.length === 0 ? 'none of its addresses can be read' : `it has no IPv${family} address (but ${other.addresses.map(addressText).join(', ')}), and the underlay of this node is IPv${family}`), []
     const address = addressText(endpoint)
     const holder = addresses.get(address)
     if (holder) return say(`its address ${address} is that of ${holder}`), []
@@ -58,10 +59,10 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: 
     const podCIDRs = other.cidrs.filter((cidr) => {
       const overlap = networks.overlapping(cidr)
       if (overlap) say(`its podCIDR ${cidrText(cidr)} overlaps ${overlap}`)
-      else networks.add(cidr, `node ${node.name}`)
+      else networks.add(cidr, node)
       return !overlap
     })
-    if (other.cidrs.length === 0 && other.unreadable.length === 0) say('it has no podCIDR')
+    if (node.podCIDRs.length === 0) say('it has no podCIDR')
     if (podCIDRs.length === 0) return []
     const near = other.addresses.filter((one) => onLink.some((cidr) => contains(cidr, one))).reverse()
     return [{ node, address, podCIDRs: podCIDRs.map(cidrText), onLink: Object.fromEntries(near.map((one) => [one.family, addressText(one)])) }]
@@ -72,9 +73,10 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: 
 /** What a node says, parsed once: a node that stays the same is the same object. */
 interface Read {
   node: Node
-  addresses: Address[]
+  /** As networks of one address. */
+  addresses: Cidr[]
   cidrs: Cidr[]
-  unreadable: string[]
+  unreadable: { addresses: string[]; podCIDRs: string[] }
 }
 
 function read(node: Node): Read {
@@ -83,9 +85,9 @@ function read(node: Node): Read {
     const cidrs = node.podCIDRs.map((text) => ({ text, cidr: parseCidr(text) }))
     known = {
       node,
-      addresses: node.addresses.flatMap((text) => parseAddress(text) ?? []),
+      addresses: node.addresses.flatMap((text) => parseAddress(text) ?? []).map(hostCidr),
       cidrs: cidrs.flatMap(({ cidr }) => (cidr ? [network(cidr)] : [])),
-      unreadable: cidrs.flatMap(({ text, cidr }) => (cidr ? [] : [text])),
+      unreadable: { addresses: node.addresses.filter((text) => !parseAddress(text)), podCIDRs: cidrs.flatMap(({ text, cidr }) => (cidr ? [] : [text])) },
     }
     parsed.set(node, known)
   }
@@ -104,34 +106,48 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 class Networks {
   readonly #lengths: Record<Family, number[]>
   /** Who has the network, by its key. */
-  readonly #whole = new Map<string, string>()
+  readonly #whole = new Map<string, Node | string>()
   /** Who has something inside the network, by its key. */
-  readonly #inside = new Map<string, string>()
+  readonly #inside = new Map<string, { whose: Node | string; what: string }>()
 
   constructor(all: Cidr[]) {
     const of = (family: Family) => [...new Set(all.filter((cidr) => cidr.family === family).map(({ prefix }) => prefix))]
     this.#lengths = { 4: of(4), 6: of(6) }
   }
 
-  add(cidr: Cidr, whose: string): void {
+  add(cidr: Cidr, whose: Node | string): void {
     this.#whole.set(key(cidr, cidr.prefix), whose)
-    this.#enter(cidr, whose)
+    this.#enter(cidr, whose, '')
   }
 
   /** Something that no network may contain, though it is none itself. */
-  address(address: Address, whose: string): void {
-    this.#enter(hostCidr(address), whose)
+  address(address: Cidr, whose: Node | string): void {
+    this.#enter(address, whose, 'the address of ')
   }
 
-  #enter(cidr: Cidr, whose: string): void {
-    for (const length of this.#lengths[cidr.family]) if (length <= cidr.prefix && !this.#inside.has(key(cidr, length))) this.#inside.set(key(cidr, length), whose)
+  #enter(cidr: Cidr, whose: Node | string, what: string): void {
+    const entry = { whose, what }
+    for (const length of this.#lengths[cidr.family]) if (length <= cidr.prefix && !this.#inside.has(key(cidr, length))) this.#inside.set(key(cidr, length), entry)
   }
 
   /** Whose network contains this one, or what lies inside it. */
   overlapping(cidr: Cidr): string | undefined {
-    const around = this.#lengths[cidr.family].filter((length) => length <= cidr.prefix).map((length) => this.#whole.get(key(cidr, length)))
-    return around.find((whose) => whose !== undefined) ?? this.#inside.get(key(cidr, cidr.prefix))
+    for (const length of this.#lengths[cidr.family]) {
+      const whose = length <= cidr.prefix ? this.#whole.get(key(cidr, length)) : undefined
+      if (whose !== undefined) return nameOf(whose, '')
+    }
+    const inside = this.#inside.get(key(cidr, cidr.prefix))
+    return inside && nameOf(inside.whose, inside.what)
   }
 }
 
-const key = ({ family, value }: Address, prefix: number): string => `${prefix} ${(value >> BigInt(bits(family) - prefix)).toString(36)} ${family}`
+const nameOf = (whose: Node | string, what: string): string => (typeof whose === 'string' ? whose : `${what}node ${whose.name}`)
+
+/** The first bits of an address, `prefix` of them, as text behind its family. */
+function key(address: Address, prefix: number): string {
+  let digits = binary.get(address)
+  if (digits === undefined) binary.set(address, (digits = address.family + address.value.toString(2).padStart(bits(address.family), '0')))
+  return digits.slice(0, prefix + 1)
+}
+
+const binary = new WeakMap<Address, string>()

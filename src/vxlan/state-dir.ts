@@ -48,8 +48,10 @@ export class StateDir {
   }
 
   write(status: Status): void {
-    const { device, ready, reason } = status
     replaceFile(join(this.path, 'status.json'), JSON.stringify(status))
+  }
+
+  writeReadiness({ device, ready, reason }: Status): void {
     replaceFile(join(this.path, 'overlay.json'), JSON.stringify({ device, ready, reason } satisfies Readiness))
   }
 
