@@ -35,7 +35,7 @@ export function segment(...names: string[]): void {
 export function host(name: string, number: number): void {
   const routes = number === 254 ? '' : `&& ip -n ${name} route add default via 192.0.2.254 && ip -n ${name} -6 route add default via 2001:db8::fe`
   sh(`ip netns add ${name} && ip link add to-${name} up type veth peer name u0 netns ${name} && ip link set to-${name} master lan
-    ip -n ${name} link set lo up && ip netns exec ${name} sysctl -qw net.ipv6.conf.u0.keep_addr_on_down=1 && ip -n ${name} link set u0 up
+    ip -n ${name} link set lo up && ip netns exec ${name} sysctl -qw net.ipv6.conf.u0.keep_addr_on_down=1 net.ipv6.conf.u0.accept_dad=0 && ip -n ${name} link set u0 up
     ip -n ${name} addr add 192.0.2.${number}/24 dev u0 && ip -n ${name} addr add 2001:db8::${number.toString(16)}/64 dev u0 nodad ${routes}`)
 }
 
@@ -135,10 +135,11 @@ export class Agent {
     return inside(this.node, () => status(['--state-dir', this.stateDir, ...args]))
   }
 
-  /** True if `podwire status` finds nothing wrong: the kernel is as the plan says. */
+  /** True if `podwire status` finds nothing to repair: the kernel is as the plan says (what nodes say may be wrong). */
   get whole(): boolean {
     try {
-      return this.podwireStatus().status === 0
+      const { ready, findings } = JSON.parse(this.podwireStatus('--json').stdout) as { ready: boolean; findings: { repair: string }[] }
+      return ready && findings.every(({ repair }) => repair === '')
     } catch {
       return false // a device went away while it was read
     }
