@@ -4,6 +4,7 @@
 
 import { change as changeLines, show, undo, type Fact, type Listed, type Plan, type Route } from './facts.ts'
 import * as addr from './kernel/addr.ts'
+import { Digest } from './kernel/digest.ts'
 import { isErrno, type KernelError } from './kernel/errno.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
@@ -38,6 +39,7 @@ export interface Outcome {
 
 /** What of a plan is not true, and what is there beyond it. Changes nothing. */
 export function compare(netns: Netns, desired: Plan, realm: Realm): Difference[] {
+  netns.indexes.clear()
   return [...desired.filter((fact) => !isListed(fact)).flatMap((fact) => differenceOf(netns, fact) ?? []), ...listDifferences(netns, desired.filter(isListed), realm)]
 }
 
@@ -58,6 +60,15 @@ export function reconcileRest(netns: Netns, desired: Plan): Outcome {
   const wrong = firewall.flatMap((fact) => differenceOf(netns, fact) ?? [])
   if (wrong.length > 0) attempt(wrong, outcome, () => nft.add(netns, firewall))
   return outcome
+}
+
+/** What is large of a plan and its realm, as the kernel has it, in a few digits: the lists and sets. */
+export function fingerprint(netns: Netns, desired: Plan, { dev, proto }: Realm): string {
+  const digest = new Digest()
+  route.digest(netns, proto, digest)
+  neigh.digest(netns, dev, digest)
+  for (const fact of desired) if (fact.fact === 'set') nft.digest(netns, fact, digest)
+  return `${digest.text()} ${addr.list(netns, dev).join()}`
 }
 
 /** Makes single listed facts true, and takes others back, without reading the lists: for what is known to have changed. */
@@ -153,7 +164,7 @@ function present(netns: Netns, desired: Listed[], { dev, proto }: Realm): Listed
   const recall = remember(desired)
   const routes = route.collectProtocol(netns, proto, (message) => recall(message.data.toString('latin1'), () => route.fact(message, (ifindex) => names.get(ifindex) ?? `${UNKNOWN}${ifindex}`)))
   const addresses = there ? addr.list(netns, dev) : []
-  const neighbours = there ? neigh.collectAll(netns, dev, (message) => recall(neigh.lasting(message), () => neigh.parse(message, dev))) : []
+  const neighbours = there ? neigh.collectAll(netns, dev, (message) => recall(message.data.toString('latin1', 0, neigh.lasting(message)), () => neigh.parse(message, dev))) : []
   const all = [...addresses.map((address) => recall(address, () => ({ fact: 'addr', dev, address, keep: true }))), ...neighbours, ...routes]
   return all.flatMap((fact) => (fact === undefined ? [] : fact.dev.startsWith(UNKNOWN) ? [named(netns, fact)] : [fact]))
 }

@@ -4,6 +4,7 @@
 import { addressBytes, bytesText, parseAddress, type Family } from '../ip.ts'
 import type { Fdb, Neigh } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
+import type { Digest } from './digest.ts'
 import * as link from './link.ts'
 import { attributes, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
@@ -14,6 +15,8 @@ const RTM_GETNEIGH = 30
 const NDA_DST = 1
 const NDA_LLADDR = 2
 const NDA_CACHEINFO = 3
+const NDA_PORT = 6
+const NDA_VNI = 7
 const NDA_IFINDEX = 8
 const NUD_PERMANENT = 0x80
 const NTF_SELF = 0x02
@@ -63,13 +66,17 @@ function collect<T>(netns: Netns, dev: string, families: number[], take: (messag
 }
 
 /**
- * What of a message stays the same as long as its neighbour does: up to NDA_CACHEINFO, which says when it was last used.
+ * Where in a message that ends which stays the same as long as its neighbour does: at NDA_CACHEINFO, which says when it was
+ * last used.
  */
-export function lasting({ data }: NetlinkMessage): string {
+export function lasting({ data }: NetlinkMessage): number {
   let end = 12
   while (end + 4 <= data.length && data.readUInt16LE(end + 2) !== NDA_CACHEINFO) end += (Math.max(4, data.readUInt16LE(end)) + 3) & ~3
-  return data.toString('latin1', 0, end)
+  return end
 }
+
+/** Takes all into a digest. */
+export const digest = (netns: Netns, dev: string, into: Digest): void => void collectAll(netns, dev, (message) => into.add(message.data, 0, lasting(message)))
 
 export function check(netns: Netns, { dev, address, lladdr }: Neigh): Difference | undefined {
   const there = neighbours(netns, dev).find((neigh) => neigh.address === address)
@@ -99,7 +106,8 @@ function parseNeigh({ data }: NetlinkMessage, dev: string): Neigh | undefined {
 function parseFdb({ data }: NetlinkMessage, dev: string): Fdb | undefined {
   const found = attributes(data.subarray(12))
   const [dst, lladdr] = [found.get(NDA_DST), found.get(NDA_LLADDR)]
-  return dst && lladdr && { fact: 'fdb', dev, lladdr: link.macText(lladdr), dst: bytesText(dst), keep: true }
+  const other = [NDA_PORT, NDA_VNI, NDA_IFINDEX].some((type) => found.has(type)) // than the device's: not as ours are
+  return dst && lladdr && { fact: 'fdb', dev, lladdr: link.macText(lladdr), dst: `${bytesText(dst)}${other ? ' with a port, VNI or interface of its own' : ''}`, keep: true }
 }
 
 const fdb = (netns: Netns, { dev, lladdr, dst }: Fdb, state: number) => ({

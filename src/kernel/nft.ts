@@ -8,6 +8,7 @@
 import { addressBytes, bytesText, parseAddress } from '../ip.ts'
 import { ruleText, show, type Chain, type Element, type NetworkSet, type Table, type VerdictMap } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
+import type { Digest } from './digest.ts'
 import { isErrno, KernelError } from './errno.ts'
 import { attributes, items, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Request, type Out } from './netlink.ts'
 import { be32, cstring, decodeRule, encodeRule, gotoChain, verdictChain } from './nft-expr.ts'
@@ -108,6 +109,11 @@ export function check(netns: Netns, fact: NftFact): Difference | undefined {
       return there.goto === fact.goto ? undefined : differs(`${what} goes to ${there.goto || 'no chain'}, not to ${fact.goto}`)
     }
   }
+}
+
+/** Takes the elements of a set into a digest; of each message what is behind its header, which counts all changes of nf_tables. */
+export function digest(netns: Netns, { name }: NetworkSet, into: Digest): void {
+  netns.nf.collect(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)))), ({ data }) => into.add(data, 4, data.length))
 }
 
 /** Whether a message of the kernel's is about podwire's table, and about which set or chain in it. */

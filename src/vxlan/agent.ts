@@ -86,6 +86,7 @@ class Agent {
   readonly #metrics = new Metrics()
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
+  #collected = false
   #status: Status
   readonly #writing = new Alarm(() => this.#state.write(this.#status))
   readonly #rest = new Alarm(trim)
@@ -171,7 +172,7 @@ class Agent {
   #configure(podCIDRs: string[], mtu: number): void {
     const { confDir, binDir, stateDir } = this.#options
     if (writeConflist(confDir, conflist(podCIDRs, mtu, stateDir, hasPortmap(binDir)))) log.info('wrote the conflist', { file: this.#status.conflist, pods: podCIDRs.join(','), mtu })
-    if (!this.#status.ready) setImmediate(() => this.#gc())
+    if (!this.#collected) setImmediate(() => this.#gc())
     this.#rest.within(REST)
   }
 
@@ -223,6 +224,7 @@ class Agent {
   #gc(): void {
     const podCIDRs = this.#status.parts?.podCIDRs
     if (!podCIDRs) return
+    this.#collected = true
     const { plugins: [own] } = conflist(podCIDRs, 0, this.#options.stateDir, false) as { plugins: object[] }
     const { status, stdout } = serve(pluginOf('podwire')!, { CNI_COMMAND: 'GC', CNI_PATH: this.#options.binDir }, () => Buffer.from(JSON.stringify({ ...own, name: NETWORK, cniVersion: '1.1.0' })))
     if (status === 0) return

@@ -79,4 +79,4 @@ function unchanged(nodes: Nodes, before: Nodes): Nodes {
   return new Map([...nodes].map(([name, node]) => [name, same(before.get(name), node) ? before.get(name)! : node]))
 }
 
-const same = (a: Node | undefined, b: Node): boolean => a !== undefined && a.addresses.join() === b.addresses.join() && a.podCIDRs.join() === b.podCIDRs.join()
+const same = (a: Node | undefined, b: Node): boolean => a !== undefined && a.created === b.created && a.addresses.join() === b.addresses.join() && a.podCIDRs.join() === b.podCIDRs.join()

@@ -8,7 +8,7 @@ import * as link from '../kernel/link.ts'
 import * as neigh from '../kernel/neigh.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
-import { isListed, key, line, reconcile, reconcileRest, touch, type Difference, type Outcome, type Realm } from '../reconcile.ts'
+import { fingerprint, isListed, key, line, reconcile, reconcileRest, touch, type Difference, type Outcome, type Realm } from '../reconcile.ts'
 import { Alarm } from './alarm.ts'
 
 /** How often everything is read again, milliseconds. */
@@ -40,6 +40,8 @@ export class Keeper {
   #extra = new Map<string, Listed>()
   #rest = false
   #everything = false
+  /** The fingerprint of lists that were right. */
+  #right = ''
   readonly #alarm = new Alarm(() => this.#settle())
   readonly #another = new Alarm(() => this.#dirty('everything'))
   #lastRepair = 0
@@ -50,7 +52,7 @@ export class Keeper {
     this.#netns = netns
     this.#realm = realm
     this.#reports = reports
-    this.#interval = setInterval(() => this.#dirty('everything'), INTERVAL)
+    this.#interval = setInterval(() => this.#minute(), INTERVAL)
   }
 
   /** Makes another plan true; `underlay` is the interface below. Of a plan that differs in few facts only these are touched. */
@@ -60,6 +62,7 @@ export class Keeper {
     const old = this.#wanted
     this.#underlay = underlay
     this.#plan = plan
+    this.#right = ''
     this.#wanted = new Map(plan.filter(isListed).map((fact) => [key(fact), fact]))
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
     if (first || device(before) !== device(plan)) return this.#begin()
@@ -79,7 +82,7 @@ export class Keeper {
   #begin(): Outcome {
     this.#monitor?.close()
     const outcome = this.#act('wanted', () => reconcile(this.#netns, this.#plan, this.#realm))
-    this.#monitor = new Monitor((news) => this.#hear(news))
+    this.#monitor = new Monitor((news) => this.#listen(news))
     this.#dirty('everything')
     return outcome
   }
@@ -90,6 +93,31 @@ export class Keeper {
     this.#extra.clear()
     this.#rest = this.#everything = false
     return this.#act('repair', () => reconcile(this.#netns, this.#plan, this.#realm))
+  }
+
+  /** Lists that are as they were when they were right are right; the rest is little, and looked at. */
+  #minute(): void {
+    if (this.#plan.length === 0) return
+    if (this.#right === '' || this.#right !== this.#fingerprint()) {
+      const { repaired, failed } = this.verify()
+      this.#right = repaired.length + failed.length === 0 ? this.#fingerprint() : ''
+    } else this.#settleRest(this.#plan.filter((fact) => fact.fact !== 'set'))
+  }
+
+  /** Empty if it cannot be told. */
+  #fingerprint(): string {
+    try {
+      return fingerprint(this.#netns, this.#plan, this.#realm)
+    } catch {
+      return ''
+    }
+  }
+
+  /** What is not listed; what stood on a device that had to be repaired is gone with it. */
+  #settleRest(plan: Plan): void {
+    this.#rest = false
+    const outcome = this.#act('repair', () => reconcileRest(this.#netns, plan))
+    if (outcome.repaired.some(standsOnIt)) this.verify()
   }
 
   close(): void {
@@ -113,6 +141,15 @@ export class Keeper {
   #again(): void {
     this.#another.within(this.#retry)
     this.#retry = Math.min(this.#retry * 2, RETRY[1])
+  }
+
+  /** News that cannot be judged (of a device that is gone by now) is a reason to read everything. */
+  #listen(news: News): void {
+    try {
+      this.#hear(news)
+    } catch {
+      this.#dirty('everything')
+    }
   }
 
   #hear(news: News): void {
@@ -203,10 +240,7 @@ export class Keeper {
     this.#lacking.clear()
     this.#extra.clear()
     if (lacking.length > 0 || extra.length > 0) this.#act('repair', () => touch(this.#netns, lacking, extra))
-    if (!this.#rest) return
-    this.#rest = false
-    const outcome = this.#act('repair', () => reconcileRest(this.#netns, this.#plan))
-    if (outcome.repaired.some(standsOnIt)) this.verify()
+    if (this.#rest) this.#settleRest(this.#plan)
   }
 
   #index(name: string): number | undefined {
