@@ -46,8 +46,9 @@ export interface AgentOptions extends Wishes {
 const GATHER = 5
 const GC_INTERVAL = 300_000
 const RETRY = 5_000
-/** How late status.json, which is large, may be. */
+/** How late status.json may be where it is large: from so many peers on. */
 const WRITE = 500
+const LARGE = 500
 /** How long after a change memory that it needed is given back. */
 const REST = 10_000
 
@@ -186,7 +187,12 @@ class Agent {
     }
     this.#metrics.ready.set(ready ? 1 : 0)
     this.#state.writeReadiness(this.#status)
-    this.#writing.within(WRITE)
+    this.#writeSoon()
+  }
+
+  #writeSoon(): void {
+    if ((this.#status.parts?.peers.length ?? 0) < LARGE) this.#state.write(this.#status)
+    else this.#writing.within(WRITE)
   }
 
   #sourceState(state: SourceState): void {
@@ -197,7 +203,7 @@ class Agent {
       if (state.reason) log.warn('the nodes cannot be read', { from: before.what, reason: state.reason })
       else log.info('the nodes can be read again', { from: before.what })
       if (!this.#nodes) this.#report({ reason: `the nodes are not known yet: ${state.reason}` })
-      else this.#writing.within(WRITE)
+      else this.#writeSoon()
     }
   }
 
