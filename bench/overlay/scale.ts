@@ -1,6 +1,7 @@
 // One agent among many nodes: what each kind of work costs it, and what the same costs by hand, in the same round.
 
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { show, type Fact, type Listed, type Plan } from '../../src/facts.ts'
 import { sleep } from '../../src/kernel/libc.ts'
 import { Netns } from '../../src/kernel/netns.ts'
@@ -28,6 +29,8 @@ export interface Sample {
 export type Measured = Partial<Record<Work, Sample>>
 
 const DEV = deviceName(1)
+const API_PORT = 8080
+const SERVER_START = 1500 // ms
 const SETTLE = 300 // ms; what the agent does when it is done (leases, the log) is no part of the next figure
 
 export class Scale {
@@ -36,17 +39,18 @@ export class Scale {
   readonly #host: Host
   readonly #hand: Host
   readonly #file: string
+  #server: Child | undefined
   #nodes: Node[]
 
-  /** Two nodes without an overlay, one for the agent and one that is typed. */
-  constructor(count: number, round: number, bin: string) {
+  /** Two nodes without an overlay, one for the agent and one that is typed; the nodes from a file or from an API server. */
+  constructor(count: number, round: number | 'kubernetes', bin: string) {
     this.#count = count
     this.#nodes = nodesOf(count)
     const [self] = this.#nodes as [Node]
     this.#host = new Host(`agent-${count}-${round}`, self)
     this.#hand = new Host(`hand-${count}-${round}`, self)
     this.#file = `/run/nodes-${count}-${round}.json`
-    this.agent = new Agent(this.#host.namespace, bin, self.name, ['--peers', this.#file])
+    this.agent = new Agent(this.#host.namespace, bin, self.name, round === 'kubernetes' ? ['--kubeconfig', this.#serve()] : ['--peers', this.#file])
     this.#write()
   }
 
@@ -64,7 +68,7 @@ export class Scale {
   restart(): { measured: Measured; heard: string } {
     this.agent.stop()
     const { took: byHand } = list(this.#hand.namespace, DEV)
-    const monitors = [['/sbin/ip', 'monitor', 'all'], ['/sbin/bridge', 'monitor', 'all'], ['/usr/sbin/nft', 'monitor']].map((argv, i) => new Monitor(this.#host.namespace, argv, `/run/heard-${i}`))
+    const monitors = [['/sbin/ip', 'monitor', 'all'], ['/sbin/bridge', 'monitor', 'all'], ['/usr/sbin/nft', 'monitor']].map((argv, i) => new Child(this.#host.namespace, argv, `/run/heard-${i}`))
     sleep(SETTLE)
     const ours = this.#timed(() => this.agent.start())
     sleep(SETTLE)
@@ -112,8 +116,21 @@ export class Scale {
 
   end(): void {
     this.agent.stop()
+    this.#server?.stop()
     this.#host.close()
     this.#hand.close()
+  }
+
+  /** Starts an API server beside the agent; the path of a kubeconfig. */
+  #serve(): string {
+    const { namespace } = this.#host
+    const argv = [process.execPath, ...process.execArgv, join(import.meta.dirname, 'api-server.ts'), String(this.#count), String(API_PORT)]
+    this.#server = new Child(namespace, argv, '/dev/null')
+    const [path, name] = [`/run/kubeconfig-${this.#count}`, 'bench']
+    const context = { cluster: name, user: name }
+    writeFileSync(path, JSON.stringify({ apiVersion: 'v1', kind: 'Config', 'current-context': name, contexts: [{ name, context }], clusters: [{ name, cluster: { server: `http://127.0.0.1:${API_PORT}`, 'insecure-skip-tls-verify': true } }], users: [{ name, user: {} }] }))
+    sleep(SERVER_START)
+    return path
   }
 
   /** Renames another list of nodes into place, and waits until facts are true. */
@@ -190,8 +207,8 @@ function complete(namespace: Namespace, plan: Plan): void {
   if (entries !== wanted) throw new Error(`${namespace.name}: ${entries} of ${wanted} entries are in the kernel`)
 }
 
-/** A program that prints what the kernel tells, until it is stopped. */
-class Monitor {
+/** A program that runs until it is stopped. */
+class Child {
   readonly #pid: number
   readonly #output: string
 
@@ -200,6 +217,7 @@ class Monitor {
     this.#pid = namespace.inside(() => spawn(argv, {}, { stdin: '/dev/null', stdout: output, stderr: '/dev/null' }))
   }
 
+  /** Returns what it printed. */
   stop(): string {
     process.kill(this.#pid, 'SIGTERM')
     wait(this.#pid)
