@@ -6,9 +6,10 @@ import { change as changeLines, show, undo, type Fact, type Listed, type Plan, t
 import * as addr from './kernel/addr.ts'
 import { Digest } from './kernel/digest.ts'
 import { isErrno, type KernelError } from './kernel/errno.ts'
+import * as fdb from './kernel/fdb.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
-import type { Request } from './kernel/netlink.ts'
+import type { NetlinkMessage, Request } from './kernel/netlink.ts'
 import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import * as route from './kernel/route.ts'
@@ -65,8 +66,10 @@ export function reconcileRest(netns: Netns, desired: Plan): Outcome {
 /** What is large of a plan and its realm, as the kernel has it, in a few digits: the lists and sets. */
 export function fingerprint(netns: Netns, desired: Plan, { dev, proto }: Realm): string {
   const digest = new Digest()
-  route.digest(netns, proto, digest)
-  neigh.digest(netns, dev, digest)
+  const neighbour = (message: NetlinkMessage) => digest.add(message.data, 0, neigh.lasting(message))
+  route.collectProtocol(netns, proto, ({ data }) => digest.add(data, 0, data.length))
+  neigh.collect(netns, dev, neighbour)
+  fdb.collect(netns, dev, neighbour)
   for (const fact of desired) if (fact.fact === 'set') nft.digest(netns, fact, digest)
   return `${digest.text()} ${addr.list(netns, dev).join()}`
 }
@@ -164,7 +167,8 @@ function present(netns: Netns, desired: Listed[], { dev, proto }: Realm): Listed
   const recall = remember(desired)
   const routes = route.collectProtocol(netns, proto, (message) => recall(message.data.toString('latin1'), () => route.fact(message, (ifindex) => names.get(ifindex) ?? `${UNKNOWN}${ifindex}`)))
   const addresses = there ? addr.list(netns, dev) : []
-  const neighbours = there ? neigh.collectAll(netns, dev, (message) => recall(message.data.toString('latin1', 0, neigh.lasting(message)), () => neigh.parse(message, dev))) : []
+  const neighbour = (parse: (message: NetlinkMessage, dev: string) => Listed | undefined) => (message: NetlinkMessage) => recall(message.data.toString('latin1', 0, neigh.lasting(message)), () => parse(message, dev))
+  const neighbours = there ? [...neigh.collect(netns, dev, neighbour(neigh.parse)), ...fdb.collect(netns, dev, neighbour(fdb.parse))] : []
   const all = [...addresses.map((address) => recall(address, () => ({ fact: 'addr', dev, address, keep: true }))), ...neighbours, ...routes]
   return all.flatMap((fact) => (fact === undefined ? [] : fact.dev.startsWith(UNKNOWN) ? [named(netns, fact)] : [fact]))
 }
@@ -229,14 +233,14 @@ function attempt(differences: Difference[], outcome: Outcome, act: () => void): 
 function settleListed(netns: Netns, differences: Difference[], outcome: Outcome): void {
   const lacking = differences.filter(({ how }) => how !== 'extra')
   const extra = differences.filter(({ how }) => how === 'extra').reverse()
-  change(netns, lacking, outcome, addition, 'EEXIST')
-  change(netns, extra, outcome, deletion, 'ENOENT', 'ESRCH', 'EADDRNOTAVAIL', 'ENODEV')
+  change(netns, lacking, outcome, 'addition', 'EEXIST')
+  change(netns, extra, outcome, 'deletion', 'ENOENT', 'ESRCH', 'EADDRNOTAVAIL', 'ENODEV')
 }
 
-function change(netns: Netns, differences: Difference[], outcome: Outcome, message: typeof addition, ...fine: string[]): void {
+function change(netns: Netns, differences: Difference[], outcome: Outcome, verb: keyof Noun, ...fine: string[]): void {
   const requests = differences.flatMap((found) => {
     try {
-      return [{ found, request: { what: found.how === 'extra' ? found.repair : line(found.fact), ...message(netns, found.fact as Listed) } }]
+      return [{ found, request: { what: found.how === 'extra' ? found.repair : line(found.fact), ...NOUNS[(found.fact as Listed).fact][verb](netns, found.fact as Listed) } }]
     } catch (error) {
       if (!isErrno(error, ...fine)) outcome.failed.push({ fact: found.fact, sentence: sentenceOf(found.fact, error as Error) }) // its interface is gone
       return []
@@ -256,30 +260,12 @@ const inTheWay = ({ fact, how }: Difference, refused: KernelError | undefined): 
 
 const instead = (netns: Netns, fact: Route, request: Request): KernelError | undefined => netns.rt.batch([{ what: request.what, ...route.clearance(fact) }, request]).get(1)
 
-function addition(netns: Netns, fact: Listed) {
-  switch (fact.fact) {
-    case 'addr':
-      return addr.addition(netns, fact)
-    case 'neigh':
-      return neigh.neighAddition(netns, fact)
-    case 'fdb':
-      return neigh.fdbAddition(netns, fact)
-    case 'route':
-      return route.addition(netns, fact)
-  }
+/** What each listed noun can say to the kernel. */
+interface Noun {
+  addition(netns: Netns, fact: Listed): Omit<Request, 'what'>
+  deletion(netns: Netns, fact: Listed): Omit<Request, 'what'>
 }
 
-function deletion(netns: Netns, fact: Listed) {
-  switch (fact.fact) {
-    case 'addr':
-      return addr.deletion(netns, fact)
-    case 'neigh':
-      return neigh.neighDeletion(netns, fact)
-    case 'fdb':
-      return neigh.fdbDeletion(netns, fact)
-    case 'route':
-      return route.deletion(netns, fact)
-  }
-}
+const NOUNS = { addr, neigh, fdb, route } as unknown as Record<Listed['fact'], Noun>
 
 const sentenceOf = (fact: Fact, { message }: Error): string => (message.startsWith(line(fact)) ? message : `${line(fact)}: ${message}`)

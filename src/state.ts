@@ -7,6 +7,7 @@ import * as addr from './kernel/addr.ts'
 import * as conntrack from './kernel/conntrack.ts'
 import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
+import * as fdb from './kernel/fdb.ts'
 import * as feature from './kernel/feature.ts'
 import { sleep } from './kernel/libc.ts'
 import * as link from './kernel/link.ts'
@@ -140,9 +141,9 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
     case 'feature':
       return feature.set(kernel.host, fact, what)
     case 'neigh':
-      return kernel.host.rt.change({ what, ...neigh.neighAddition(kernel.host, fact) })
+      return kernel.host.rt.change({ what, ...neigh.addition(kernel.host, fact) })
     case 'fdb':
-      return kernel.host.rt.change({ what, ...neigh.fdbAddition(kernel.host, fact) })
+      return kernel.host.rt.change({ what, ...fdb.addition(kernel.host, fact) })
     case 'addr':
       return addr.add(place(kernel, fact.in), fact, what)
     case 'route':
@@ -195,7 +196,7 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
       case 'neigh':
         return neigh.check(kernel.host, fact)
       case 'fdb':
-        return neigh.checkFdb(kernel.host, fact)
+        return fdb.check(kernel.host, fact)
       case 'addr':
         return addr.check(place(kernel, fact.in), fact)
       case 'route':

@@ -3,7 +3,6 @@
 import { addressBytes, addressText, bits, bytesText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import { routeWords, type Route } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
-import type { Digest } from './digest.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
@@ -85,9 +84,6 @@ export const collectProtocol = <T>(netns: Netns, proto: number, take: (message: 
   ([4, 6] as Family[]).flatMap((family) =>
     netns.rt.collect({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST }) }, take),
   )
-
-/** Takes all routes of a protocol into a digest. */
-export const digest = (netns: Netns, proto: number, into: Digest): void => void collectProtocol(netns, proto, ({ data }) => into.add(data, 0, data.length))
 
 /** True if a message is about a route of the main table, of whatever type. */
 export const isMain = ({ data }: NetlinkMessage): boolean => data[4] === RT_TABLE_MAIN

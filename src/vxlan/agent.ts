@@ -6,17 +6,17 @@ import { accessSync, constants } from 'node:fs'
 import { isSea } from 'node:sea'
 import { serve } from '../cni/serve.ts'
 import { isErrno } from '../kernel/errno.ts'
+import * as link from '../kernel/link.ts'
 import { trim } from '../kernel/memory.ts'
 import { Netns } from '../kernel/netns.ts'
 import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
-import { clusterMasquerade } from '../nat.ts'
-import { conflist, CONFLIST, hasPortmap, NETWORK, removeConflist, writeConflist } from './conflist.ts'
+import { conflist, CONFLIST, hasPortmap, NETWORK, writeConflist } from './conflist.ts'
 import { Alarm } from './alarm.ts'
 import { peersFile } from './file.ts'
 import { listen } from './http.ts'
-import { install, remove } from './install.ts'
+import { install } from './install.ts'
 import { Keeper } from './keeper.ts'
 import { leases } from './leases.ts'
 import { log } from './log.ts'
@@ -28,7 +28,8 @@ import type { Source, SourceState } from './source.ts'
 import { StateDir, type Status } from './state-dir.ts'
 import { some, viewOf, type View, type Wishes } from './view.ts'
 
-export { install }
+export { install } from './install.ts'
+export { uninstall } from './uninstall.ts'
 
 export interface AgentOptions extends Wishes {
   node: string
@@ -61,22 +62,6 @@ export async function agent(options: AgentOptions): Promise<void> {
   })
   log.info('stopping, the overlay stays', { signal })
   running.close()
-}
-
-/** Takes every trace of an agent away, but for the pods' own. Returns sentences about what would not go. */
-export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<AgentOptions, 'vni' | 'stateDir' | 'confDir' | 'binDir' | 'libDir'>): string[] {
-  const netns = new Netns()
-  try {
-    const status = new StateDir(stateDir).read()
-    const device = status?.device ?? deviceName(vni)
-    removeConflist(confDir)
-    const problems = takeBack(netns, clusterMasquerade([], [], []), { dev: device, proto: RTPROT_PODWIRE })
-    remove(binDir, libDir)
-    new StateDir(stateDir).remove()
-    return problems
-  } finally {
-    netns.close()
-  }
 }
 
 class Agent {
@@ -132,7 +117,7 @@ class Agent {
   #takeOver(): void {
     const before = this.#state.read()
     if (!before) return
-    if (before.device === this.#status.device) this.#status = { ...this.#status, ready: before.ready, ...(before.parts && { parts: before.parts }) }
+    if (before.device === this.#status.device) this.#status = { ...this.#status, ready: before.ready && link.get(this.#netns, before.device) !== undefined, ...(before.parts && { parts: before.parts }) }
     else for (const problem of takeBack(this.#netns, [], { dev: before.device, proto: RTPROT_PODWIRE })) log.warn('the overlay of before would not go', { device: before.device, problem })
   }
 
@@ -164,7 +149,7 @@ class Agent {
     this.#tell(this.#status.parts?.peers ?? [], peers, this.#status.problems, problems)
     this.#metrics.peers.set(peers.length)
     this.#metrics.problems.set(problems.length)
-    const broken = failed.find(({ fact }) => fact === undefined || fact.fact === 'vxlan' || fact.fact === 'link set' || fact.fact === 'addr')
+    const broken = failed.find(breaks)
     if (!broken) this.#configure(podCIDRs, mtu)
     this.#report({ ready: !broken, reason: broken?.sentence ?? '', parts: { self, podCIDRs, underlay, peers, options }, problems })
   }
@@ -207,12 +192,17 @@ class Agent {
     }
   }
 
+  /** What the keeper did by itself: a repair that failed, and one that did not after it, decide whether pods can be wired. */
   #reconciled({ repaired, failed }: Outcome, why: 'wanted' | 'repair', took: number): void {
     this.#metrics.reconcile.observe({ why }, took / 1000)
     if (why === 'repair') for (const { fact } of repaired) this.#metrics.repairs.inc({ kind: fact.fact })
     for (const { sentence } of failed) this.#metrics.errors.inc({ code: / (E[A-Z]+)\b/.exec(sentence)?.[1] ?? 'unknown' })
     const milliseconds = Math.round(took * 10) / 10
     if (why === 'repair' && repaired.length > 0) log.warn('repaired', { what: some(repaired.map(({ sentence }) => sentence)), count: repaired.length, ms: milliseconds })
+    if (why === 'repair' && this.#status.parts) {
+      const broken = failed.find(breaks)
+      if (broken || !this.#status.ready) this.#report({ ready: !broken, reason: broken?.sentence ?? '' })
+    }
     if (failed.length > 0) log.error('the kernel refused', { what: some(failed.map(({ sentence }) => sentence)), count: failed.length })
   }
 
@@ -246,6 +236,9 @@ class Agent {
     }
   }
 }
+
+/** Without the device and its addresses no pod reaches another node; what one peer lacks hurts only that. */
+const breaks = ({ fact }: Outcome['failed'][number]): boolean => fact === undefined || ['vxlan', 'link set', 'addr'].includes(fact.fact)
 
 /** False for a directory that is mounted read-only; one that is not there yet can be made. */
 function writable(directory: string): boolean {

@@ -4,6 +4,7 @@
 
 import type { Fact, Listed, Plan } from '../facts.ts'
 import { Monitor, type News } from '../kernel/monitor.ts'
+import * as fdb from '../kernel/fdb.ts'
 import * as link from '../kernel/link.ts'
 import * as neigh from '../kernel/neigh.ts'
 import type { Netns } from '../kernel/netns.ts'
@@ -40,6 +41,8 @@ export class Keeper {
   #extra = new Map<string, Listed>()
   #rest = false
   #everything = false
+  /** Whether the kernel refused something last time. */
+  #failing = false
   /** The fingerprint of lists that were right. */
   #right = ''
   readonly #alarm = new Alarm(() => this.#settle())
@@ -66,6 +69,7 @@ export class Keeper {
     this.#wanted = new Map(plan.filter(isListed).map((fact) => [key(fact), fact]))
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
     if (first || device(before) !== device(plan)) return this.#begin()
+    if (this.#failing) return this.#act('wanted', () => reconcile(this.#netns, plan, this.#realm))
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     return this.#act('wanted', () => {
@@ -130,9 +134,10 @@ export class Keeper {
   #act(why: 'wanted' | 'repair', run: () => Outcome): Outcome {
     const start = performance.now()
     const outcome = attempt(run)
-    if (outcome.repaired.length > 0 || outcome.failed.length > 0) this.#reports.done(outcome, why, performance.now() - start)
+    if (outcome.repaired.length > 0 || outcome.failed.length > 0 || this.#failing) this.#reports.done(outcome, why, performance.now() - start)
     if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = performance.now()
-    if (outcome.failed.length > 0) this.#again()
+    this.#failing = outcome.failed.length > 0
+    if (this.#failing) this.#again()
     else this.#retry = RETRY[0]
     return outcome
   }
@@ -193,7 +198,7 @@ export class Keeper {
 
   #heardNeigh({ gone, message }: Extract<News, { about: 'neigh' }>): void {
     if (neigh.ifindex(message) !== this.#index(this.#realm.dev)) return
-    const fact = neigh.parse(message, this.#realm.dev)
+    const fact = (fdb.isFdb(message) ? fdb : neigh).parse(message, this.#realm.dev)
     if (fact && (fact.fact === 'fdb' || fact.lladdr !== '' || this.#wanted.has(key(fact)))) this.#judge(fact, gone)
   }
 

@@ -1,0 +1,26 @@
+// What `podwire uninstall` does: everything of an agent goes, but for what pods hold.
+
+import { Netns } from '../kernel/netns.ts'
+import { clusterMasquerade } from '../nat.ts'
+import { uninstall as takeBack } from '../reconcile.ts'
+import type { AgentOptions } from './agent.ts'
+import { removeConflist } from './conflist.ts'
+import { remove } from './install.ts'
+import { deviceName, RTPROT_PODWIRE } from './overlay.ts'
+import { StateDir } from './state-dir.ts'
+
+/** Returns sentences about what would not go. Throws if an agent is running, which would make it anew. */
+export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<AgentOptions, 'vni' | 'stateDir' | 'confDir' | 'binDir' | 'libDir'>): string[] {
+  const state = new StateDir(stateDir)
+  if (state.taken()) throw new Error(`an agent is running with --state-dir ${stateDir}: end it first`)
+  const netns = new Netns()
+  try {
+    removeConflist(confDir)
+    const problems = takeBack(netns, clusterMasquerade([], [], []), { dev: state.read()?.device ?? deviceName(vni), proto: RTPROT_PODWIRE })
+    remove(binDir, libDir)
+    state.remove()
+    return problems
+  } finally {
+    netns.close()
+  }
+}
