@@ -89,9 +89,11 @@ function peerFacts(peer: Peer, own: string[], dev: string, underlay: Underlay, {
 
 const remembered = new WeakMap<Node, { about: string; facts: PeerFact[] }>()
 
-// A node that forwards ignores router advertisements, and would lose its own default route, unless told otherwise.
+// A node that forwards does not believe what it has learned of an IPv4 path, unless told otherwise: a pod would never hear
+// that its packet is too large for a link further on, once VXLAN's headers are around it.
+// It ignores router advertisements, and would lose its own default route, unless told otherwise.
 const forwarding = (families: Set<Family>, advertised: string[]): Fact[] => [
-  ...(families.has(4) ? [sysctl('net/ipv4/ip_forward', '1')] : []),
+  ...(families.has(4) ? [sysctl('net/ipv4/ip_forward', '1'), sysctl('net/ipv4/ip_forward_use_pmtu', '1')] : []),
   ...(families.has(6) ? [...advertised.map((uplink) => sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2')), sysctl('net/ipv6/conf/all/forwarding', '1')] : []),
 ]
 

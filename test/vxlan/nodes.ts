@@ -85,6 +85,8 @@ export class Agent {
     const args = `${podwire} agent --peers ${PEERS} --node ${node} --state-dir ${this.stateDir} --conf-dir ${this.confDir} --bin-dir ${this.binDir} --listen ${METRICS} ${options}`
     this.#process = spawn('nsenter', [`--net=/run/netns/${node}`, ...args.trim().split(/ +/)], { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#process.stderr!.on('data', (chunk) => (this.#log += chunk))
+    this.#process.unref() // a test that has failed does not wait for it
+    process.on('exit', () => this.#process.kill('SIGKILL'))
   }
 
   /** Starts one and waits until its overlay is ready. */
@@ -115,6 +117,7 @@ export class Agent {
 
   /** Waits for its end; its exit code. */
   async end(): Promise<number | null> {
+    this.#process.ref()
     if (!this.over) await once(this.#process, 'close')
     return this.#process.exitCode
   }
@@ -170,7 +173,8 @@ export class Agent {
 
   /** status.json. */
   said(): Status {
-    return JSON.parse(readFileSync(`${this.stateDir}/status.json`, 'utf8'))
+    const file = `${this.stateDir}/status.json`
+    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { problems: [], source: { reason: '' } }
   }
 
   /** Asks /healthz, /readyz or /metrics: status and body. */

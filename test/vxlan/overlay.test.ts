@@ -28,6 +28,7 @@ t.test('two nodes, pods of both families, over IPv4', async (t) => {
     lines([node('a', 1), node('b', 2)], underlays[4]),
     `
 sysctl -qw net/ipv4/ip_forward=1
+sysctl -qw net/ipv4/ip_forward_use_pmtu=1
 sysctl -qw net/ipv6/conf/all/forwarding=1
 ip link add podwire.1 address 0a:e4:e8:dd:94:13 mtu 1450 type vxlan id 1 dstport 8472 local 192.0.2.1 dev eth0 nolearning df inherit
 sysctl -qw net/ipv6/conf/podwire.1/addr_gen_mode=1
