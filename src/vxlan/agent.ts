@@ -149,6 +149,8 @@ class Agent {
     this.#tell(this.#status.parts?.peers ?? [], peers, this.#status.problems, problems)
     this.#metrics.peers.set(peers.length)
     this.#metrics.problems.set(problems.length)
+    this.#metrics.unusable.reset()
+    for (const { node } of problems) this.#metrics.unusable.inc({ node })
     const broken = failed.find(breaks)
     if (!broken) this.#configure(podCIDRs, mtu)
     this.#report({ ready: !broken, reason: broken?.sentence ?? '', parts: { self, podCIDRs, underlay, peers, options }, problems })

@@ -8,6 +8,7 @@ export class Metrics {
 
   readonly peers = new Gauge({ name: 'podwire_peers', help: 'Nodes that this one sends to.', registers: this.#registers })
   readonly problems = new Gauge({ name: 'podwire_peer_problems', help: 'What of other nodes cannot be used.', registers: this.#registers })
+  readonly unusable = new Gauge({ name: 'podwire_peer_unusable', help: 'The same by node; none that is in order.', labelNames: ['node'], registers: this.#registers })
   readonly ready = new Gauge({ name: 'podwire_ready', help: '1 if the overlay is ready.', registers: this.#registers })
   readonly reconcile = new Histogram({ name: 'podwire_reconcile_duration_seconds', help: 'Time to make the kernel hold what it should.', labelNames: ['why'], buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3], registers: this.#registers })
   readonly repairs = new Counter({ name: 'podwire_repairs_total', help: 'Things that somebody else had changed, by kind.', labelNames: ['kind'], registers: this.#registers })

@@ -1,8 +1,9 @@
 // What the agent leaves for others to read: whether the overlay is ready (for the plugin, which reads it at each ADD), and
 // all that `podwire status` needs. In a directory that a reboot empties.
 
-import { closeSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { isErrno } from '../kernel/errno.ts'
 import { tryLock } from '../kernel/libc.ts'
 import { replaceFile } from './conflist.ts'
 import type { Problem } from './peers.ts'
@@ -65,5 +66,10 @@ export class StateDir {
 
   remove(): void {
     for (const file of ['status.json', 'overlay.json', 'lock']) rmSync(join(this.path, file), { force: true })
+    try {
+      rmdirSync(this.path)
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EBUSY')) throw error // a mount, or somebody has something else there
+    }
   }
 }
