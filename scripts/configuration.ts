@@ -1,11 +1,13 @@
 // Writes the tables of docs/configuration.md and docs/operations.md: keys from the schemas by which configurations are
-// checked, error codes from their one list. What stands around the tables is written by hand. And conf/peers.schema.json, from
-// the schema of the peers file. test/docs.test.ts holds all of them against this. Run: node scripts/configuration.ts
+// checked, error codes from their one list, the agent's metrics. What stands around the tables is written by hand. And
+// conf/peers.schema.json, from the schema of the peers file. test/docs.test.ts holds all of them against this.
+// Run: node scripts/configuration.ts
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { CODES } from '../src/cni/error.ts'
 import type { Schema } from '../src/cni/schema.ts'
 import { PLUGINS } from '../src/plugins.ts'
+import { Metrics } from '../src/vxlan/metrics.ts'
 import { PEERS } from '../src/vxlan/node.ts'
 
 /** A key: where it is (`ipam.routes[].dst`), what it may be, whether it must be there. */
@@ -104,12 +106,15 @@ const TABLES: Record<string, () => string> = {
   'host-local': () => table(keys(PLUGINS['host-local']!.schema).filter(({ path }) => !common(path) && path !== 'ipam' && !STATIC.test(path))),
   static: () => table(keys(PLUGINS.static!.schema).filter(({ path }) => STATIC.test(path))),
   vxlan: () => table(keys(PLUGINS.vxlan!.schema).filter(({ path }) => !common(path))),
+  metrics: () => ['| Metric | Labels | Meaning |', '|---|---|---|', ...metrics().map(({ name, labelNames, help }) => `| \`${name}\` | ${labelNames.map((label) => `\`${label}\``).join(', ')} | ${help} |`)].join('\n'),
   codes: () => ['| Code | What it means | What to do |', '|---|---|---|', ...Object.entries(CODES).map(([code, { meaning, remedy }]) => `| ${code} | ${meaning} | ${remedy} |`)].join('\n'),
 }
 
 /** The page with its tables as they should be. */
 export const page = (text: string): string =>
   text.replace(/(<!-- table (\S+) -->\n)[^]*?(<!-- end -->)/g, (_, begin: string, name: string, end: string) => `${begin}\n${TABLES[name]!()}\n\n${end}`)
+
+const metrics = () => Object.values(new Metrics()) as unknown as { name: string; labelNames: string[]; help: string }[]
 
 function table(rows: Key[]): string {
   return ['| Key | Type | Default | Meaning | Example |', '|---|---|---|---|---|', ...rows.map(row)].join('\n')

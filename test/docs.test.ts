@@ -2,8 +2,11 @@
 // reader types is typed. A block ```console is a session: its commands are run and their output must be the page's.
 
 import { call, ip, netns, sh, works } from './world.ts'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { EXAMPLES, keys, page, PAGES, PEERS_SCHEMA, peersSchema } from '../scripts/configuration.ts'
@@ -12,17 +15,22 @@ import { CODES } from '../src/cni/error.ts'
 import { readEnvironment } from '../src/cni/request.ts'
 import { configuration } from '../src/cni/serve.ts'
 import { PLUGINS } from '../src/plugins.ts'
+import { uninstall } from '../src/vxlan/agent.ts'
+import { conflist, NETWORK } from '../src/vxlan/conflist.ts'
 import { parsePeers } from '../src/vxlan/file.ts'
+import type { Node } from '../src/vxlan/node.ts'
+import { peersOf } from '../src/vxlan/peers.ts'
 
+const OPERATIONS = 'docs/operations.md'
 const DOCUMENTS = ['README.md', 'CHANGELOG.md', ...readdirSync('docs').map((file) => `docs/${file}`)]
 const read = (file: string): string => readFileSync(file, 'utf8')
-const conflist = JSON.parse(read('conf/10-ptp.conflist'))
+const example = JSON.parse(read('conf/10-ptp.conflist'))
 
 /** Fenced blocks of a language. */
 const blocks = (file: string, language: string): string[] => [...read(file).matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'gm'))].map(([, text]) => text!)
 
 /** What a runtime makes of a conflist for a plugin. */
-const request = (version: string) => ({ ...conflist.plugins[0], name: conflist.name, cniVersion: version })
+const request = (version: string) => ({ ...example.plugins[0], name: example.name, cniVersion: version })
 
 t.test('the tables are those of the sources (node scripts/configuration.ts writes them)', async (t) => {
   for (const file of PAGES) t.equal(page(read(file)), read(file), file)
@@ -31,10 +39,10 @@ t.test('the tables are those of the sources (node scripts/configuration.ts write
 t.test('the schema of the peers file is that of the sources, for any program, and conf/peers.json is valid', async (t) => {
   t.equal(peersSchema(), read(PEERS_SCHEMA), PEERS_SCHEMA)
   const valid = new Ajv2020({ strict: true }).compile(JSON.parse(read(PEERS_SCHEMA)))
-  const example = JSON.parse(read('conf/peers.json'))
-  t.ok(valid(example), JSON.stringify(valid.errors))
+  const peers = JSON.parse(read('conf/peers.json'))
+  t.ok(valid(peers), JSON.stringify(valid.errors))
   t.equal(parsePeers(read('conf/peers.json'), 'conf/peers.json').size, 2, 'for podwire, too')
-  t.equal(join('conf', example.$schema), PEERS_SCHEMA, 'it names its schema')
+  t.equal(join('conf', peers.$schema), PEERS_SCHEMA, 'it names its schema')
   for (const wrong of [{}, { nodes: {} }, { nodes: [{}] }, { nodes: [{ name: '', addresses: ['192.0.2.1'], podCIDRs: [] }] }, { nodes: [{ name: 'a', addresses: [1], podCIDRs: [] }] }]) {
     t.notOk(valid(wrong), JSON.stringify(wrong))
     t.throws(() => parsePeers(JSON.stringify(wrong), 'peers.json'), { code: 7 }, 'podwire refuses it, too')
@@ -85,6 +93,30 @@ t.test('every error code has a row, the same as podwire explain', async (t) => {
   }
 })
 
+t.test('what the agent logs is in the page, and what is in the page the agent logs', async (t) => {
+  const source = readdirSync('src/vxlan').filter((file) => file.endsWith('.ts')).map((file) => read(`src/vxlan/${file}`)).join('')
+  const logged = [...source.matchAll(/\blog\.\w+\(([^{)]*)/g)].flatMap(([, text]) => [...text!.matchAll(/'([^']+)'/g)].map(([, message]) => message!))
+  const [, rows = ''] = read(OPERATIONS).split('| Message | When |')
+  const told = [...rows.split('\n\n')[0]!.matchAll(/^\| ([a-z ,;]+) \|/gim)].flatMap(([, messages]) => messages!.split('; '))
+  t.ok(logged.length > 10, `${logged.length} messages`)
+  t.same(told.sort(), [...new Set(logged)].sort())
+})
+
+t.test('every sentence about a node that cannot be used has a row that says what to do', async (t) => {
+  const self: Node = { name: 'a', addresses: ['192.0.2.1'], podCIDRs: ['10.244.1.0/24'] }
+  const others: [addresses: string[], podCIDRs: string[]][] = [
+    [['192.0.2.2'], []], [['192.0.2.3'], ['here']], [['192.0.2.4'], ['10.244.0.0/16']], [['192.0.2.5', 'there'], ['10.244.5.0/24']],
+    [[], ['10.244.6.0/24']], [['there'], ['10.244.7.0/24']], [['2001:db8::8'], ['10.244.8.0/24']], [['192.0.2.1'], ['10.244.9.0/24']],
+  ]
+  const nodes = [self, ...others.map(([addresses, podCIDRs], i): Node => ({ name: `n${i}`, addresses, podCIDRs }))]
+  const { problems } = peersOf(self, new Map(nodes.map((node) => [node.name, node])), { local: '192.0.2.1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24'] })
+  const [, rows = ''] = read(OPERATIONS).split('| Sentence | What to do |')
+  const told = [...rows.split('\n\n')[0]!.matchAll(/^\| (.*) \| .* \|$/gm)].map(([, sentence]) => sentence!)
+  const says = (row: string, sentence: string) => new RegExp(`^${row.replace(/[()]/g, '\\$&').replaceAll('…', '.+')}$`).test(sentence)
+  for (const { node, sentence } of problems) t.equal(told.filter((row) => says(row, sentence)).length, 1, `${node}: ${sentence}`)
+  for (const row of told) t.ok(problems.some(({ sentence }) => says(row, sentence)), row)
+})
+
 t.test('links lead somewhere', async (t) => {
   const slugs = (file: string) => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) => title!.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'))
   for (const file of DOCUMENTS)
@@ -109,17 +141,19 @@ t.test('examples in JSON are configurations that podwire has a plan for', async 
   t.ok(json.length >= 4)
   for (const [file, text] of json) {
     writeFileSync('/run/example.json', text)
-    const { status, stdout, stderr } = cli(['plan', '/run/example.json'])
+    const { status, stdout, stderr } = cli(['plan', '/run/example.json', ...('nodes' in JSON.parse(text) ? ['--node', 'a'] : [])])
     t.equal(status, 0, `${file}: ${stderr}`)
-    t.equal(stderr.replace(/^.* are an example\n/gm, ''), '')
+    t.equal(stderr.replace(/^.*( are an example|"portmap" is not podwire's: .*)\n/gm, ''), '')
     t.match(stdout, /^ip /m)
   }
-  t.ok(blocks('README.md', 'json').some((text) => text === read('conf/10-ptp.conflist')), 'the conflist of the README is the one in conf/')
+  for (const example of ['conf/10-ptp.conflist', 'conf/peers.json']) t.ok(blocks('README.md', 'json').includes(read(example)), `${example} is in the README`)
+  const written = blocks('docs/configuration.md', 'json').map((text) => JSON.parse(text)).find(({ name }) => name === NETWORK)
+  t.same(written, conflist(['10.244.1.0/24', 'fd00:10:244:1::/64'], 1450, '/run/podwire', true), 'the conflist that the agent writes')
 })
 
 t.test('conf/10-ptp.conflist wires a pod in each of its versions', async (t) => {
   t.same(cli(['plan', 'conf/10-ptp.conflist']).stderr, '')
-  for (const version of [conflist.cniVersion, ...conflist.cniVersions]) {
+  for (const version of [example.cniVersion, ...example.cniVersions]) {
     netns('pod')
     const added = call('ptp', 'ADD', request(version))
     t.equal(added.status, 0, added.stdout)
@@ -166,7 +200,7 @@ t.test('sessions go as the pages say', async (t) => {
   for (const name of ['podwire', 'ptp']) {
     const file = join(BIN, name)
     sh(`rm ${file}`)
-    writeFileSync(file, `#!/bin/bash\nexec -a ${name} ${process.execPath} --disable-warning=ExperimentalWarning ${process.cwd()}/src/main.ts "$@"\n`)
+    writeFileSync(file, `#!/bin/bash\nunset NODE_OPTIONS # tap's loaders\nexec -a ${name} ${process.execPath} --disable-warning=ExperimentalWarning ${process.cwd()}/src/main.ts "$@"\n`)
     chmodSync(file, 0o755)
   }
   Object.assign(process.env, { PATH: `${BIN}:${process.env.PATH}`, LC_ALL: 'C', NODE_COMPILE_CACHE: '/run/compiled' })
@@ -176,12 +210,33 @@ t.test('sessions go as the pages say', async (t) => {
   t.equal(sh('ls /var/lib/cni/networks/podnet'), 'last_reserved_ip.0\nlock')
   sh('rm -r /var/lib/cni')
 
-  const session = (file: string) => {
-    for (const block of blocks(file, 'console')) for (const [, command, output] of block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)) t.equal(printed(there(command!)), output, command!)
+  const session = (file: string, overlay: boolean) => {
+    for (const block of blocks(file, 'console')) if (OVERLAY.test(block) === overlay) for (const [, command, output] of block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)) t.equal(printed(there(command!)), there(output!), command!)
   }
-  for (const file of DOCUMENTS) if (file !== 'docs/operations.md') session(file)
+  await withAgent(() => DOCUMENTS.forEach((file) => file !== OPERATIONS && session(file, true)))
+  session(OPERATIONS, true)
+  t.same(uninstall({ vni: 1, stateDir: '/run/podwire', confDir: '/run/etc/cni/net.d', binDir: '/run/none', libDir: '/run/none' }), [])
+  sh('ip link del eth0')
+
+  for (const file of DOCUMENTS) if (file !== OPERATIONS) session(file, false)
   netns('web-0')
   t.equal(call('ptp', 'ADD', request('1.0.0'), { container: 'web-0', netns: '/run/netns/web-0' }).status, 0)
-  session('docs/operations.md')
+  session(OPERATIONS, false)
   t.equal(call('ptp', 'DEL', request('1.0.0'), { container: 'web-0', netns: '/run/netns/web-0' }).status, 0)
 })
+
+const OVERLAY = /podwire status|podwire\.1|inet podwire overlay/
+
+/** Node a of conf/peers.json in this world, with an agent as the pages start it, while something runs. */
+async function withAgent(run: () => void): Promise<void> {
+  sh('ip netns add b; ip link add eth0 up type veth peer name eth0 netns b; ip -n b link set eth0 up; ip addr add 192.0.2.1/24 dev eth0')
+  const agent = spawn(join(BIN, 'podwire'), ['agent', '--peers', 'conf/peers.json', '--node', 'a', '--conf-dir', '/run/etc/cni/net.d', '--bin-dir', BIN], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const ended = once(agent, 'exit')
+  try {
+    while (agent.exitCode === null && !cli(['status']).stdout.includes('overlay   ready')) await setTimeout(20)
+    run()
+  } finally {
+    agent.kill()
+    await ended
+  }
+}
