@@ -174,7 +174,7 @@ export class Agent {
   /** status.json. */
   said(): Status {
     const file = `${this.stateDir}/status.json`
-    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { problems: [], source: { reason: '' } }
+    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : ({ problems: [], source: { reason: '' } } as unknown as Status)
   }
 
   /** Asks /healthz, /readyz or /metrics: status and body. */

@@ -39,6 +39,7 @@ const ANSWERS: [string, Partial<Node>, string[] | undefined, RegExp | undefined]
   ['this node\'s address, mapped into IPv6', { addresses: ['::ffff:192.0.2.1'] }, undefined, /192\.0\.2\.1 is that of this node/],
   ['no network', { podCIDRs: [] }, undefined, /^b: it has no podCIDR$/],
   ['no address', { addresses: [] }, undefined, /^b: it has no address$/],
+  ['an unreadable address beside a good one', { addresses: ['nowhere', '192.0.2.2'] }, b.podCIDRs, /^b: its address "nowhere" is no IP address$/],
   ['an address of the other family', { addresses: ['2001:db8::2'] }, undefined, /^b: it has no IPv4 address \(but 2001:db8::2\), and the underlay of this node is IPv4$/],
   ['an unreadable network', { podCIDRs: ['10.244.2.0/33'] }, undefined, /^b: its podCIDR "10\.244\.2\.0\/33" is no network in CIDR notation$/],
   ['one unreadable network of two', { podCIDRs: ['nonsense', 'fd00:10:244:2::/64'] }, ['fd00:10:244:2::/64'], /"nonsense" is no network/],
