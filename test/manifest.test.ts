@@ -32,7 +32,7 @@ t.test('no container has more than it needs', async (t) => {
   }
   t.same(agent.securityContext.capabilities.add, ['NET_ADMIN'])
   t.equal(install.securityContext.capabilities.add, undefined)
-  t.same(spec.securityContext, { seccompProfile: { type: 'RuntimeDefault' } })
+  t.same(spec.securityContext, { seccompProfile: { type: 'RuntimeDefault' }, seLinuxOptions: { type: 'spc_t' } })
   for (const key of ['hostPID', 'hostIPC', 'shareProcessNamespace']) t.notOk(key in spec, key)
 })
 
