@@ -28,6 +28,7 @@ t.test('an archive is an OCI image layout, whose blobs are what their digests sa
     t.equal(file(blob(name)).length, size)
   }
   t.same(config.rootfs.diff_ids, [digest(gunzipSync(file(blob(manifest.layers[0].digest))))])
+  t.same(file(blob(manifest.layers[0].digest)).subarray(3, 8), Buffer.alloc(5), 'compressed with neither name nor time: RFC 1952 §2.3')
   t.same(config.config.Entrypoint, ['/bin/podwire'])
   t.same(json('manifest.json'), [{ Config: blob(manifest.config.digest), RepoTags: [IMAGE.reference], Layers: [blob(manifest.layers[0].digest)] }], 'what `docker load` reads')
 })
