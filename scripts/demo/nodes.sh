@@ -93,7 +93,7 @@ PICTURE
     run 'CNI_COMMAND=DEL /run/cni/bin/podwire </run/add.json'
     run 'podwire uninstall --conf-dir /run/cni/net.d --bin-dir /run/cni/bin'
   done
-  run 'ip -br link; ip route; nft list ruleset; find /run/cni /run/podwire -type f'
+  run 'ip -br link; ip route; nft list ruleset; find /run -name "*podwire*"'
   after=$(traces a; traces b)
   [ "$after" = "$before" ] || fail "something is left: $(diff <(echo "$before") <(echo "$after") || true)"
   on ''
@@ -160,5 +160,5 @@ await() {
 
 # What an overlay could leave behind on a node. (What the kernel does on eth0 meanwhile, is not the overlay's.)
 traces() {
-  at "$1" bash -c '{ ip -br link; ip -br addr; ip route show table all; ip -6 route show table all; ip neigh show nud permanent; } | grep -v eth0; nft list ruleset; find /run/cni /run/podwire /var/lib/cni -type f ! -name "last_reserved*" ! -name lock 2>/dev/null' || true
+  at "$1" bash -c '{ ip -br link; ip -br addr; ip route show table all; ip -6 route show table all; ip neigh show nud permanent; } | grep -v eth0; nft list ruleset; find /run /var/lib -name "*podwire*" ! -type d; ls -A /var/lib/cni/networks/podwire 2>/dev/null | grep -v "last_reserved\|lock"' || true
 }
