@@ -5,7 +5,7 @@ import { reporting } from '../progress.ts'
 import { median, ratio, type Estimate } from '../statistics.ts'
 import { interval, markdown } from '../report.ts'
 import type { Pair, Pod } from './pair.ts'
-import { Servers, TRAFFIC, type Traffic } from './traffic.ts'
+import { Servers, traffics, type Traffic } from './traffic.ts'
 import { sleep } from '../../src/kernel/libc.ts'
 
 export interface Contestant {
@@ -26,12 +26,12 @@ export interface Flow {
 
 const SETTLE = 700 // ms; until the servers listen
 
-export function compareTraffic(contestants: Contestant[], rounds: number, places: Where[]): Flow[] {
+export function compareTraffic(contestants: Contestant[], { rounds, cpu }: { rounds: number; cpu: boolean }, places: Where[]): Flow[] {
   const ends = contestants.map(({ pair: { a, b } }) => ({ across: [a.pods[0]!, b.pods[0]!], 'on one node': [a.pods[0]!, a.pods[1]!] }) as Record<Where, [Pod, Pod]>)
   const servers = ends.flatMap((end) => places.map((where) => new Servers(end[where][1])))
   try {
     sleep(SETTLE)
-    return TRAFFIC.flatMap((traffic) => places.map((where) => reporting(`${traffic.name}, ${where}`, () => flow(traffic, where, contestants, ends.map((end) => end[where]), rounds))))
+    return traffics(cpu).flatMap((traffic) => places.map((where) => reporting(`${traffic.name}, ${where}`, () => flow(traffic, where, contestants, ends.map((end) => end[where]), rounds))))
   } finally {
     servers.forEach((server) => server.stop())
   }

@@ -8,8 +8,9 @@ export const USAGE = `npm run bench:overlay -- [OPTION]...: the overlay at scale
   --nodes N,...                     among how many nodes; 100,1000,5000
   --repeat N                        how often from nothing; 3; changes and damage twice as often
   --rounds N                        samples of each kind of traffic; 60
+  --cpu                             throughput by CPU time instead of wall time: steadier where other work disturbs
   --quick                           100 and 5000 nodes once, 20 samples: under two minutes
-  --variations NAME,...             what is tried; see variations.ts; all, which takes long
+  --variation NAME                  what is tried, see variations.ts; given again, this too; all, which takes long
   --ours DIR                        podwire's executables; dist/bin
   --plot FILE                       how cost grows, as SVG
   --json FILE                       the figures, every sample included
@@ -22,6 +23,7 @@ export interface Options {
   nodes: number[]
   repeat: number
   rounds: number
+  cpu: boolean
   variations: string[] | undefined
   ours: string
   plot: string | undefined
@@ -39,20 +41,21 @@ export function parseOptions(argv: string[]): Options {
       nodes: { type: 'string' },
       repeat: { type: 'string' },
       rounds: { type: 'string' },
+      cpu: { type: 'boolean', default: false },
       quick: { type: 'boolean', default: false },
-      variations: { type: 'string' },
+      variation: { type: 'string', multiple: true },
       ours: { type: 'string', default: 'dist/bin' },
       plot: { type: 'string' },
       json: { type: 'string' },
     },
   })
-  const { quick, part, variations, ours, plot, json } = values
+  const { quick, cpu, part, variation: variations, ours, plot, json } = values
   const unknown = part.find((name) => !PARTS.includes(name))
   if (unknown !== undefined) throw new Error(`--part ${unknown}: expected one of ${PARTS.join(', ')}`)
   const nodes = (values.nodes ?? (quick ? '100,5000' : '100,1000,5000')).split(',').map((text) => number(text, 'nodes', 3, 65_000))
   const repeat = number(values.repeat ?? (quick ? '1' : '3'), 'repeat', 1, 100)
   const rounds = number(values.rounds ?? (quick ? '20' : '60'), 'rounds', 1, 1000)
-  return { parts: part as Part[], nodes: nodes.toSorted((a, b) => a - b), repeat, rounds, variations: variations?.split(','), ours, plot, json }
+  return { parts: part as Part[], nodes: nodes.toSorted((a, b) => a - b), repeat, rounds, cpu, variations, ours, plot, json }
 }
 
 function number(text: string, option: string, least: number, most: number): number {

@@ -36,7 +36,7 @@ function main(options: Options): void {
   const machine = { processor: cpus()[0]?.model, processors: availableParallelism(), kernel: release(), load }
   console.log(`\n${Object.entries(machine).map(([name, value]) => `${name} ${value}`).join(', ')}`)
   if (scale.length > 0) console.log(`\nMilliseconds, medians (the slowest); CPU is the agent's; by hand: ip, bridge, sysctl and nft in batches, or their lists.\n\n${worksTable(scale)}\n\n${idleTable(scale)}`)
-  if (traffic.length > 0) console.log(`\nMedians, and how fast each is by the hand-made one before it that does the same work [95 % confidence]: must be ≥ ${TRAFFIC_LEAST}.\n\n${trafficTable(traffic)}`)
+  if (traffic.length > 0) console.log(`\nMedians${options.cpu ? ', throughput by second of CPU time' : ''}, and how fast each is by the hand-made one before it that does the same work [95 % confidence]: must be ≥ ${TRAFFIC_LEAST}.\n\n${trafficTable(traffic)}`)
   if (variations.length > 0) console.log(`\n${trafficTable(variations)}`)
   if (options.plot && scale.length > 0) writeFileSync(options.plot, plot(scale))
   if (options.json) writeFileSync(options.json, `${JSON.stringify({ machine, scale, traffic, variations }, null, 1)}\n`)
@@ -100,7 +100,7 @@ function measureIdle(scales: Scale[]): ScaleResult['idle'][] {
   return scales.map(({ agent }, i) => ({ cpu: ((agent.cpu() - before[i]!) * TEN_MINUTES) / IDLE, ...agent.memory() }))
 }
 
-function measureTraffic({ rounds }: Options, bin: string): Flow[] {
+function measureTraffic(options: Options, bin: string): Flow[] {
   const [bare, full] = [podwire('ours-bare', bin, ['--no-masquerade']), podwire('ours', bin)]
   const contestants: Contestant[] = [
     { name: 'by hand', pair: handmade('hand') },
@@ -110,15 +110,16 @@ function measureTraffic({ rounds }: Options, bin: string): Flow[] {
     { name: 'podwire', pair: full.pair, against: 'by hand, masquerading' },
   ]
   try {
-    return compareTraffic(contestants, rounds, ['across'])
+    return compareTraffic(contestants, options, ['across'])
   } finally {
     for (const agent of [...bare.agents, ...full.agents]) agent.stop()
   }
 }
 
-function measureVariations({ rounds, variations = Object.keys(VARIATIONS) }: Options): Flow[] {
+function measureVariations(options: Options): Flow[] {
+  const { variations = Object.keys(VARIATIONS) } = options
   const contestants = [{ name: BASE, pair: handmade(BASE) }, ...variations.map((name): Contestant => ({ name, pair: variation(name, name), against: BASE }))]
-  return compareTraffic(contestants, rounds, ['across', 'on one node'])
+  return compareTraffic(contestants, options, ['across', 'on one node'])
 }
 
 function worksTable(results: ScaleResult[]): string {

@@ -18,23 +18,27 @@ export interface Traffic {
   sample(from: Pod, to: Pod): number
 }
 
-const tcp = (streams: number): Traffic => ({
+const tcp = (streams: number, cpu: boolean): Traffic => ({
   name: streams === 1 ? 'TCP, one stream' : `TCP, ${streams} streams`,
   unit: 'Gbit/s',
   better: 'more',
-  sample: (from, to) => iperf(from, to, ['-n', BULK, '-C', 'reno', '-P', String(streams)]).sum_received.bits_per_second / 1e9,
+  sample(from, to) {
+    const end = iperf(from, to, ['-n', BULK, '-C', 'reno', '-P', String(streams)])
+    return end.sum_received.bits_per_second / 1e9 / (cpu ? used(end) : 1)
+  },
 })
 
 /** As fast as the sender can; what arrives counts. */
-const udp: Traffic = {
+const udp = (cpu: boolean): Traffic => ({
   name: 'UDP, 1400 bytes',
   unit: 'kpps',
   better: 'more',
   sample(from, to) {
-    const { packets, lost_packets: lost, seconds } = iperf(from, to, ['-n', DATAGRAMS, '-u', '-b', '0', '-l', '1400']).sum
-    return (packets - lost) / seconds / 1000
+    const end = iperf(from, to, ['-n', DATAGRAMS, '-u', '-b', '0', '-l', '1400'])
+    const { packets, lost_packets: lost, seconds } = end.sum
+    return (packets - lost) / seconds / 1000 / (cpu ? used(end) : 1)
   },
-}
+})
 
 const roundTrip = (protocol: Protocol): Traffic => ({
   name: `${protocol.toUpperCase()} round trip`,
@@ -55,7 +59,8 @@ const roundTrip = (protocol: Protocol): Traffic => ({
   },
 })
 
-export const TRAFFIC: Traffic[] = [tcp(1), tcp(8), udp, roundTrip('tcp'), roundTrip('udp')]
+/** All kinds; with `cpu` throughput is not by second but by second of CPU time, the sender's and the receiver's. */
+export const traffics = (cpu: boolean): Traffic[] => [tcp(1, cpu), tcp(8, cpu), udp(cpu), roundTrip('tcp'), roundTrip('udp')]
 
 export const MESSAGE = 64 // bytes
 const ROUND_TRIPS = 500
@@ -67,7 +72,11 @@ const RECEIVER = Math.min(1, availableParallelism() - 1)
 interface Iperf {
   sum: { packets: number; lost_packets: number; seconds: number }
   sum_received: { bits_per_second: number }
+  cpu_utilization_percent: { host_total: number; remote_total: number }
 }
+
+/** CPUs that both ends kept busy, which is where the kernel carries the packets, too. */
+const used = ({ cpu_utilization_percent: { host_total: sender, remote_total: receiver } }: Iperf): number => (sender + receiver) / 100
 
 // Not BBR, where that is the default: it paces.
 function iperf({ netns }: Pod, { address }: Pod, args: string[]): Iperf {

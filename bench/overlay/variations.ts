@@ -1,4 +1,4 @@
-// What was tried on the hand-made overlay, each alone, on both nodes. Names are keys of --variations.
+// What was tried on the hand-made overlay, each alone, on both nodes. Names are those of --variation.
 
 import { execFileSync } from 'node:child_process'
 import { handmade, type Node, type Pair } from './pair.ts'
@@ -63,7 +63,7 @@ export const VARIATIONS: Record<string, Variation> = {
 /** Two nodes of that name with a variation. */
 export function variation(name: string, key: string): Pair {
   const found = VARIATIONS[key]
-  if (!found) throw new Error(`--variations ${key}: expected some of ${Object.keys(VARIATIONS).join(', ')}`)
+  if (!found) throw new Error(`--variation ${key}: expected one of ${Object.keys(VARIATIONS).join(', ')}`)
   const pair = handmade(name.replaceAll(/[^a-z0-9]+/gi, '-'), found.link)
   for (const node of [pair.a, pair.b]) apply(node, found)
   return pair
