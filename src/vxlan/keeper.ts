@@ -31,7 +31,7 @@ export class Keeper {
   readonly #netns: Netns
   readonly #realm: Realm
   readonly #reports: Reports
-  #monitor: Monitor | undefined
+  #monitor: Monitor
   #plan: Plan = []
   /** The listed facts of the plan by what identifies them. */
   #wanted = new Map<string, Listed>()
@@ -56,6 +56,7 @@ export class Keeper {
     this.#realm = realm
     this.#reports = reports
     this.#interval = setInterval(() => this.#minute(), INTERVAL)
+    this.#monitor = new Monitor((news) => this.#listen(news)) // for an underlay that is yet to come
   }
 
   /** Makes another plan true; `underlay` is the interface below. Of a plan that differs in few facts only these are touched. */
@@ -84,9 +85,10 @@ export class Keeper {
    * happened in between.
    */
   #begin(): Outcome {
-    this.#monitor?.close()
+    this.#monitor.close()
     const outcome = this.#act('wanted', () => reconcile(this.#netns, this.#plan, this.#realm))
     this.#monitor = new Monitor((news) => this.#listen(news))
+    this.#reports.underlay()
     this.#dirty('everything')
     return outcome
   }
@@ -128,7 +130,7 @@ export class Keeper {
     clearInterval(this.#interval)
     this.#alarm.cancel()
     this.#another.cancel()
-    this.#monitor?.close()
+    this.#monitor.close()
   }
 
   #act(why: 'wanted' | 'repair', run: () => Outcome): Outcome {

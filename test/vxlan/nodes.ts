@@ -8,6 +8,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { status } from '../../src/cli/status.ts'
@@ -86,6 +87,7 @@ export class Agent {
     this.#process = spawn('nsenter', [`--net=/run/netns/${node}`, ...args.trim().split(/ +/)], { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#process.stderr!.on('data', (chunk) => (this.#log += chunk))
     this.#process.unref() // a test that has failed does not wait for it
+    ;(this.#process.stderr as Socket).unref()
     process.on('exit', () => this.#process.kill('SIGKILL'))
   }
 
@@ -125,6 +127,15 @@ export class Agent {
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     if (!this.over) this.#process.kill(signal)
     return this.end()
+  }
+
+  /** Holds it up, so that damage is done before it hears of it. */
+  pause(): void {
+    this.#process.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#process.kill('SIGCONT')
   }
 
   /** overlay.json, as a plugin reads it. */
