@@ -82,7 +82,9 @@ const used = ({ cpu_utilization_percent: { host_total: sender, remote_total: rec
 function iperf({ netns }: Pod, { address }: Pod, args: string[]): Iperf {
   const argv = ['-c', address, '-J', '-A', `${SENDER},${RECEIVER}`, ...args]
   const text = netns.inside(() => execFileSync('iperf3', argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
-  return (JSON.parse(text) as { end: Iperf }).end
+  const { end, error } = JSON.parse(text) as { end: Iperf; error?: string }
+  if (error) throw new Error(`iperf3 to ${address}: ${error}`)
+  return end
 }
 
 /** What answers in a pod; to be stopped. */
