@@ -73,6 +73,7 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   'peers[].name': { example: 'a' },
   'peers[].addresses': { example: ['192.0.2.1', '2001:db8::1'] },
   'peers[].podCIDRs': { example: ['10.244.1.0/24', 'fd00:10:244:1::/64'] },
+  'peers[].created': { example: '2026-01-31T12:00:00Z' },
   peersFile: { example: '/etc/podwire/peers.json' },
   vni: { example: 1 },
   port: { example: 8472 },

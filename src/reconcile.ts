@@ -20,6 +20,8 @@ import { addStep, checkFact, isNft, repairOf } from './state.ts'
 export interface Realm {
   dev: string
   proto: number
+  /** Chains and sets in podwire's table, by their names. */
+  firewall: Plan
 }
 
 /** A fact that was not as it should be: `extra` if it should not be there at all. */
@@ -41,25 +43,33 @@ export interface Outcome {
 /** What of a plan is not true, and what is there beyond it. Changes nothing. */
 export function compare(netns: Netns, desired: Plan, realm: Realm): Difference[] {
   netns.indexes.clear()
-  return [...desired.filter((fact) => !isListed(fact)).flatMap((fact) => differenceOf(netns, fact) ?? []), ...listDifferences(netns, desired.filter(isListed), realm)]
+  const rest = desired.filter((fact) => !isListed(fact)).flatMap((fact) => differenceOf(netns, fact) ?? [])
+  if (rest.some(({ how, fact }) => how === 'missing' && fact.fact === 'vxlan')) return rest.filter(({ fact }) => !standsOn(fact, realm.dev))
+  return [...rest, ...unwanted(netns, desired, realm), ...listDifferences(netns, desired.filter(isListed), realm)]
 }
 
 /** Makes the kernel hold what the plan says, and of the realm nothing else. */
 export function reconcile(netns: Netns, desired: Plan, realm: Realm): Outcome {
-  const outcome = reconcileRest(netns, desired)
+  const outcome = reconcileRest(netns, desired, realm)
   if (desired.some((fact) => fact.fact === 'vxlan' && outcome.failed.some((failure) => failure.fact === fact))) return outcome
   settleListed(netns, listDifferences(netns, desired.filter(isListed), realm), outcome)
   return outcome
 }
 
 /** The same for what of a plan is not listed: device, settings, nf_tables. */
-export function reconcileRest(netns: Netns, desired: Plan): Outcome {
+export function reconcileRest(netns: Netns, desired: Plan, realm: Realm): Outcome {
   netns.indexes.clear() // a device may have been made anew since
   const outcome: Outcome = { repaired: [], failed: [] }
   const firewall = desired.filter(isNft)
-  for (const fact of desired) if (!isListed(fact) && !isNft(fact)) settleOne(netns, fact, outcome)
+  for (const fact of desired) {
+    if (isListed(fact) || isNft(fact)) continue
+    const without = standsOn(fact, realm.dev) && outcome.failed.some((failure) => failure.fact?.fact === 'vxlan')
+    if (!without) settleOne(netns, fact, outcome)
+  }
   const wrong = firewall.flatMap((fact) => differenceOf(netns, fact) ?? [])
   if (wrong.length > 0) attempt(wrong, outcome, () => nft.add(netns, firewall))
+  const extra = unwanted(netns, desired, realm)
+  if (extra.length > 0) attempt(extra, outcome, () => nft.remove(netns, realm.firewall.filter(isNft)))
   return outcome
 }
 
@@ -81,8 +91,8 @@ export function touch(netns: Netns, wanted: Listed[], unwanted: Listed[]): Outco
   return outcome
 }
 
-/** Takes everything of a plan and its realm back. Returns sentences about what would not go. */
-export function uninstall(netns: Netns, plan: Plan, realm: Realm): string[] {
+/** Takes everything of a realm back. Returns sentences about what would not go. */
+export function uninstall(netns: Netns, realm: Realm): string[] {
   const problems: string[] = []
   const all = (what: () => void) => {
     try {
@@ -93,7 +103,7 @@ export function uninstall(netns: Netns, plan: Plan, realm: Realm): string[] {
   }
   all(() => settleListed(netns, listDifferences(netns, [], realm), { repaired: [], failed: [] }))
   all(() => link.del(netns, realm.dev))
-  all(() => nft.remove(netns, plan.filter(isNft)))
+  all(() => nft.remove(netns, realm.firewall.filter(isNft)))
   return problems
 }
 
@@ -267,5 +277,15 @@ interface Noun {
 }
 
 const NOUNS = { addr, neigh, fdb, route } as unknown as Record<Listed['fact'], Noun>
+
+/** What of the realm's chains and sets is there though the plan has none of them. */
+function unwanted(netns: Netns, desired: Plan, { firewall }: Realm): Difference[] {
+  if (desired.some(isNft)) return []
+  const there = firewall.filter(isNft).filter((fact) => fact.fact !== 'table' && !nft.check(netns, fact)?.missing)
+  return there.map((fact) => ({ how: 'extra', fact, sentence: `nft ${fact.fact} inet podwire ${'name' in fact ? fact.name : ''} should not be there`, repair: `nft delete ${fact.fact} inet podwire ${'name' in fact ? fact.name : ''}` }))
+}
+
+/** Whether a fact is about what a device has, beside the device itself. */
+const standsOn = (fact: Fact, dev: string): boolean => ('dev' in fact && fact.dev === dev) || (fact.fact === 'sysctl' && fact.key.includes(`/${dev}/`))
 
 const sentenceOf = (fact: Fact, { message }: Error): string => (message.startsWith(line(fact)) ? message : `${line(fact)}: ${message}`)

@@ -7,7 +7,7 @@ import type { Answer } from '../cni/serve.ts'
 import { Netns } from '../kernel/netns.ts'
 import { compare, isListed, line, type Difference } from '../reconcile.ts'
 import { leases } from '../vxlan/leases.ts'
-import { overlay, overlayMtu, RTPROT_PODWIRE } from '../vxlan/overlay.ts'
+import { overlay, overlayMtu, realmOf } from '../vxlan/overlay.ts'
 import { StateDir, type Status } from '../vxlan/state-dir.ts'
 
 interface Finding {
@@ -61,7 +61,7 @@ function reportOf(known: Status, running: boolean): Report {
 function differencesOf({ parts, device }: Status): Difference[] {
   const netns = new Netns()
   try {
-    return compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), { dev: device, proto: RTPROT_PODWIRE })
+    return compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), realmOf(device))
   } finally {
     netns.close()
   }

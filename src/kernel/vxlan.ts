@@ -1,5 +1,5 @@
 // The VXLAN device. RFC 7348 has its peers found by flooding; this one learns nothing and floods nothing, it is told its
-// peers one by one (kernel/neigh.ts). Where the kernel refuses a change (id, port, family of the address), the device is
+// peers one by one (kernel/fdb.ts). Where the kernel refuses a change (id, port, family of the address), the device is
 // made anew, and with it goes what stood on it. <linux/if_link.h>, drivers/net/vxlan
 
 import { addressBytes, bytesText, parseAddress } from '../ip.ts'

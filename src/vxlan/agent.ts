@@ -22,7 +22,7 @@ import { leases } from './leases.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
-import { deviceName, RTPROT_PODWIRE } from './overlay.ts'
+import { deviceName, realmOf } from './overlay.ts'
 import type { Peer, Problem } from './peers.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, type Status } from './state-dir.ts'
@@ -73,6 +73,8 @@ class Agent {
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
   #collected = false
+  /** What the kernel refused last, said once. */
+  #refused = ''
   #status: Status
   readonly #writing = new Alarm(() => this.#state.write(this.#status))
   readonly #rest = new Alarm(trim)
@@ -82,7 +84,7 @@ class Agent {
     this.#options = options
     this.#state = new StateDir(options.stateDir)
     const device = deviceName(options.vni)
-    this.#keeper = new Keeper(this.#netns, { dev: device, proto: RTPROT_PODWIRE }, { done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon() })
+    this.#keeper = new Keeper(this.#netns, realmOf(device), { done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon() })
     const what = options.peers ?? options.kubeconfig ?? 'the API server of this cluster'
     const base = { node: options.node, device, problems: [], conflist: `${options.confDir}/${CONFLIST}` }
     this.#status = { ...base, ready: false, reason: 'the nodes are not known yet', source: { phase: 'connecting', reason: '', what } }
@@ -118,7 +120,7 @@ class Agent {
     const before = this.#state.read()
     if (!before) return
     if (before.device === this.#status.device) this.#status = { ...this.#status, ready: before.ready && link.get(this.#netns, before.device) !== undefined, ...(before.parts && { parts: before.parts }) }
-    else for (const problem of takeBack(this.#netns, [], { dev: before.device, proto: RTPROT_PODWIRE })) log.warn('the overlay of before would not go', { device: before.device, problem })
+    else for (const problem of takeBack(this.#netns, { ...realmOf(before.device), firewall: [] })) log.warn('the overlay of before would not go', { device: before.device, problem })
   }
 
   /** Puts the plugins in place, where that may be done here: a pod has it done by its init step. */
@@ -205,7 +207,9 @@ class Agent {
       const broken = failed.find(breaks)
       if (broken || !this.#status.ready) this.#report({ ready: !broken, reason: broken?.sentence ?? '' })
     }
-    if (failed.length > 0) log.error('the kernel refused', { what: some(failed.map(({ sentence }) => sentence)), count: failed.length })
+    const refused = failed.length === 0 ? '' : some(failed.map(({ sentence }) => sentence))
+    if (refused !== '' && refused !== this.#refused) log.error('the kernel refused', { what: refused, count: failed.length })
+    this.#refused = refused
   }
 
   /** What came and went, in one line, and each new problem in one. */

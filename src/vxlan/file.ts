@@ -1,7 +1,7 @@
 // The nodes from a file, for people without Kubernetes. An edit is applied at once, written in place or renamed into it;
 // a broken one is named, and what was good before stays.
 
-import { readFileSync, watch } from 'node:fs'
+import { readFileSync, watch, type FSWatcher } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { compile } from '../cni/compile.ts'
 import { CniError } from '../cni/error.ts'
@@ -13,6 +13,8 @@ const validator = compile(PEERS)
 
 /** Who writes in place is not done with the first write. Milliseconds. */
 const SETTLE = 10
+/** How often a directory is looked for that is not there. Milliseconds. */
+const AGAIN = 1000
 
 /** Reads the file now and after each change, until closed. */
 export const peersFile = (file: string): Source => (handler) => {
@@ -35,14 +37,23 @@ export const peersFile = (file: string): Source => (handler) => {
   }
   // The directory is watched and not the file, so that one that is renamed into its place is seen (man 7 inotify); of a
   // mounted ConfigMap it is the link ..data, through which the file is a link, that is renamed.
-  const watcher = watch(dirname(file), (_, name) => {
-    if (name === null || name === basename(file) || name === '..data') timer ??= setTimeout(read, SETTLE)
-  })
-  setImmediate(read)
+  let watcher: FSWatcher | undefined
+  const begin = () => {
+    try {
+      watcher = watch(dirname(file), (_, name) => {
+        if (name === null || name === basename(file) || name === '..data') timer ??= setTimeout(read, SETTLE)
+      })
+      read()
+    } catch (error) {
+      handler.state({ phase: 'failed', reason: (error as Error).message })
+      timer = setTimeout(begin, AGAIN)
+    }
+  }
+  setImmediate(begin)
   return {
     close: () => {
       clearTimeout(timer)
-      watcher.close()
+      watcher?.close()
     },
   }
 }

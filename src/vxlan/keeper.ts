@@ -75,7 +75,7 @@ export class Keeper {
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     return this.#act('wanted', () => {
       const listed = touch(this.#netns, added, removed)
-      const rest = changed(before, plan) ? reconcileRest(this.#netns, plan) : { repaired: [], failed: [] }
+      const rest = changed(before, plan) ? reconcileRest(this.#netns, plan, this.#realm) : { repaired: [], failed: [] }
       return { repaired: [...rest.repaired, ...listed.repaired], failed: [...rest.failed, ...listed.failed] }
     })
   }
@@ -122,7 +122,7 @@ export class Keeper {
   /** What is not listed; what stood on a device that had to be repaired is gone with it. */
   #settleRest(plan: Plan): void {
     this.#rest = false
-    const outcome = this.#act('repair', () => reconcileRest(this.#netns, plan))
+    const outcome = this.#act('repair', () => reconcileRest(this.#netns, plan, this.#realm))
     if (outcome.repaired.some(standsOnIt)) this.verify()
   }
 

@@ -14,6 +14,7 @@ import type { Addr, Fact, Fdb, Neigh, Plan, Route } from '../facts.ts'
 import { addressText, bits, parseCidr, type Family } from '../ip.ts'
 import { vtepMac } from '../names.ts'
 import { clusterMasquerade } from '../nat.ts'
+import type { Realm } from '../reconcile.ts'
 import type { Node } from './node.ts'
 import type { Peer, Underlay } from './peers.ts'
 
@@ -39,6 +40,9 @@ export interface OverlayOptions {
 
 // Outer IP, UDP and VXLAN headers, and the inner Ethernet header. RFC 7348 §5
 const OVERHEAD: Record<Family, number> = { 4: 50, 6: 70 }
+
+/** All that is an overlay's in the kernel. */
+export const realmOf = (device: string): Realm => ({ dev: device, proto: RTPROT_PODWIRE, firewall: clusterMasquerade([], [], []) })
 
 export const deviceName = (vni: number): string => `podwire.${vni}`
 

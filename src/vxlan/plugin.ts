@@ -12,7 +12,7 @@ import { compare, reconcile } from '../reconcile.ts'
 import type { VxlanConf } from './conf.ts'
 import { byName, parsePeers } from './file.ts'
 import type { Nodes } from './node.ts'
-import { deviceName, RTPROT_PODWIRE } from './overlay.ts'
+import { deviceName, realmOf } from './overlay.ts'
 import type { FindUnderlay } from './underlay.ts'
 import { NotReady, viewOf, type View } from './view.ts'
 
@@ -69,4 +69,4 @@ function nodesOf({ peers, peersFile }: VxlanConf): Nodes {
   }
 }
 
-const realm = ({ options }: View) => ({ dev: deviceName(options.vni), proto: RTPROT_PODWIRE })
+const realm = ({ options }: View) => realmOf(deviceName(options.vni))

@@ -1,12 +1,11 @@
 // What `podwire uninstall` does: everything of an agent goes, but for what pods hold.
 
 import { Netns } from '../kernel/netns.ts'
-import { clusterMasquerade } from '../nat.ts'
 import { uninstall as takeBack } from '../reconcile.ts'
 import type { AgentOptions } from './agent.ts'
 import { removeConflist } from './conflist.ts'
 import { remove } from './install.ts'
-import { deviceName, RTPROT_PODWIRE } from './overlay.ts'
+import { deviceName, realmOf } from './overlay.ts'
 import { StateDir } from './state-dir.ts'
 
 /** Returns sentences about what would not go. Throws if an agent is running, which would make it anew. */
@@ -16,7 +15,7 @@ export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<Agent
   const netns = new Netns()
   try {
     removeConflist(confDir)
-    const problems = takeBack(netns, clusterMasquerade([], [], []), { dev: state.read()?.device ?? deviceName(vni), proto: RTPROT_PODWIRE })
+    const problems = takeBack(netns, realmOf(state.read()?.device ?? deviceName(vni)))
     remove(binDir, libDir)
     state.remove()
     return problems

@@ -8,11 +8,11 @@ import t from 'tap'
 import { show, type Plan } from '../../src/facts.ts'
 import * as verb from '../../src/reconcile.ts'
 import type { Node } from '../../src/vxlan/node.ts'
-import { overlay, type OverlayOptions } from '../../src/vxlan/overlay.ts'
+import { overlay, realmOf, type OverlayOptions } from '../../src/vxlan/overlay.ts'
 import { peersOf, type Underlay } from '../../src/vxlan/peers.ts'
 import { inside, kernel, node, on } from './nodes.ts'
 
-const REALM = { dev: 'podwire.1', proto: 119 }
+const REALM = realmOf('podwire.1')
 const options: OverlayOptions = { vni: 1, port: 8472, mtu: undefined, directRouting: false, checksumOffload: undefined, masquerade: true, nonMasqueradeCIDRs: ['10.0.0.0/9', '203.0.113.7/32', '10.255.255.0/24'], ipv6: true, advertised: [] }
 const over4: Underlay = { local: '192.0.2.1', dev: 'u0', mtu: 1500, onLink: ['192.0.2.0/24', '2001:db8::/64'] }
 const over6: Underlay = { ...over4, local: '2001:db8::1' }
@@ -40,7 +40,7 @@ for (const name of ['made', 'typed']) {
 
 const reconcile = (where: string, facts: Plan) => inside(where, (netns) => verb.reconcile(netns, facts, REALM).failed)
 const compare = (where: string, facts: Plan) => inside(where, (netns) => verb.compare(netns, facts, REALM))
-const uninstall = (where: string, facts: Plan) => inside(where, (netns) => verb.uninstall(netns, facts, REALM))
+const uninstall = (where: string) => inside(where, (netns) => verb.uninstall(netns, REALM))
 
 /** Types what is said to be wrong, until nothing is: a device that was made anew or was down has lost what stood on it. */
 function type(facts: Plan): void {
@@ -58,7 +58,7 @@ for (const [what, facts] of PLANS)
     t.match(kernel('typed'), 'podwire.1: <BROADCAST,MULTICAST,UP,LOWER_UP>')
     t.equal(kernel('typed'), kernel('made'))
     for (const where of ['made', 'typed']) t.same(compare(where, facts), [], 'and both are as the plan says')
-    for (const where of ['made', 'typed']) t.same(uninstall(where, facts), [])
+    for (const where of ['made', 'typed']) t.same(uninstall(where), [])
     for (const name of ['made', 'typed']) t.notMatch(kernel(name), /vxlan|proto 119|table inet/, 'all of it goes')
   })
 
@@ -91,7 +91,7 @@ for (const [what, before, after] of CHANGES)
     t.same(compare('typed', after), [])
     t.same(compare('made', after), [])
     t.equal(kernel('typed'), kernel('made'))
-    for (const where of ['made', 'typed']) t.same(uninstall(where, after), [])
+    for (const where of ['made', 'typed']) t.same(uninstall(where), [])
   })
 
 const DAMAGES = `
@@ -131,9 +131,9 @@ for (const damage of DAMAGES.trim().split('\n'))
     type(facts)
     t.same(compare('typed', facts), [])
     t.equal(kernel('typed'), whole)
-    t.same(uninstall('typed', facts), [])
+    t.same(uninstall('typed'), [])
   })
 
 // Each begins where the last one should have ended.
-t.beforeEach(() => ['made', 'typed'].forEach((where) => uninstall(where, plan(over4))))
+t.beforeEach(() => ['made', 'typed'].forEach((where) => uninstall(where)))
 t.teardown(() => ip('netns del made && ip netns del typed'))
