@@ -208,7 +208,7 @@ function remember(desired: Listed[]): (message: string, parse: () => Listed | un
     let fact = before.get(message)
     if (fact === undefined || !wanted.has(fact)) {
       byLine ??= new Map(desired.map((one) => [line(one), one]))
-      const parsed = fact ?? parse()
+      const parsed = parse() // and not what it was: an interface unknown then may be a known one now
       fact = parsed && (byLine.get(line(parsed)) ?? parsed)
     }
     now.set(message, fact)
