@@ -39,6 +39,7 @@ for (const direct of [false, true])
     for (const below of [4, 6] as Family[])
       for (const families of [[4, 6], [4], [6]] as Family[][]) await t.test(`over IPv${below}, pods of IPv${families.join(' and IPv')}`, (t) => everybodyReaches(t, below, families, direct))
     if (!direct) await t.test('a connection survives', survives)
+    if (direct) await t.test('three nodes, the third behind a router: direct where it can be, encapsulated where not', three)
     await Promise.all([a.stop(), b.stop()])
     for (const name of ['a', 'b']) t.match(kernel(name), 'proto 119', 'the overlay stays when agents stop')
   })
@@ -118,5 +119,24 @@ async function survives(t: Test): Promise<void> {
   await goesOn('the agent is back')
   for (const { text } of talks) t.match(text, /^0 1 2 3 /, 'what was said came back')
   for (const { text } of talks) t.same(text.trim().split(' ').map(Number), text.trim().split(' ').map((_, i) => i), 'in order, and all of it')
+  unwire(t)
+}
+
+/**
+ *   a ── u0 ┐
+ *   b ── u0 ┴── bridge lan ── outside (routes) ── u0 ── c (pod r)
+ *                              198.51.100.254          198.51.100.3
+ */
+async function three(t: Test): Promise<void> {
+  sh(`ip netns add c && ip -n c link set lo up && ip -n outside link add to-c up type veth peer name u0 netns c && ip -n c link set u0 up
+    ip -n outside addr add 198.51.100.254/24 dev to-c && ip -n c addr add 198.51.100.3/24 dev u0 && ip -n c route add default via 198.51.100.254 && ip netns exec outside sysctl -qw net.ipv4.ip_forward=1`)
+  peers(node('a', 1), node('b', 2), node('c', 3, { addresses: ['198.51.100.3'] }))
+  const c = await Agent.ready('c', '--direct-routing')
+  for (const agent of [a!, b!, c]) await agent.reads()
+  t.match(on('a', 'ip route show proto 119'), /10\.244\.2\.0\/24 via 192\.0\.2\.2 dev u0.*10\.244\.3\.0\/24 via 10\.244\.3\.0 dev podwire\.1/s)
+  const pods = { p: pod(a!, 'p'), q: pod(b!, 'q'), r: pod(c, 'r') }
+  for (const from of ['p', 'q', 'r'] as const)
+    for (const to of ['p', 'q', 'r'] as const) if (from !== to) for (const i of [0, 1]) t.equal(source(t, from, to, pods[to][i]!), pods[from][i], `${from} to ${to}`)
+  await c.stop()
   unwire(t)
 }
