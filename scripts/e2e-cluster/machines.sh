@@ -49,7 +49,7 @@ power_off() {
   kill -9 "$(<"$cluster/$1/pid")"
   within 10 gone $init
   rm "$cluster/$1/pid"
-  nsenter -t "$(init wire)" -n ip link del dev "$1" 2>/dev/null
+  nsenter -t "$(init wire)" -n ip link del dev "$1" 2>/dev/null || : # it went with its other end
   within 10 no_cgroups "podwire-cluster/$1"
 }
 gone() { [ ! -d "/proc/$1" ]; }
@@ -61,7 +61,7 @@ no_cgroups() {
 # all_off: every machine, and their disks, also of a run that was killed.
 all_off() {
   local machine
-  for machine in a b c control wire; do power_off $machine 2>/dev/null; done
+  for machine in a b c control wire; do power_off $machine 2>/dev/null || :; done
   within 10 no_cgroups podwire-cluster || echo 'some cgroups of podwire-cluster stay' >&2
   rm -rf "$cluster"
 }
