@@ -73,11 +73,12 @@ function unwire(t: Test): void {
 
 /** The source address with which a ping from one namespace arrives in another, as nf_tables there has seen it. */
 function source(t: Test, from: string, to: string, address: string): string {
-  const [match, set, saddr] = address.includes(':') ? ['icmpv6', 'from6', 'ip6 saddr'] : ['icmp', 'from4', 'ip saddr']
-  sh(`ip netns exec ${to} nft 'table inet seen { set from4 { type ipv4_addr; flags dynamic; }; set from6 { type ipv6_addr; flags dynamic; }; chain in { type filter hook input priority 0; }; }
-    flush table inet seen; flush set inet seen ${set}; add rule inet seen in ${match} type echo-request add @${set} { ${saddr} }'`)
-  t.ok(works(`ip netns exec ${from} ping -c1 -W2 ${address}`), `${from} reaches ${to} at ${address}`)
-  return /elements = \{ (\S+) \}/.exec(ip(`netns exec ${to} nft list set inet seen ${set}`))?.[1] ?? 'nobody'
+  const [match, set, saddr] = address.includes(':') ? ['icmpv6', 'ipv6_addr', 'ip6 saddr'] : ['icmp', 'ipv4_addr', 'ip saddr']
+  const [there, ping] = [`nsenter --net=/run/netns/${to}`, `nsenter --net=/run/netns/${from} ping -c1 -W2 ${address}`]
+  const seen = sh(`${there} nft 'table inet seen { set from { type ${set}; flags dynamic; }; chain in { type filter hook input priority 0; ${match} type echo-request add @from { ${saddr} }; }; }'
+    ${ping} >/dev/null && echo answered; ${there} nft list set inet seen from; ${there} nft delete table inet seen`)
+  t.match(seen, /^answered/, `${from} reaches ${to} at ${address}`)
+  return /elements = \{ (\S+) \}/.exec(seen)?.[1] ?? 'nobody'
 }
 
 const ECHO = `require('net').createServer((socket) => socket.pipe(socket)).listen(7, '::')`

@@ -121,11 +121,12 @@ nft add element inet podwire cluster_ip6 '{ fd00:99::/64 }'
 sysctl -qw net.ipv4.ip_forward=0
 `
 
+let whole = ''
 for (const damage of DAMAGES.trim().split('\n'))
   t.test(`what is said to be typed repairs: ${damage}`, async (t) => {
     const facts = plan(over4)
     t.same(reconcile('typed', facts), [])
-    const whole = kernel('typed')
+    whole ||= kernel('typed')
     on('typed', damage)
     t.ok(compare('typed', facts).length > 0, 'it is seen')
     type(facts)
