@@ -56,7 +56,7 @@ async function everybodyReaches(t: Test, below: Family, families: Family[], dire
     t.equal(source(t, 'q', 'p', from), to, 'and the other way round')
     t.match(source(t, 'a', 'q', to), family === 4 ? /^(10\.244\.1\.0|192\.0\.2\.1)$/ : /^(fd00:10:244:1::|2001:db8::1)$/, 'a node, and a host-network pod on it, with an address of the node')
     t.ok(works(`ip netns exec p ping -c1 -W2 ${NODE.b[family]}`), 'pod to remote node')
-    if (direct) continue // it changes nothing of the rest
+    if (direct || (below === 6 && families.length === 1)) continue // seen often enough
     t.equal(source(t, 'p', 'outside', OUTSIDE[family]), NODE.a[family], 'outside sees the node')
     t.equal(source(t, 'p', 'outside', INSIDE[family]), from, 'but for networks that are not to be masqueraded')
   }
