@@ -61,9 +61,18 @@ function reportOf(known: Status, running: boolean): Report {
 function differencesOf({ parts, device }: Status): Difference[] {
   const netns = new Netns()
   try {
-    return compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), realmOf(device))
+    return twice(() => compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), realmOf(device)))
   } finally {
     netns.close()
+  }
+}
+
+/** A device that is replaced while its lists are read is looked at once more. */
+function twice<T>(look: () => T): T {
+  try {
+    return look()
+  } catch {
+    return look()
   }
 }
 

@@ -81,9 +81,15 @@ export function list(netns: Netns, dev: string): RouteState[] {
 
 /** Of all unicast routes of a protocol in the main table, what `take` makes of their messages. */
 export const collectProtocol = <T>(netns: Netns, proto: number, take: (message: NetlinkMessage) => T): T[] =>
-  ([4, 6] as Family[]).flatMap((family) =>
-    netns.rt.collect({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST }) }, take),
-  )
+  ([4, 6] as Family[]).flatMap((family) => {
+    const header = rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST })
+    try {
+      return netns.rt.collect({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header }, take)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return [] // a namespace that never had a route has no table
+      throw error
+    }
+  })
 
 /** True if a message is about a route of the main table, of whatever type. */
 export const isMain = ({ data }: NetlinkMessage): boolean => data[4] === RT_TABLE_MAIN

@@ -13,7 +13,7 @@ import type { VxlanConf } from './conf.ts'
 import { byName, parsePeers } from './file.ts'
 import type { Nodes } from './node.ts'
 import { deviceName, realmOf } from './overlay.ts'
-import type { FindUnderlay } from './underlay.ts'
+import { NoUnderlay, type FindUnderlay } from './underlay.ts'
 import { NotReady, viewOf, type View } from './view.ts'
 
 /** Makes the overlay true and passes on the result of the plugin before. */
@@ -53,7 +53,7 @@ function withView(conf: VxlanConf, act: (netns: Netns, view: View) => void, unre
   try {
     act(netns, planOf(netns, conf))
   } catch (error) {
-    throw error instanceof NotReady ? new CniError(unready, error.message) : error
+    throw error instanceof NotReady || error instanceof NoUnderlay ? new CniError(unready, error.message) : error
   } finally {
     netns.close()
   }

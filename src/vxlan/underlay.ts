@@ -31,7 +31,7 @@ export const findUnderlay: FindUnderlay = (netns, self, choice) => {
     return ofNode[0] ?? list.find(({ cidr }) => cidr.family === said[0]?.family) ?? list[0]
   }
   const found = choice === undefined ? (preferredOwn(said, own) ?? preferred(onDefaultRoute(netns, own))) : preferred(chosen(netns, own, choice))
-  if (!found) throw new NoUnderlay(choice === undefined ? `none of this node's addresses (${self.addresses.join(', ')}) is on an interface here, and there is no default route: choose with --underlay` : `--underlay ${choice}: ${nothing(own, choice)}`)
+  if (!found) throw new NoUnderlay(choice === undefined ? `none of this node's addresses (${self.addresses.join(', ')}) is on an interface here, and there is no default route: choose with underlay` : `underlay ${choice}: ${nothing(own, choice)}`)
   return describe(netns, own, found)
 }
 

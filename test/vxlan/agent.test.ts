@@ -122,7 +122,7 @@ t.test('an agent, from nothing to ready', async (t) => {
   await t.test('started before the node has its address, as while DHCP is busy', async (t) => {
     on('a', 'ip addr del 192.0.2.1/24 dev u0; ip -6 addr del 2001:db8::1/64 dev u0; ip -6 route del default')
     const early = new Agent('a')
-    await until('it says so', () => early.status().reason.includes('choose with --underlay'), 15_000)
+    await until('it says so', () => early.status().reason.includes('choose with underlay'), 15_000)
     on('a', 'ip addr add 192.0.2.1/24 dev u0 && ip -6 addr add 2001:db8::1/64 dev u0 nodad; ip route replace default via 192.0.2.254; ip -6 route replace default via 2001:db8::fe')
     await until('at once', () => early.status().reason === '')
     t.equal(early.status().ready, true)
@@ -144,9 +144,9 @@ t.test('the underlay', async (t) => {
   t.match(find('198.51.100.7'), { local: '198.51.100.7', dev: 'u1' }, 'an address')
   t.match(find('u0', ['2001:db8::1']), { local: '2001:db8::1', dev: 'u0' }, 'of an interface with both families the one that the node says')
   t.same(find('203.0.113.1'), { local: '203.0.113.1', dev: undefined, mtu: 1500, onLink: [] }, 'an address on lo leaves by the default route')
-  for (const choice of ['u9', '10.9.0.0/16', '10.9.0.1', 'lo0']) t.throws(() => find(choice), { message: new RegExp(`--underlay ${choice}: no interface has that .*this node has .*192\\.0\\.2\\.1/24`) })
+  for (const choice of ['u9', '10.9.0.0/16', '10.9.0.1', 'lo0']) t.throws(() => find(choice), { message: new RegExp(`underlay ${choice}: no interface has that .*this node has .*192\\.0\\.2\\.1/24`) })
   ip('-n a route del default && ip -n a -6 route del default')
-  t.throws(() => find(undefined, ['10.99.0.1']), { message: /none of this node's addresses \(10\.99\.0\.1\) is on an interface here, and there is no default route: choose with --underlay/ })
+  t.throws(() => find(undefined, ['10.99.0.1']), { message: /none of this node's addresses \(10\.99\.0\.1\) is on an interface here, and there is no default route: choose with underlay/ })
 })
 
 const REFUSED: [string, RegExp][] = [

@@ -1,0 +1,96 @@
+// The overlay by an entry in the list of plugins, without agent and cluster: ADD makes it true.
+//
+//     this namespace, node a                          node b is not there, only its entry
+//     u0 192.0.2.1/24, podwire.1 ══════════════════►  192.0.2.2
+
+import { call, ip, netns, sh, state } from '../world.ts'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import t from 'tap'
+
+const peers = [
+  { name: 'a', addresses: ['192.0.2.1'], podCIDRs: ['10.244.1.0/24'] },
+  { name: 'b', addresses: ['192.0.2.2'], podCIDRs: ['10.244.2.0/24'] },
+]
+const entry = { cniVersion: '1.1.0', name: 'podnet', type: 'vxlan', node: 'a', peers }
+const prevResult = { cniVersion: '1.1.0', interfaces: [{ name: 'eth0', sandbox: '/run/netns/pod' }], ips: [{ address: '10.244.1.2/24', interface: 0 }] }
+const add = (conf: object = entry, container = 'c1') => call('vxlan', 'ADD', { ...conf, prevResult }, { container })
+
+netns('pod')
+ip('link add u0 type veth peer name far && ip link set u0 addrgenmode none && ip link set far addrgenmode none && ip link set u0 up && ip link set far up && ip addr add 192.0.2.1/24 dev u0')
+const untouched = state()
+
+t.test('ADD makes the overlay and passes the result on; again, it changes nothing', async (t) => {
+  const added = add()
+  t.equal(added.status, 0, added.stdout)
+  t.match(added.json, prevResult)
+  t.match(ip('-d link show podwire.1'), /vxlan id 1 local 192\.0\.2\.1 dev u0 .*dstport 8472 nolearning/)
+  t.match(ip('route show 10.244.2.0/24'), 'via 10.244.2.0 dev podwire.1 proto 119 onlink')
+  const made = state()
+  t.equal(add(entry, 'c2').status, 0)
+  t.equal(state(), made)
+  t.equal(call('vxlan', 'CHECK', { ...entry, prevResult }).status, 0)
+  t.equal(call('vxlan', 'STATUS', entry).status, 0)
+})
+
+t.test('damage is found by CHECK and STATUS, and repaired by the next ADD', async (t) => {
+  for (const damage of ['ip route del 10.244.2.0/24', 'ip neigh del 10.244.2.0 dev podwire.1', 'ip link set podwire.1 mtu 1300', 'ip link del podwire.1', 'nft flush ruleset']) {
+    const made = ip('-d addr show podwire.1').replace(/^\d+: /gm, '')
+    sh(damage)
+    const checked = call('vxlan', 'CHECK', { ...entry, prevResult })
+    t.match(checked.json, { code: 102, details: /to repair it: (ip|bridge|nft) / }, damage)
+    t.match(call('vxlan', 'STATUS', entry).json, { code: 51 }, damage)
+    t.equal(add().status, 0, damage)
+    t.equal(call('vxlan', 'CHECK', { ...entry, prevResult }).status, 0, damage)
+    t.equal(ip('-d addr show podwire.1').replace(/^\d+: /gm, ''), made, damage)
+  }
+})
+
+t.test('DEL of one pod and GC leave it to the others', async (t) => {
+  const made = state()
+  for (const command of ['DEL', 'DEL', 'GC']) t.equal(call('vxlan', command, entry).status, 0, command)
+  t.equal(state(), made)
+})
+
+t.test('a node that goes from the file goes from the kernel with the next ADD; one that cannot be used hurts only itself', async (t) => {
+  const { peers: _, ...rest } = entry
+  const file = '/run/peers.json'
+  const read = { ...rest, peersFile: file }
+  writeFileSync(file, JSON.stringify({ nodes: [peers[0], { name: 'c', addresses: ['192.0.2.3'], podCIDRs: ['10.244.3.0/24'] }, { name: 'd', addresses: ['192.0.2.4'], podCIDRs: ['10.244.1.0/24'] }] }))
+  const added = add(read)
+  t.equal(added.status, 0, added.stdout)
+  t.match(added.stderr, 'node d cannot be used as it is: its podCIDR 10.244.1.0/24 overlaps this node')
+  t.equal(ip('route show 10.244.2.0/24'), '')
+  t.match(ip('route show 10.244.3.0/24'), 'podwire.1')
+})
+
+t.test('what is wrong is said before anything is touched', async (t) => {
+  const made = state()
+  const wrong: [object, number, RegExp][] = [
+    [{ ...entry, node: 'z' }, 7, /node z is not among the nodes \(a, b\)/],
+    [{ ...entry, peers: undefined }, 7, /peers is missing: expected peers or peersFile/],
+    [{ ...entry, peersFile: '/run/peers.json' }, 7, /peers and peersFile are both given/],
+    [{ ...entry, peers: undefined, peersFile: '/run/nowhere.json' }, 5, /ENOENT.*\/run\/nowhere.json/],
+    [{ ...entry, vni: 0 }, 7, /vni is 0: expected a VXLAN network identifier/],
+    [{ ...entry, underlay: '198.51.100.1' }, 7, /198\.51\.100\.1: no interface has that address/],
+    [{ ...entry, peers: [peers[0], peers[0]] }, 7, /nodes\[1\]\.name is "a": another node has that name/],
+  ]
+  for (const [conf, code, msg] of wrong) t.match(add(conf).json, { code, msg }, String(msg))
+  t.match(call('vxlan', 'ADD', entry).json, { code: 7, msg: 'Required prevResult missing' }, 'not behind another plugin')
+  t.equal(state(), made)
+})
+
+t.test('eight at once from nothing come to one overlay', async (t) => {
+  ip('link del podwire.1')
+  writeFileSync('/run/add.json', JSON.stringify({ ...entry, prevResult }))
+  const env = { ...process.env, CNI_COMMAND: 'ADD', CNI_NETNS: '/run/netns/pod', CNI_IFNAME: 'eth0', CNI_PATH: '/nowhere', NODE_COMPILE_CACHE: '/run/compiled' }
+  const ends = Array.from({ length: 8 }, (_, i) => once(spawn('bash', ['-c', `exec -a vxlan ${process.execPath} --disable-warning=ExperimentalWarning src/main.ts </run/add.json >/run/out.${i}`], { env: { ...env, CNI_CONTAINERID: `c${i}` } }), 'exit'))
+  t.same((await Promise.all(ends)).map(([code]) => code), Array.from({ length: 8 }, () => 0), sh('cat /run/out.*'))
+  t.equal(call('vxlan', 'CHECK', { ...entry, prevResult }).status, 0)
+})
+
+t.test('podwire uninstall takes it away', async (t) => {
+  t.match(sh(`env -u NODE_OPTIONS ${process.execPath} --disable-warning=ExperimentalWarning src/main.ts uninstall --bin-dir /run/bin --conf-dir /run/net.d 2>&1 || true`), 'the overlay is gone')
+  t.equal(state(), untouched)
+})
