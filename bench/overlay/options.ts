@@ -9,7 +9,7 @@ export const USAGE = `npm run bench:overlay -- [OPTION]...: the overlay at scale
   --repeat N                        how often from nothing; 3; changes and damage twice as often
   --rounds N                        samples of each kind of traffic; 60
   --cpu                             throughput by CPU time instead of wall time: steadier where other work disturbs
-  --quick                           100 and 5000 nodes once, 20 samples: under two minutes
+  --quick                           100 and 5000 nodes once, 8 samples: two minutes
   --variation NAME                  what is tried, see variations.ts; given again, this too; all, which takes long
   --ours DIR                        podwire's executables; dist/bin
   --plot FILE                       how cost grows, as SVG
@@ -24,6 +24,7 @@ export interface Options {
   repeat: number
   rounds: number
   cpu: boolean
+  quick: boolean
   variations: string[] | undefined
   ours: string
   plot: string | undefined
@@ -54,8 +55,8 @@ export function parseOptions(argv: string[]): Options {
   if (unknown !== undefined) throw new Error(`--part ${unknown}: expected one of ${PARTS.join(', ')}`)
   const nodes = (values.nodes ?? (quick ? '100,5000' : '100,1000,5000')).split(',').map((text) => number(text, 'nodes', 3, 65_000))
   const repeat = number(values.repeat ?? (quick ? '1' : '3'), 'repeat', 1, 100)
-  const rounds = number(values.rounds ?? (quick ? '20' : '60'), 'rounds', 1, 1000)
-  return { parts: part as Part[], nodes: nodes.toSorted((a, b) => a - b), repeat, rounds, cpu, variations, ours, plot, json }
+  const rounds = number(values.rounds ?? (quick ? '8' : '60'), 'rounds', 1, 1000)
+  return { parts: part as Part[], nodes: nodes.toSorted((a, b) => a - b), repeat, rounds, cpu, quick, variations, ours, plot, json }
 }
 
 function number(text: string, option: string, least: number, most: number): number {

@@ -56,9 +56,11 @@ interface ScaleResult {
   heard: string
 }
 
-function measureScale({ nodes, repeat }: Options, bin: string): ScaleResult[] {
+function measureScale({ nodes, repeat, quick }: Options, bin: string): ScaleResult[] {
   const measured = nodes.map((count) => reporting(`${count} nodes`, () => measureAmong(count, repeat, bin)))
   const clusters = nodes.map((count) => reporting(`${count} nodes of Kubernetes`, () => measureCluster(count, bin)))
+  // The first minute's look after a change compares everything; those after it see that nothing is different.
+  if (!quick) reporting(`${IDLE / 1000} s until all is at rest`, () => sleep(IDLE))
   const idle = reporting(`${IDLE / 1000} s without work`, () => measureIdle([...measured, ...clusters].map(({ scale }) => scale)))
   return measured.map(({ scale, count, samples, heard }, i) => {
     const cluster = clusters[i]!
