@@ -46,15 +46,16 @@ const NF_ACCEPT = 1
  * with our key that is there already is a former holder's, for the lease says that the address is ours now: replaced.
  */
 export function add(netns: Netns, facts: NftFact[]): void {
+  const ATTEMPTS = 20 // each lost race means that somebody else made progress
   const own = facts.filter((fact) => fact.fact === 'element')
-  const shared = facts.filter((fact) => fact.fact !== 'element').flatMap((fact) => creation(netns, fact))
-  const elements = own.flatMap((fact) => creation(netns, fact))
-  const refused = transaction(netns, [...shared, ...elements])
-  if (!refused) return
-  if (!isErrno(refused, 'EEXIST', 'EBUSY')) throw refused
-  const stale = own.filter(({ map, key }) => element(netns, map, key)).map(deletion)
-  const again = transaction(netns, [...shared, ...stale, ...elements])
-  if (again) throw again
+  for (let attempt = 1; ; attempt++) {
+    const shared = facts.filter((fact) => fact.fact !== 'element').flatMap((fact) => creation(netns, fact))
+    const stale = attempt === 1 ? [] : own.filter(({ map, key }) => element(netns, map, key)).map(deletion)
+    const refused = transaction(netns, [...shared, ...stale, ...own.flatMap((fact) => creation(netns, fact))])
+    if (!refused) return
+    const raced = isErrno(refused, 'EEXIST', 'EBUSY') || (isErrno(refused, 'ENOENT') && facts.some(({ fact }) => fact === 'set'))
+    if (!raced || attempt === ATTEMPTS) throw refused
+  }
 }
 
 /** Takes elements back: each only if its owner is still the one in the fact. Shared facts stay. */

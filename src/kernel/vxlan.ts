@@ -5,6 +5,7 @@
 import { addressBytes, bytesText, parseAddress } from '../ip.ts'
 import type { Vxlan } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
+import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, type Attrs, type Out } from './netlink.ts'
 import type { Netns } from './netns.ts'
@@ -21,14 +22,19 @@ const VXLAN_DF_INHERIT = 2
 /** Makes the device. One of ours with that VNI that got another name goes first; somebody else's is an error that names it. */
 export function add(netns: Netns, fact: Vxlan, what: string): void {
   netns.indexes.delete(fact.name)
-  const rival = link.list(netns, 'vxlan').find((there) => id(info(there)) === fact.id && port(info(there)) === fact.dstport)
+  const rival = link.list(netns, 'vxlan').find((there) => there.name !== fact.name && id(info(there)) === fact.id && port(info(there)) === fact.dstport)
   if (rival?.mac === fact.mac) link.del(netns, rival.name)
   else if (rival) throw new Error(`${what}: interface ${rival.name} has VNI ${fact.id} on port ${fact.dstport} already: choose another VNI, or remove it`)
-  link.create(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => {
-    data.push(IFLA_VXLAN_ID, link.u32(fact.id))
-    data.push(IFLA_VXLAN_PORT, be16(fact.dstport))
-    changeable(data, netns, fact)
-  })
+  try {
+    link.create(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => {
+      data.push(IFLA_VXLAN_ID, link.u32(fact.id))
+      data.push(IFLA_VXLAN_PORT, be16(fact.dstport))
+      changeable(data, netns, fact)
+    })
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST') || !link.get(netns, fact.name)) throw error
+    change(netns, fact, what) // another process was faster
+  }
 }
 
 /** Changes the device in place where the kernel can; else it is made anew. */
