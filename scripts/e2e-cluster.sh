@@ -67,6 +67,9 @@ count() {
 
 main() {
   set +e
+  say 'the API server alone: what the agent asks it, pages, resumed watches, compaction'
+  ETCD=$cache/etcd/etcd KUBE_APISERVER=${PODWIRE_E2E_KUBERNETES:-$cache/kubernetes}/kube-apiserver \
+    PATH=$PWD/node_modules/node-linux-$(node_arch)/bin:$PATH node_modules/.bin/tap --reporter=tap test/vxlan/kubernetes-real.test.ts | grep -E '^(not )?ok'
   say 'control plane: etcd, API server, controller manager, scheduler'
   wire_up
   control_plane

@@ -73,3 +73,14 @@ t.test('the world sees the node, what nonMasqueradeCIDRs names sees the pod', as
   nft('delete table inet podwire')
   t.equal(state(), before)
 })
+
+t.test('a chain of ours with another hook is made anew', async (t) => {
+  const pod = { netns: netns('hooked') }
+  sh("nft add table inet podwire && nft add chain inet podwire postrouting '{ type filter hook input priority 0 ; }'")
+  const added = call('ptp', 'ADD', conf, pod)
+  t.equal(added.status, 0, added.stdout)
+  t.match(nft('list chain inet podwire postrouting'), 'type nat hook postrouting priority srcnat')
+  t.equal(call('ptp', 'CHECK', { ...conf, prevResult: added.json }, pod).status, 0)
+  t.equal(call('ptp', 'DEL', conf, pod).status, 0)
+  sh('nft delete table inet podwire; ip netns del hooked')
+})

@@ -46,6 +46,7 @@ ip link add vethec43057c07a up address 6e:1c:25:89:d4:f4 mtu 1450 type veth peer
 ip link set vethec43057c07a alias podnet/c1/eth0
 sysctl -qw net/ipv6/conf/vethec43057c07a/accept_ra=0
 sysctl -qw net/ipv6/conf/vethec43057c07a/disable_ipv6=0
+sysctl -qw net/ipv6/conf/vethec43057c07a/accept_dad=0
 ip netns exec pod sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0
 ip netns exec pod sysctl -qw net/ipv6/conf/eth0/keep_addr_on_down=1
 ip netns exec pod sysctl -qw net/ipv6/conf/eth0/accept_ra=0

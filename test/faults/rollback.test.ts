@@ -50,13 +50,6 @@ breaks(
 )
 
 breaks(
-  'a table podwire of somebody else has another kind of chain',
-  "nft add table inet podwire && nft add chain inet podwire postrouting '{ type filter hook input priority 0 ; }'",
-  'nft delete table inet podwire',
-  { msg: /^nft add (chain|rule) inet podwire postrouting/ },
-)
-
-breaks(
   '/proc/sys is read-only',
   'sysctl -qw net.ipv4.ip_forward=0 && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys',
   'umount /proc/sys',

@@ -37,7 +37,7 @@ for (const direct of [false, true])
     const options = `--non-masquerade-cidrs 203.0.113.0/24,2001:db8:9::/48 ${direct ? '--direct-routing' : ''}`
     ;[a, b] = await Promise.all([Agent.ready('a', options), Agent.ready('b', options)])
     for (const below of [4, 6] as Family[])
-      for (const families of [[4, 6], [4], [6]] as Family[][]) await t.test(`over IPv${below}, pods of IPv${families.join(' and IPv')}`, (t) => everybodyReaches(t, below, families, direct))
+      for (const families of (direct ? [[4, 6]] : [[4, 6], [4], [6]]) as Family[][]) await t.test(`over IPv${below}, pods of IPv${families.join(' and IPv')}`, (t) => everybodyReaches(t, below, families, direct))
     if (!direct) await t.test('a connection survives', survives)
     if (direct) await t.test('three nodes, the third behind a router: direct where it can be, encapsulated where not', three)
     await Promise.all([a.stop(), b.stop()])
