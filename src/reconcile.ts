@@ -76,12 +76,8 @@ export function reconcileRest(netns: Netns, desired: Plan, realm: Realm): Outcom
 /** What is large of a plan and its realm, as the kernel has it, in a few digits: the lists and sets. */
 export function fingerprint(netns: Netns, desired: Plan, { dev, proto }: Realm): string {
   const digest = new Digest()
-  const neighbour = (message: NetlinkMessage) => digest.add(message.data, 0, neigh.lasting(message))
-  route.collectProtocol(netns, proto, ({ data }) => digest.add(data, 0, data.length))
-  neigh.collect(netns, dev, neighbour)
-  fdb.collect(netns, dev, neighbour)
-  for (const fact of desired) if (fact.fact === 'set') nft.digest(netns, fact, digest)
-  return `${digest.text()} ${addr.list(netns, dev).join()}`
+  const whole = route.digest(netns, proto, digest) && neigh.digest(netns, dev, [neigh.AF_INET, neigh.AF_INET6, fdb.AF_BRIDGE], digest) && desired.every((fact) => fact.fact !== 'set' || nft.digest(netns, fact, digest))
+  return whole ? `${digest.text()} ${addr.list(netns, dev).join()}` : ''
 }
 
 /** Makes single listed facts true, and takes others back, without reading the lists: for what is known to have changed. */

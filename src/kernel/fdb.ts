@@ -9,7 +9,7 @@ import * as neigh from './neigh.ts'
 import { attributes, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
-const AF_BRIDGE = 7
+export const AF_BRIDGE = 7
 const NTF_SELF = 0x02
 const NDA_PORT = 6
 const NDA_VNI = 7

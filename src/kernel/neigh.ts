@@ -3,6 +3,7 @@
 import { addressBytes, bytesText, parseAddress } from '../ip.ts'
 import type { Neigh } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
+import type { Digest } from './digest.ts'
 import * as link from './link.ts'
 import { attributes, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
@@ -15,8 +16,8 @@ export const NDA_LLADDR = 2
 const NDA_CACHEINFO = 3
 const NDA_IFINDEX = 8
 export const NUD_PERMANENT = 0x80
-const AF_INET = 2
-const AF_INET6 = 10
+export const AF_INET = 2
+export const AF_INET6 = 10
 
 /** Makes a neighbour, in the place of one with that address. */
 export const addition = (netns: Netns, { dev, address, lladdr }: Neigh): Omit<Request, 'what'> => ({
@@ -44,18 +45,27 @@ export const collect = <T>(netns: Netns, dev: string, take: (message: NetlinkMes
 /** The same of one address family; the forwarding database is one. */
 export function collectFamily<T>(netns: Netns, dev: string, what: string, family: number, take: (message: NetlinkMessage) => T): (T | undefined)[] {
   const index = link.index(netns, dev)
-  const attrs = (out: Out) => out.push(NDA_IFINDEX, link.u32(index))
-  return netns.rt.collect({ what, type: RTM_GETNEIGH, header: ndmsg(family, 0, 0, 0), attrs }, (message) => (ifindex(message) === index ? take(message) : undefined))
+  return netns.rt.collect(listing(what, family, index), (message) => (ifindex(message) === index ? take(message) : undefined))
+}
+
+const listing = (what: string, family: number, index: number): Request => ({ what, type: RTM_GETNEIGH, header: ndmsg(family, 0, 0, 0), attrs: (out: Out) => out.push(NDA_IFINDEX, link.u32(index)) })
+
+/** Takes what lasts of the neighbours of a device, of these address families, into a digest. False if it could not be read whole. */
+export function digest(netns: Netns, dev: string, families: number[], into: Digest): boolean {
+  const index = link.index(netns, dev)
+  return families.every((family) => netns.rt.scan(listing('ip neigh show', family, index), (buffer, start, end) => buffer.readInt32LE(start + 4) === index && into.add(buffer, start, lastingIn(buffer, start, end))))
 }
 
 /**
  * Where in a message that ends which stays the same as long as its neighbour does: at NDA_CACHEINFO, which says when it was
  * last used.
  */
-export function lasting({ data }: NetlinkMessage): number {
-  let end = 12
-  while (end + 4 <= data.length && data.readUInt16LE(end + 2) !== NDA_CACHEINFO) end += (Math.max(4, data.readUInt16LE(end)) + 3) & ~3
-  return end
+export const lasting = ({ data }: NetlinkMessage): number => lastingIn(data, 0, data.length)
+
+function lastingIn(buffer: Buffer, start: number, end: number): number {
+  let at = start + 12
+  while (at + 4 <= end && buffer.readUInt16LE(at + 2) !== NDA_CACHEINFO) at += (Math.max(4, buffer.readUInt16LE(at)) + 3) & ~3
+  return at
 }
 
 /** The interface index in a message about a neighbour. */

@@ -177,6 +177,23 @@ export class Netlink {
     return refusals
   }
 
+  /**
+   * Hands over all objects as they are in the receive buffer, behind struct nlmsghdr, and makes nothing of them: for who
+   * reads thousands every minute. False if the list changed while it was read.
+   */
+  scan(request: Request, visit: (buffer: Buffer, start: number, end: number) => void): boolean {
+    const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
+    let whole = true
+    this.#walk(first, (start, end) => {
+      const [type, flags] = [this.#buffer.readUInt16LE(start + 4), this.#buffer.readUInt16LE(start + 6)]
+      if ((flags & NLM_F_DUMP_INTR) !== 0 || type === NLMSG_ERROR) whole = false
+      if (type === NLMSG_DONE || type === NLMSG_ERROR) return true
+      visit(this.#buffer, start + HEADER, end)
+      return false
+    })
+    return whole
+  }
+
   #collectOnce<T>(request: Request, take: (message: NetlinkMessage) => T): T[] | undefined {
     const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
     const list: T[] = []
@@ -229,15 +246,20 @@ export class Netlink {
 
   /** Hands over messages until `done` returns true or nothing more is there. */
   #receive(first: number, done: (message: NetlinkMessage) => boolean): void {
+    this.#walk(first, (start, end) => done(parseMessage(this.#buffer.subarray(start, end)).x))
+  }
+
+  /** The same, by where they are in the buffer. */
+  #walk(first: number, done: (start: number, end: number) => boolean): void {
     for (;;) {
       const length = this.#datagram()
       if (length === 0) return
       if (length > this.#buffer.length) throw new KernelError('recv(netlink)', 90, `a datagram of ${length} bytes`)
-      for (let rest = this.#buffer.subarray(0, length); rest.length >= HEADER; ) {
-        const { x: message, consumed } = parseMessage(rest)
-        rest = rest.subarray((consumed + 3) & ~3)
-        const stale = ((message.seq - first) | 0) < 0 // of a request whose answer was not read to its end
-        if (!stale && done(message)) return
+      for (let at = 0; at + HEADER <= length; ) {
+        const end = at + Math.max(HEADER, this.#buffer.readUInt32LE(at))
+        const stale = ((this.#buffer.readUInt32LE(at + 8) - first) | 0) < 0 // of a request whose answer was not read to its end
+        if (!stale && done(at, Math.min(end, length))) return
+        at = (end + 3) & ~3
       }
     }
   }

@@ -113,9 +113,8 @@ export function check(netns: Netns, fact: NftFact): Difference | undefined {
 }
 
 /** Takes the elements of a set into a digest; of each message what is behind its header, which counts all changes of nf_tables. */
-export function digest(netns: Netns, { name }: NetworkSet, into: Digest): void {
-  netns.nf.collect(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)))), ({ data }) => into.add(data, 4, data.length))
-}
+export const digest = (netns: Netns, { name }: NetworkSet, into: Digest): boolean =>
+  netns.nf.scan(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)))), (buffer, start, end) => into.add(buffer, start + 4, end))
 
 /** Whether a message of the kernel's is about podwire's table, and about which set or chain in it. */
 export function aboutTable(type: number, found: Attrs): { name: string | undefined } | undefined {

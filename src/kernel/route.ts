@@ -3,6 +3,7 @@
 import { addressBytes, addressText, bits, bytesText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import { routeWords, type Route } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
+import type { Digest } from './digest.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
@@ -81,15 +82,25 @@ export function list(netns: Netns, dev: string): RouteState[] {
 
 /** Of all unicast routes of a protocol in the main table, what `take` makes of their messages. */
 export const collectProtocol = <T>(netns: Netns, proto: number, take: (message: NetlinkMessage) => T): T[] =>
-  ([4, 6] as Family[]).flatMap((family) => {
-    const header = rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST })
+  FAMILIES.flatMap((family) => {
     try {
-      return netns.rt.collect({ what: `ip route show proto ${proto}`, type: RTM_GETROUTE, header }, take)
+      return netns.rt.collect(listing(proto, family), take)
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return [] // a namespace that never had a route has no table
       throw error
     }
   })
+
+/** Takes them into a digest. False if they could not be read whole. */
+export const digest = (netns: Netns, proto: number, into: Digest): boolean => FAMILIES.every((family) => netns.rt.scan(listing(proto, family), (buffer, start, end) => into.add(buffer, start, end)))
+
+const FAMILIES: Family[] = [4, 6]
+
+const listing = (proto: number, family: Family): Request => ({
+  what: `ip route show proto ${proto}`,
+  type: RTM_GETROUTE,
+  header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: proto, scope: 0, flags: 0, type: RTN_UNICAST }),
+})
 
 /** True if a message is about a route of the main table, of whatever type. */
 export const isMain = ({ data }: NetlinkMessage): boolean => data[4] === RT_TABLE_MAIN

@@ -36,13 +36,14 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: 
   const problems: Problem[] = []
   const others = [...nodes.values()].filter(({ name }) => name !== self.name).sort(bySeniority).map(read)
   const onLink = underlay.onLink.map((text) => parseCidr(text)!)
+  const near = underlay.onLink.join()
   const me = read(self)
   const networks = new Networks([me, ...others].flatMap(({ cidrs }) => cidrs).concat(onLink))
   const addresses = new Map<string, string>()
   for (const { addresses: list, node } of [me, ...others]) for (const address of list) networks.address(address, node.name === self.name ? 'an address of this node' : node)
   for (const cidr of onLink) networks.add(cidr, 'the underlay')
   for (const cidr of me.cidrs) networks.add(cidr, 'this node')
-  for (const address of me.addresses) addresses.set(addressText(address), 'this node')
+  for (const address of me.addresses) addresses.set(textOf(address), 'this node')
   const family: Family = underlay.local.includes(':') ? 6 : 4
 
   const peers = others.flatMap((other): Peer[] => {
@@ -51,8 +52,8 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: 
     for (const text of other.unreadable.addresses) say(`its address ${JSON.stringify(text)} is no IP address`)
     for (const text of other.unreadable.podCIDRs) say(`its podCIDR ${JSON.stringify(text)} is no network in CIDR notation`)
     const endpoint = other.addresses.find((address) => address.family === family)
-    if (!endpoint) return say(node.addresses.length === 0 ? 'it has no address' : other.addresses.length === 0 ? 'none of its addresses can be read' : `it has no IPv${family} address (but ${other.addresses.map(addressText).join(', ')}), and the underlay of this node is IPv${family}`), []
-    const address = addressText(endpoint)
+    if (!endpoint) return say(node.addresses.length === 0 ? 'it has no address' : other.addresses.length === 0 ? 'none of its addresses can be read' : `it has no IPv${family} address (but ${other.addresses.map(textOf).join(', ')}), and the underlay of this node is IPv${family}`), []
+    const address = textOf(endpoint)
     const holder = addresses.get(address)
     if (holder) return say(`its address ${address} is that of ${holder}`), []
     addresses.set(address, `node ${node.name}`)
@@ -64,8 +65,7 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: 
     })
     if (node.podCIDRs.length === 0) say('it has no podCIDR')
     if (podCIDRs.length === 0) return []
-    const near = other.addresses.filter((one) => onLink.some((cidr) => contains(cidr, one))).reverse()
-    return [{ node, address, podCIDRs: podCIDRs.map(cidrText), onLink: Object.fromEntries(near.map((one) => [one.family, addressText(one)])) }]
+    return [{ node, address, podCIDRs: podCIDRs.map((cidr) => `${textOf(cidr)}/${cidr.prefix}`), onLink: nearOf(other, onLink, near) }]
   })
   return { peers, problems }
 }
@@ -77,6 +77,7 @@ interface Read {
   addresses: Cidr[]
   cidrs: Cidr[]
   unreadable: { addresses: string[]; podCIDRs: string[] }
+  near?: { about: string; onLink: Peer['onLink'] }
 }
 
 function read(node: Node): Read {
@@ -95,6 +96,24 @@ function read(node: Node): Read {
 }
 
 const parsed = new WeakMap<Node, Read>()
+
+/** Its addresses by family that are on these networks, the first of each; looked for once. */
+function nearOf(other: Read, onLink: Cidr[], about: string): Peer['onLink'] {
+  if (other.near?.about !== about) {
+    const list = other.addresses.filter((one) => onLink.some((cidr) => contains(cidr, one))).reverse()
+    other.near = { about, onLink: Object.fromEntries(list.map((one) => [one.family, textOf(one)])) }
+  }
+  return other.near.onLink
+}
+
+/** An address as text, made once. */
+function textOf(address: Address): string {
+  let text = texts.get(address)
+  if (text === undefined) texts.set(address, (text = addressText(address)))
+  return text
+}
+
+const texts = new WeakMap<Address, string>()
 
 const bySeniority = (a: Node, b: Node): number => compare(a.created ?? '', b.created ?? '') || compare(a.name, b.name)
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
