@@ -27,6 +27,27 @@ export interface LinkSet {
   keep?: true
 }
 
+/** A bridge, up. One that is there already is brought to what this says. man 8 ip-link, BRIDGE Type Support */
+export interface Bridge {
+  fact: 'bridge'
+  name: string
+  /** Bytes. */
+  mtu?: number
+  promisc?: true
+  keep: true
+}
+
+/** A link as a port of a bridge; it goes with the link. man 8 bridge */
+export interface Port {
+  fact: 'port'
+  dev: string
+  master: string
+  /** Frames may go back to where they came from. */
+  hairpin?: true
+  /** No frames to and from other isolated ports. */
+  isolated?: true
+}
+
 /** A VXLAN device that learns nothing: what it sends, and where to, is said by neigh and fdb. man 8 ip-link, VXLAN Type Support */
 export interface Vxlan {
   fact: 'vxlan'
@@ -73,7 +94,7 @@ export interface Fdb {
   keep: true
 }
 
-/** An address. IPv6 ones are added without duplicate address detection (IFA_F_NODAD): who leased it has made sure. */
+/** An address. IPv6 ones are added without duplicate address detection (IFA_F_NODAD) unless asked for: who leased it has made sure. */
 export interface Addr {
   fact: 'addr'
   in?: Place
@@ -82,6 +103,10 @@ export interface Addr {
   address: string
   /** The kernel makes no route to the prefix (IFA_F_NOPREFIXROUTE). */
   noprefixroute?: true
+  /** An IPv6 address waits for duplicate address detection. */
+  dad?: true
+  /** Other addresses in its network go. */
+  instead?: true
   keep?: true
 }
 
@@ -172,6 +197,18 @@ export interface Element {
 }
 
 /**
+ * Everybody on the link has heard who holds an address. Nothing of it stays, so there is nothing to take back or to check.
+ */
+export interface Announcement {
+  fact: 'announcement'
+  in: Place
+  dev: string
+  /** With prefix length. */
+  address: string
+  mac: string
+}
+
+/**
  * The connections that the kernel tracks for an address. Nothing makes them but traffic; they are taken back with the
  * attachment, so that the next holder of the address does not inherit them.
  */
@@ -180,7 +217,7 @@ export interface Flows {
   address: string
 }
 
-export type Fact = Link | LinkSet | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | VerdictMap | NetworkSet | Chain | Element | Flows
+export type Fact = Link | LinkSet | Bridge | Port | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | VerdictMap | NetworkSet | Chain | Element | Announcement | Flows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -193,6 +230,10 @@ export function show(fact: Fact, pod = 'pod'): string {
       return words('ip link add', fact.name, 'up address', fact.mac, mtu(fact), 'type veth peer name', fact.peer.name, 'address', fact.peer.mac, mtu(fact), 'netns', pod)
     case 'link set':
       return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
+    case 'bridge':
+      return words(`ip link add ${fact.name} up`, mtu(fact), 'type bridge', fact.promisc && `&& ip link set ${fact.name} promisc on`)
+    case 'port':
+      return words(`ip link set ${fact.dev} master ${fact.master}`, (fact.hairpin || fact.isolated) && `\nbridge link set dev ${fact.dev}`, fact.hairpin && 'hairpin on', fact.isolated && 'isolated on').replace(' \n', '\n')
     case 'vxlan':
       return words('ip link add', fact.name, 'address', fact.mac, 'mtu', fact.mtu, 'type vxlan id', fact.id, 'dstport', fact.dstport, vxlanWords(fact))
     case 'feature':
@@ -202,7 +243,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'fdb':
       return `bridge fdb add ${fact.lladdr} dev ${fact.dev} dst ${fact.dst} self permanent`
     case 'addr':
-      return words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && 'nodad')
+      return words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && !fact.dad && 'nodad')
     case 'route':
       return words(ip(fact, pod), family(fact.dst), 'route', fact.append ? 'append' : 'add', routeWords(fact))
     case 'sysctl':
@@ -217,6 +258,8 @@ export function show(fact: Fact, pod = 'pod'): string {
       return [`nft add chain inet podwire ${fact.name}${base(fact)}`, ...fact.rules.map((rule) => `nft add rule inet podwire ${fact.name} ${ruleText(rule)}`)].join('\n')
     case 'element':
       return `nft add element inet podwire ${fact.map} '{ ${fact.key} comment "${fact.owner}" : goto ${fact.goto} }'`
+    case 'announcement': // arping knows no IPv6; a pod's first packet tells it, too
+      return fact.address.includes(':') ? '' : `${netnsExec(pod)} arping -U -c 1 -I ${fact.dev} ${fact.address.replace(/\/.*/, '')}`
     case 'flows':
       return ''
   }
@@ -229,6 +272,10 @@ export function change(fact: Fact, pod = 'pod'): string {
       const end = (command: string, { name, mac }: { name: string; mac: string }) => words(command, 'link set', name, 'up address', mac, mtu(fact))
       return `${end('ip', fact)}\n${end(`ip -n ${pod}`, fact.peer)}`
     }
+    case 'bridge':
+      return words(`ip link set ${fact.name} up`, mtu(fact), fact.promisc && 'promisc on')
+    case 'port':
+      return `ip link set ${fact.dev} master ${fact.master}\nbridge link set dev ${fact.dev} hairpin ${fact.hairpin ? 'on' : 'off'} isolated ${fact.isolated ? 'on' : 'off'}`
     case 'vxlan':
       return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} nomaster address ${fact.mac} mtu ${fact.mtu}`
     case 'neigh':
@@ -283,6 +330,6 @@ const vxlanWords = ({ local, dev }: Vxlan): string => words(`local ${local}`, de
 const words = (...parts: (string | number | false | undefined)[]): string => parts.filter(Boolean).join(' ')
 const ip = (fact: { in?: Place }, pod: string): string => (fact.in ? `ip -n ${pod}` : 'ip')
 const family = (dst: string): string | false => dst.includes(':') && '-6'
-const mtu = (link: Link): string | false => link.mtu !== undefined && `mtu ${link.mtu}`
+const mtu = (link: { mtu?: number }): string | false => link.mtu !== undefined && `mtu ${link.mtu}`
 const netnsExec = (pod: string): string => (pod.includes('/') ? `nsenter --net=${pod}` : `ip netns exec ${pod}`)
 const base = ({ base: b }: Chain): string => (b ? ` '{ type ${b.type} hook ${b.hook} priority ${b.priority} ; policy accept ; }'` : '')

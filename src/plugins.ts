@@ -1,6 +1,9 @@
 // The plugins by the name under which a configuration's `type` calls them.
 
+import { bridge } from './bridge/bridge.ts'
 import { served, type Served } from './cni/serve.ts'
+import { del, gc } from './clean.ts'
+import { status } from './health.ts'
 import { hostLocal } from './ipam/host-local.ts'
 import { ipamPlugin } from './ipam/plugin.ts'
 import { staticIpam } from './ipam/static.ts'
@@ -8,11 +11,14 @@ import { loopback } from './loopback/loopback.ts'
 import { later } from './later.ts'
 import { ptp } from './ptp/ptp.ts'
 import { VXLAN } from './vxlan/conf.ts'
-import { wire, type Wirer } from './wire.ts'
+import { add, check, type Wirer } from './wire.ts'
 import type { Plugin } from './cni/plugin.ts'
 
+/** A plugin that wires: its plan, and what all of them do. */
+const wire = (wirer: Wirer): Plugin => ({ schema: wirer.schema, add: (request) => add(wirer, request), del, check: (request) => check(wirer, request), gc, status: (request) => status(wirer, request) })
+
 /** The plugins that are plans. */
-export const WIRERS: Record<string, Wirer> = { ptp, podwire: ptp }
+export const WIRERS: Record<string, Wirer> = { ptp, podwire: ptp, bridge }
 
 /** The overlay without an agent. Not in the snapshot: who has a cluster never uses it. */
 const vxlan: Plugin = {
@@ -26,6 +32,7 @@ const vxlan: Plugin = {
 
 export const PLUGINS: Record<string, Served> = {
   ptp: served(wire(ptp)),
+  bridge: served(wire(bridge)),
   loopback: served(loopback),
   'host-local': served(ipamPlugin('host-local', hostLocal)),
   static: served(ipamPlugin('static', staticIpam)),

@@ -4,6 +4,8 @@
 
 import { change, show, type Fact, type Plan } from './facts.ts'
 import * as addr from './kernel/addr.ts'
+import * as announce from './kernel/announce.ts'
+import * as bridge from './kernel/bridge.ts'
 import * as conntrack from './kernel/conntrack.ts'
 import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
@@ -61,9 +63,16 @@ export function add(kernel: Kernel, plan: Plan, pod: string): void {
     done.push(...step)
   }
   settle(kernel, plan)
+  try {
+    for (const fact of plan) if (fact.fact === 'addr' && fact.dad) addr.requireUnique(place(kernel, fact.in), fact)
+    for (const fact of plan) if (fact.fact === 'announcement') announce.send(place(kernel, fact.in), fact)
+  } catch (error) {
+    throw new FactError(plan[0]!, error as Error, pod, del(kernel, plan))
+  }
 }
 
 const PATIENCE = 1000 // ms
+const DETECTION = 5000 // ms; RFC 4862 §5.4 wants one second and a random delay of up to one more
 
 /**
  * Waits for what the kernel does behind its answer, so that the first packet after ADD gets through: the link watcher puts
@@ -72,15 +81,16 @@ const PATIENCE = 1000 // ms
  */
 function settle(kernel: Kernel, plan: Plan): void {
   const start = Date.now()
+  const patience = plan.some((fact) => fact.fact === 'addr' && fact.dad) ? DETECTION : PATIENCE
   try {
-    while (!plan.every((fact) => settled(kernel, fact)) && Date.now() - start < PATIENCE) sleep(1)
+    while (!plan.every((fact) => settled(kernel, fact)) && Date.now() - start < patience) sleep(1)
   } catch {
     // who cannot ask cannot wait
   }
 }
 
 function settled(kernel: Kernel, fact: Fact): boolean {
-  if (fact.fact === 'addr') return addr.usable(place(kernel, fact.in), fact)
+  if (fact.fact === 'addr') return addr.usable(place(kernel, fact.in), fact) && !(fact.dad && addr.tentative(place(kernel, fact.in), fact))
   if (fact.fact !== 'link') return true
   return [link.get(kernel.host, fact.name), link.get(place(kernel, 'pod'), fact.peer.name)].every((end) => end?.running)
 }
@@ -136,6 +146,10 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
       return link.add(kernel.host, place(kernel, 'pod'), fact, what)
     case 'link set':
       return link.set(place(kernel, fact.in), fact, what)
+    case 'bridge':
+      return bridge.add(kernel.host, fact, what)
+    case 'port':
+      return bridge.addPort(kernel.host, fact, what)
     case 'vxlan':
       return vxlan.add(kernel.host, fact, what)
     case 'feature':
@@ -145,12 +159,13 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
     case 'fdb':
       return kernel.host.rt.change({ what, ...fdb.addition(kernel.host, fact) })
     case 'addr':
-      return addr.add(place(kernel, fact.in), fact, what)
+      return fact.keep ? addr.ensure(place(kernel, fact.in), fact, what) : addr.add(place(kernel, fact.in), fact, what)
     case 'route':
       return route.add(place(kernel, fact.in), fact, what)
     case 'sysctl':
       return sysctl.add(place(kernel, fact.in), fact)
     case 'flows':
+    case 'announcement':
       return
     default:
       return nft.add(kernel.host, step as nft.NftFact[])
@@ -171,6 +186,9 @@ function delStep(kernel: Kernel, step: Fact[]): void {
       return conntrack.flush(kernel.host, fact.address)
     case 'link set':
     case 'sysctl':
+    case 'bridge':
+    case 'port':
+    case 'announcement':
     case 'vxlan':
     case 'feature':
     case 'neigh':
@@ -189,6 +207,10 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return link.check(kernel.host, kernel.pod, fact)
       case 'link set':
         return link.checkSet(place(kernel, fact.in), fact)
+      case 'bridge':
+        return bridge.check(kernel.host, fact)
+      case 'port':
+        return bridge.checkPort(kernel.host, fact)
       case 'vxlan':
         return vxlan.check(kernel.host, fact)
       case 'feature':
@@ -204,6 +226,7 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
       case 'sysctl':
         return sysctl.check(place(kernel, fact.in), fact)
       case 'flows':
+      case 'announcement':
         return undefined
       default:
         return nft.check(kernel.host, fact)

@@ -3,12 +3,12 @@
 
 import type { NetConf } from './cni/conf.ts'
 import { CniError } from './cni/error.ts'
-import type { Plugin, Request } from './cni/plugin.ts'
+import type { Request } from './cni/plugin.ts'
 import type { Environment } from './cni/request.ts'
 import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
-import type { Element, Link, Plan } from './facts.ts'
-import { addressText, parseAddress, parseCidr, type Address, type Family } from './ip.ts'
+import type { Plan } from './facts.ts'
+import { parseCidr, type Family } from './ip.ts'
 import type { ConfWithIpam } from './ipam/conf.ts'
 import { delegate } from './ipam/delegate.ts'
 import { hostLocal } from './ipam/host-local.ts'
@@ -17,16 +17,14 @@ import { staticIpam } from './ipam/static.ts'
 import { isErrno } from './kernel/errno.ts'
 import * as link from './kernel/link.ts'
 import { Netns, netnsKind } from './kernel/netns.ts'
-import * as nft from './kernel/nft.ts'
 import { hasIPv6, read } from './kernel/sysctl.ts'
 import { uplink } from './kernel/uplink.ts'
-import { hostIfname, networkOwner, owner, type Attachment } from './names.ts'
-import { MASQUERADE_MAPS, masqueraded } from './nat.ts'
-import { overlayStatus, requireOverlay } from './vxlan/readiness.ts'
+import { hostIfname, type Attachment } from './names.ts'
+import { requireOverlay } from './vxlan/readiness.ts'
 import * as state from './state.ts'
 import type { Kernel } from './state.ts'
 
-export type WireConf = NetConf & ConfWithIpam & { ipMasq?: boolean; ipMasqBackend?: string; nonMasqueradeCIDRs?: string[]; mtu?: number; overlay?: string }
+export type WireConf = NetConf & Partial<Pick<ConfWithIpam, 'ipam'>> & { ipMasq?: boolean; ipMasqBackend?: string; nonMasqueradeCIDRs?: string[]; mtu?: number; overlay?: string }
 
 /** What a plan is made of. */
 export interface Wiring {
@@ -50,25 +48,24 @@ export interface Wiring {
 export interface Wirer {
   schema: Schema
   plan(wiring: Wiring): Plan
-  /** The result's interfaces; `sandbox` is CNI_NETNS as given. */
-  interfaces(wiring: Wiring, sandbox: string): Interface[]
+  /** What of IPAM's answer goes into the result, where that is not all of it as it is. */
+  result?(wiring: Pick<Wiring, 'conf' | 'ips' | 'routes'>): Pick<Result, 'ips' | 'routes'>
+  /** The result's interfaces; `sandbox` is CNI_NETNS as given, `macOf` tells the MAC address of an interface of the node. */
+  interfaces(wiring: Wiring, sandbox: string, macOf: (dev: string) => string): Interface[]
   /** Index of the pod's interface among them. */
   podInterface: number
   /** Sentences about leases and keys that do not fit together; none if the plan can be made. */
   problems(wiring: Wiring): string[]
+  /** Sentences about what podwire does not have. */
+  unsupported?(conf: WireConf): string[]
+  /** Whether the node has to forward for the pods; absent: it has. */
+  forwards?(conf: WireConf): boolean
 }
 
-export const wire = (wirer: Wirer): Plugin => ({
-  schema: wirer.schema,
-  add: (request) => add(wirer, request),
-  del,
-  check: (request) => check(wirer, request),
-  gc,
-  status,
-})
-
-function add(wirer: Wirer, request: Request): Result {
+export function add(wirer: Wirer, request: Request): Result {
   const { env, conf, attachment, lease } = parts(request)
+  const lacking = wirer.unsupported?.(conf) ?? []
+  if (lacking.length > 0) throw new CniError(2, lacking.join('; '))
   requireNetns(env)
   return withKernel(env.netns, (kernel) => {
     if (conf.overlay) requireOverlay(kernel.host, conf.overlay)
@@ -76,13 +73,14 @@ function add(wirer: Wirer, request: Request): Result {
     const ipam = ipamOf(request)
     const leased = ipam.add(lease)
     try {
-      const wiring = { ...wiringOf(kernel.host, request, leased), others }
+      const own = wirer.result?.({ conf, ...leased }) ?? leased
+      const wiring = { ...wiringOf(kernel.host, request, own), others }
       refuse(wirer.problems(wiring))
       act(kernel, wirer.plan(wiring), podName(env.netns))
       return behind(conf.prevResult, {
-        interfaces: wirer.interfaces(wiring, env.netns),
-        ips: leased.ips.map((ip) => ({ ...ip, interface: wirer.podInterface })),
-        routes: leased.routes,
+        interfaces: wirer.interfaces(wiring, env.netns, (dev) => link.get(kernel.host, dev)?.mac ?? ''),
+        ips: own.ips.map((ip) => ({ ...ip, interface: wirer.podInterface })),
+        routes: own.routes,
         dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns,
       })
     } catch (error) {
@@ -103,28 +101,7 @@ function behind(prev: Result | undefined, own: Result): Result {
   }
 }
 
-function del(request: Request): void {
-  const { env, conf, attachment, lease } = parts(request)
-  const ipam = ipamOf(request)
-  const pod = env.netns && netnsKind(env.netns) === 'namespace' ? env.netns : undefined
-  withKernel(pod, (kernel) => {
-    const leased = ipam.addresses?.(lease)
-    const previous = (conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
-    const mine = owner(attachment)
-    const facts = [
-      // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
-      ...flows(leased ?? previous),
-      linkFact(hostIfname(attachment)),
-      // Who leases in process makes the lease first and frees it last: without it there is none of our elements either.
-      ...(leased || previous.length > 0 ? masqueraded(addresses([...previous, ...(leased ?? [])]), '', mine) : present(kernel).filter((element) => element.owner === mine)),
-    ]
-    const problems = state.del(kernel, pod ? [podEnd(attachment), ...facts] : facts)
-    if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
-    ipam.del(lease)
-  })
-}
-
-function check(wirer: Wirer, request: Request): void {
+export function check(wirer: Wirer, request: Request): void {
   const { env, conf, attachment, lease } = parts(request)
   const prev = conf.prevResult
   if (!prev) throw new CniError(7, 'Required prevResult missing', 'CHECK compares with the result of ADD, which the runtime passes as prevResult')
@@ -137,8 +114,9 @@ function check(wirer: Wirer, request: Request): void {
     const ips = prev.ips.filter((ip) => ip.interface === undefined || ip.interface === index)
     // Other plugins' routes may be in the result too: ours are those of our configuration, where IPAM has no others.
     const ipam = ipamOf(request)
-    const routes = ipam.preview ? prev.routes.filter(({ dst }) => conf.ipam.routes?.some((route) => route.dst === dst)) : prev.routes
-    const wiring: Wiring = { ...wiringOf(kernel.host, request, { ips, routes }), mtu: ours.mtu, mac: ours.mac }
+    const routes = ipam.preview ? prev.routes.filter(({ dst }) => conf.ipam?.routes?.some((route) => route.dst === dst)) : prev.routes
+    const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
+    const wiring: Wiring = { ...wiringOf(kernel.host, request, own), mtu: ours.mtu, mac: ours.mac }
     refuse(wirer.problems(wiring))
     const findings = [...ipam.check(lease), ...state.check(kernel, wirer.plan(wiring), podName(env.netns))]
     if (findings.length === 0) return
@@ -147,50 +125,11 @@ function check(wirer: Wirer, request: Request): void {
   })
 }
 
-function gc(request: Request): void {
-  const { conf } = parts(request)
-  const { validAttachments: valid, name } = conf
-  const ipam = ipamOf(request)
-  withKernel(undefined, (kernel) => {
-    const veths = link.list(kernel.host, 'veth')
-    const names = new Set(veths.map((veth) => veth.name))
-    const living = valid?.map((attachment) => owner({ network: name, ...attachment }))
-    const dead = (attachment: Attachment) => !names.has(hostIfname(attachment))
-    const stale = (whose: string | undefined) => whose?.startsWith(networkOwner(name)) && (living ? !living.includes(whose) : !veths.some(({ alias }) => alias === whose))
-    const elements = present(kernel).filter((element) => stale(element.owner))
-    const leased = (ipam.holders?.({ conf }) ?? []).filter((holder) => living && !living.includes(owner({ network: name, ...holder })))
-    const links = new Set([...veths.filter(({ alias }) => stale(alias)).map((veth) => veth.name), ...leased.map((holder) => hostIfname({ network: name, ...holder }))])
-    const problems = state.del(kernel, [...flows(elements.map(({ key }) => key)), ...[...links].map(linkFact), ...elements])
-    try {
-      ipam.gc({ conf, dead, ...(valid && { valid }) })
-    } catch (error) {
-      problems.push((error as Error).message)
-    }
-    if (problems.length > 0) throw new CniError(107, `GC could not remove everything: ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}`, problems.join('\n'))
-  })
-}
-
-function status(request: Request): void {
-  const { conf } = parts(request)
-  const ipam = ipamOf(request)
-  ipam.status({ conf })
-  const host = new Netns()
-  try {
-    if (conf.overlay) overlayStatus(host, conf.overlay)
-    if (!ipam.occupied?.({ conf })) return
-    if (read(host, 'net/ipv4/ip_forward') === '0') throw new CniError(51, 'net.ipv4.ip_forward is 0: pods reach nothing but this node', 'to repair it: sysctl -w net.ipv4.ip_forward=1')
-    const gone = conf.ipMasq ? nft.check(host, { fact: 'table', keep: true }) : undefined
-    if (gone) throw new CniError(51, `${gone.sentence}: pods are not masqueraded`, 'the next ADD makes the table anew; pods that run need theirs added or to be restarted')
-  } finally {
-    host.close()
-  }
-}
-
 /** What a request is about, and how its addresses are leased. */
-function parts(request: Request) {
+export function parts(request: Request) {
   const conf = request.conf as WireConf
   const attachment: Attachment = { network: conf.name, containerID: request.env.containerID, ifname: request.env.ifname }
-  return { env: request.env, conf, attachment, lease: { conf, attachment, args: request.env.args } }
+  return { env: request.env, conf, attachment, lease: { conf: conf as WireConf & ConfWithIpam, attachment, args: request.env.args } }
 }
 
 const ETH_DATA_LEN = 1500 // a veth's MTU when nothing says another. <linux/if_ether.h>
@@ -206,20 +145,13 @@ export function wiringOf(host: Netns, request: Request, { ips, routes }: Pick<Re
 }
 
 export function ipamOf({ conf, env, stdin }: Request): Ipam {
-  const { type } = (conf as WireConf).ipam
+  const { type } = (conf as WireConf).ipam ?? {}
+  if (!type) return NO_IPAM
   return type === 'host-local' ? hostLocal : type === 'static' ? staticIpam : delegate({ path: env.path, stdin })
 }
 
-const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))
-const addresses = (texts: string[]): Address[] => [...new Set(texts)].flatMap((text) => parseAddress(text) ?? [])
-
-/** A link by name alone, enough to take it back. */
-const linkFact = (name: string): Link => ({ fact: 'link', name, mac: '', peer: { name: '', mac: '' } })
-
-/** The pod's end, which the reference's plugins wired to a host end of another name. */
-const podEnd = ({ ifname }: Attachment): Link => ({ ...linkFact(ifname), in: 'pod' })
-
-const present = (kernel: Kernel): Element[] => Object.values(MASQUERADE_MAPS).flatMap((map) => nft.elements(kernel.host, map))
+/** A pod that has no address from anybody. */
+const NO_IPAM: Ipam = { add: () => ({ interfaces: [], ips: [], routes: [], dns: {} }), del: () => {}, check: () => [], gc: () => {}, status: () => {}, addresses: () => [], occupied: () => true }
 
 function act(kernel: Kernel, plan: Plan, pod: string): void {
   try {
@@ -273,7 +205,7 @@ function giveBack(free: () => void, error: Error): Error {
   }
 }
 
-function withKernel<T>(pod: string | undefined, run: (kernel: Kernel) => T): T {
+export function withKernel<T>(pod: string | undefined, run: (kernel: Kernel) => T): T {
   const host = new Netns()
   try {
     const inside = pod ? new Netns(pod) : undefined

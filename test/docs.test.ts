@@ -178,7 +178,7 @@ t.test('the files are installed as the page says, over a plugin that is running,
   const run = () => sh(`cd /run/clone; ${there(install)}`)
 
   run()
-  const names = ['host-local', 'loopback', 'podwire', 'podwire-host-local', 'podwire-loopback', 'podwire-ptp', 'podwire-static', 'podwire-vxlan', 'ptp', 'static', 'vxlan']
+  const names = ['bridge', 'host-local', 'loopback', 'podwire', 'podwire-bridge', 'podwire-host-local', 'podwire-loopback', 'podwire-ptp', 'podwire-static', 'podwire-vxlan', 'ptp', 'static', 'vxlan']
   t.same(readdirSync(BIN), names)
   t.same(readdirSync('/run/opt/cni/lib/podwire'), ['libatomic.so.1', 'libatomic.so.1.LICENSE'])
   t.same(readdirSync('/run/etc/cni/net.d'), ['10-ptp.conflist'])

@@ -13,7 +13,7 @@ Usage
   podwire help [COMMAND]  this page, or that of a command
 
 As a plugin
-  A container runtime starts podwire by the name of a plugin (ptp, loopback, host-local, static, or the same
+  A container runtime starts podwire by the name of a plugin (ptp, bridge, loopback, host-local, static, vxlan, or the same
   with the prefix podwire-) with CNI_COMMAND set. To install it, put the directory it is in on the runtime's
   plugin path and a configuration into /etc/cni/net.d. Then:
 

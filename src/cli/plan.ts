@@ -92,7 +92,8 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
   const request: Request = { env, conf, stdin: Buffer.alloc(0), notes }
   const host = new Netns()
   try {
-    const wiring = wiringOf(host, request, leases(request, notes))
+    const leased = leases(request, notes)
+    const wiring = wiringOf(host, request, wirer.result?.({ conf, ...leased }) ?? leased)
     const wrong = wirer.problems(wiring)
     if (wrong.length > 0) throw new CniError(7, wrong.join('; '))
     return { type, plan: wirer.plan(wiring), notes }

@@ -1,6 +1,6 @@
 // Addresses on interfaces. <linux/if_addr.h>, man 7 rtnetlink
 
-import { addressBytes, bytesText, parseCidr, type Cidr } from '../ip.ts'
+import { addressBytes, bytesText, contains, parseCidr, type Cidr } from '../ip.ts'
 import type { Addr } from '../facts.ts'
 import { missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
@@ -16,6 +16,8 @@ const IFA_ADDRESS = 1
 const IFA_LOCAL = 2
 const IFA_FLAGS = 8
 const IFA_F_NODAD = 0x02
+const IFA_F_DADFAILED = 0x08
+const IFA_F_TENTATIVE = 0x40
 const IFA_F_NOPREFIXROUTE = 0x200
 
 /** Adds an address. One that is there already is refused with EEXIST, as by `ip addr add`. */
@@ -25,7 +27,7 @@ export function add(netns: Netns, fact: Addr, what: string): void {
 
 export function addition(netns: Netns, fact: Addr): Omit<Request, 'what'> {
   const cidr = parseCidr(fact.address)!
-  const flags = (cidr.family === 6 ? IFA_F_NODAD : 0) | (fact.noprefixroute ? IFA_F_NOPREFIXROUTE : 0)
+  const flags = (cidr.family === 6 && !fact.dad ? IFA_F_NODAD : 0) | (fact.noprefixroute ? IFA_F_NOPREFIXROUTE : 0)
   return {
     type: RTM_NEWADDR,
     flags: NLM_F_CREATE | NLM_F_EXCL,
@@ -38,6 +40,21 @@ export function deletion(netns: Netns, { dev, address }: Addr): Omit<Request, 'w
   const cidr = parseCidr(address)!
   return { type: RTM_DELADDR, header: ifaddrmsg(netns, dev, cidr), attrs: (out) => identity(out, cidr) }
 }
+
+/** Adds an address that others may have added before; `instead` takes others of its network away. */
+export function ensure(netns: Netns, fact: Addr, what: string): void {
+  const own = parseCidr(fact.address)!
+  const there = list(netns, fact.dev)
+  // Before, because with the first address of a network the kernel deletes the others.
+  if (fact.instead) for (const address of there) if (address !== fact.address && overlap(own, parseCidr(address)!)) del(netns, { ...fact, address })
+  try {
+    if (!list(netns, fact.dev).includes(fact.address)) add(netns, fact, what)
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) throw error
+  }
+}
+
+const overlap = (a: Cidr, b: Cidr): boolean => contains(a, b) || contains(b, a)
 
 /** Deletes an address; one that is gone is success. */
 export function del(netns: Netns, fact: Addr): void {
@@ -61,6 +78,8 @@ export interface AddrState {
   address: string
   /** RT_SCOPE_*: 0 global, 253 link, 254 host. */
   scope: number
+  /** IFA_F_* */
+  flags: number
 }
 
 /** Addresses of one interface, with prefix length. */
@@ -82,7 +101,20 @@ function dump(netns: Netns, what: string, index: number): AddrState[] {
 export function parse({ data }: NetlinkMessage): AddrState {
   const found = attributes(data.subarray(8))
   const bytes = found.get(IFA_LOCAL) ?? found.get(IFA_ADDRESS) ?? Buffer.alloc(4)
-  return { ifindex: data.readInt32LE(4), address: `${bytesText(bytes)}/${data[1]}`, scope: data[3]! }
+  return { ifindex: data.readInt32LE(4), address: `${bytesText(bytes)}/${data[1]}`, scope: data[3]!, flags: found.get(IFA_FLAGS)?.readUInt32LE(0) ?? data[2]! }
+}
+
+/** True while the kernel asks whether somebody else has the address. */
+export const tentative = (netns: Netns, fact: Addr): boolean => (flagsOf(netns, fact) & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) === IFA_F_TENTATIVE
+
+/** Throws if somebody else has the address. */
+export function requireUnique(netns: Netns, fact: Addr): void {
+  if ((flagsOf(netns, fact) & IFA_F_DADFAILED) !== 0) throw new Error(`somebody else on the link has ${fact.address}: duplicate address detection failed`)
+}
+
+function flagsOf(netns: Netns, { dev, address }: Addr): number {
+  const index = link.index(netns, dev)
+  return dump(netns, `ip addr show dev ${dev}`, index).find((there) => there.ifindex === index && there.address === address)?.flags ?? 0
 }
 
 export function check(netns: Netns, { dev, address }: Addr): Difference | undefined {

@@ -24,9 +24,12 @@ const IFLA_NET_NS_FD = 28
 const IFLA_EXT_MASK = 29
 const IFLA_INFO_KIND = 1
 const IFLA_INFO_DATA = 2
+const IFLA_INFO_SLAVE_KIND = 4
+const IFLA_INFO_SLAVE_DATA = 5
 const VETH_INFO_PEER = 1
 const RTEXT_FILTER_SKIP_STATS = 8
 const IFF_UP = 1
+const IFF_PROMISC = 0x100
 
 /** What the kernel tells of a link. */
 export interface LinkState {
@@ -41,6 +44,10 @@ export interface LinkState {
   alias: string | undefined
   /** Index of the bridge or the like that it belongs to; 0: none. */
   master: number
+  /** IFF_*, <linux/if.h> */
+  flags: number
+  /** IFLA_INFO_SLAVE_DATA: what it has as a port of a bridge. */
+  port: Buffer | undefined
   /** IFLA_INFO_DATA: what only links of that kind have. */
   data: Buffer | undefined
 }
@@ -136,6 +143,32 @@ export const create = (netns: Netns, { name, mac, mtu, kind }: Common, what: str
     attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu)), kindAttrs(out, kind, data)),
   })
 
+/** Makes a link of a kind that needs no more than a name. */
+export const createPlain = (netns: Netns, name: string, kind: string, what: string): void =>
+  netns.rt.change({ what, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, header: ifinfomsg({}), attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_LINKINFO, (info) => info.push(IFLA_INFO_KIND, Buffer.from(kind)))) })
+
+/** Sets what is given of a link that is there. `master` is an interface index. */
+export const configure = (netns: Netns, name: string, what: string, { up, promisc, mac, mtu, master }: { up?: true; promisc?: true; mac?: string; mtu?: number; master?: number }): void =>
+  netns.rt.change({
+    what,
+    type: RTM_SETLINK,
+    header: flagsHeader(index(netns, name), (up ? IFF_UP : 0) | (promisc ? IFF_PROMISC : 0)),
+    attrs: (out) => {
+      if (mac !== undefined) out.push(IFLA_ADDRESS, macBytes(mac))
+      if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
+      if (master !== undefined) out.push(IFLA_MASTER, u32(master))
+    },
+  })
+
+/** Sets what a port of a bridge has of its own. */
+export const configurePort = (netns: Netns, name: string, what: string, data: (out: Out) => void): void =>
+  netns.rt.change({
+    what,
+    type: RTM_NEWLINK,
+    header: ifinfomsg({ index: index(netns, name) }),
+    attrs: (out) => out.push(IFLA_LINKINFO, (info) => (info.push(IFLA_INFO_SLAVE_KIND, Buffer.from('bridge')), info.push(IFLA_INFO_SLAVE_DATA, data))),
+  })
+
 /** Changes a link that is there: what is its kind's own, then what all have, because VXLAN does not take an MTU among its own. */
 export function modify(netns: Netns, { name, mac, mtu, kind }: Common, what: string, data: (out: Out) => void): void {
   const header = ifinfomsg({ index: index(netns, name) })
@@ -205,6 +238,15 @@ function ifinfomsg({ index = 0, up = false, down = false }: { index?: number; up
   return header
 }
 
+/** struct ifinfomsg that sets these flags. */
+function flagsHeader(index: number, flags: number): Buffer {
+  const header = Buffer.alloc(16)
+  header.writeInt32LE(index, 4)
+  header.writeUInt32LE(flags, 8)
+  header.writeUInt32LE(flags, 12)
+  return header
+}
+
 /** What a message about a link says. */
 export function parse({ data }: NetlinkMessage): LinkState {
   const found = attributes(data.subarray(16))
@@ -219,6 +261,8 @@ export function parse({ data }: NetlinkMessage): LinkState {
     kind: text(info.get(IFLA_INFO_KIND)),
     alias: text(found.get(IFLA_IFALIAS)),
     master: found.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
+    flags: data.readUInt32LE(8),
+    port: info.get(IFLA_INFO_SLAVE_DATA),
     data: info.get(IFLA_INFO_DATA),
   }
 }

@@ -19,6 +19,7 @@ import { addressText, bits, cidrText, hostCidr, network, parseCidr } from '../ip
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
+import { ipamRoute, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
 import type { Wirer, Wiring } from '../wire.ts'
 
 export const PTP: Schema = {
@@ -28,9 +29,7 @@ export const PTP: Schema = {
   properties: {
     ...COMMON,
     runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES } },
-    ipMasq: { type: 'boolean', expected: 'true or false', default: false, description: 'masquerade what the pod sends to the outside' },
-    ipMasqBackend: { type: 'string', enum: ['', 'nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility; podwire speaks nf_tables itself and needs neither program' },
-    nonMasqueradeCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside its own subnet and multicast" },
+    ...MASQUERADE_KEYS,
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, both ends; 0: that of the interface with the node's default route" },
     overlay: { type: 'string', pattern: '^/[^\\0]*$', expected: 'an absolute path', description: 'state directory of `podwire agent`: ADD is told to wait (code 11) until its overlay is ready' },
     ipam: IPAM,
@@ -79,7 +78,7 @@ function interfaces({ attachment, mtu, mac: requested }: Wiring, sandbox: string
 function problems({ conf, ips, mtu }: Wiring): string[] {
   const found: string[] = []
   if (ips.length === 0) found.push('IPAM plugin returned missing IP config: ptp needs at least one address')
-  for (const { address, gateway } of ips) if (gateway === undefined) found.push(`IPAM (${conf.ipam.type}) gave no gateway for ${address}: ptp needs one, it becomes the address of the node's end`)
+  for (const { address, gateway } of ips) if (gateway === undefined) found.push(`IPAM (${conf.ipam?.type}) gave no gateway for ${address}: ptp needs one, it becomes the address of the node's end`)
   const least = ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
   if (mtu !== undefined && mtu !== 0 && mtu < least) found.push(`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`)
   return found
@@ -97,24 +96,6 @@ function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
   return [...own, ...routes.map((route) => ipamRoute(dev, route, gateways))]
 }
 
-// A next hop other than the gateway is not on the link by the kernel's reckoning; the reference adds such routes while
-// the subnet still is.
-function ipamRoute(dev: string, { dst, gw, mtu, advmss, priority, table, scope }: ResultRoute, gateways: Map<number, string>): Route {
-  const family = dst.includes(':') ? 6 : 4
-  const local = scope === 253 || scope === 254
-  const via = gw ?? (local ? undefined : gateways.get(family))
-  return {
-    fact: 'route', in: 'pod', dev, dst: cidrText(network(parseCidr(dst)!)),
-    ...(via !== undefined && { via }),
-    ...(gw !== undefined && gw !== gateways.get(family) && { onlink: true as const }),
-    ...(table !== undefined && { table }),
-    ...(priority !== undefined && { metric: priority }),
-    ...(family === 4 && scope !== undefined && { scope }),
-    ...(mtu !== undefined && { mtu }),
-    ...(advmss !== undefined && { advmss }),
-  }
-}
-
 /** Facts once each: two addresses of one subnet share its gateway and its route. A second way to one dst is appended. */
 function distinct(plan: Plan): Plan {
   const seen = new Set<string>()
@@ -130,8 +111,4 @@ function distinct(plan: Plan): Plan {
   })
 }
 
-const podIPv6 = (dev: string): Fact[] =>
-  [['disable_ipv6', '0'], ['keep_addr_on_down', '1'], ['accept_ra', '0']].map(([key, value]) => ({ ...sysctl(`net/ipv6/conf/${dev}/${key}`, value!), in: 'pod' as const }))
-
-const sysctl = (key: string, value: string) => ({ fact: 'sysctl', key, value }) as const
 const forward = (key: string): Fact => ({ ...sysctl(key, '1'), keep: true })

@@ -133,7 +133,7 @@ t.test('podwire is the plugin of the type in the configuration, when a runtime c
     await call('podwire', request('DEL'), conf)
   }
   t.same(interfaces, { podwire: 2, 'podwire-ptp': 2, 'host-local': 0, loopback: 1 })
-  for (const type of ['bridge', 'constructor']) t.match((await call('podwire', ADD, { ...CONF, type })).json, { code: 7, msg: `type is "${type}": expected one of ptp, loopback, host-local, static` })
+  for (const type of ['macvlan', 'constructor']) t.match((await call('podwire', ADD, { ...CONF, type })).json, { code: 7, msg: `type is "${type}": expected one of ptp, bridge, loopback, host-local, static` })
   t.match((await call('podwire', ADD, { ...CONF, type: 5 })).json, { code: 7, msg: 'type is 5: expected the name of a plugin' })
   t.match((await call('podwire', ADD, '{"type":')).json, { code: 6 })
 })

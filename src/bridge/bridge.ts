@@ -1,0 +1,158 @@
+// bridge: a veth pair between the pod and a bridge of the node, which all pods of the network share. What ADD makes, as
+// facts; pure.
+//
+//        pod                               node
+//   ┌──────────────┐                ┌────────────────────────────────┐
+//   │ eth0         │                │ veth1f09a3c22e1 ──┐            │
+//   │ 10.1.2.3/24 ─┼────── veth ────┼─                  ├─ cni0      │── forwards ── the world (masqueraded)
+//   └──────────────┘                │  veth of others ──┘ 10.1.2.1/24│
+//                                   └────────────────────────────────┘
+//
+// Keys, defaults and the result's shape are the reference's. https://www.cni.dev/plugins/current/main/bridge/
+
+import { COMMON } from '../cni/conf.ts'
+import type { Interface, IP, Result, ResultRoute } from '../cni/result.ts'
+import type { Schema } from '../cni/schema.ts'
+import type { Fact, Plan, Route } from '../facts.ts'
+import { addressText, bits, cidrText, network, parseCidr, type Cidr } from '../ip.ts'
+import { IP_RANGES, IPAM } from '../ipam/conf.ts'
+import { hostIfname, mac, owner } from '../names.ts'
+import { masquerade } from '../nat.ts'
+import { ipamRoute, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
+import type { Wirer, Wiring, WireConf } from '../wire.ts'
+
+export interface BridgeConf extends WireConf {
+  bridge?: string
+  isGateway?: boolean
+  isDefaultGateway?: boolean
+  forceAddress?: boolean
+  hairpinMode?: boolean
+  promiscMode?: boolean
+  portIsolation?: boolean
+  enabledad?: boolean
+  disableContainerInterface?: boolean
+}
+
+const flag = (description: string): Schema => ({ type: 'boolean', expected: 'true or false', default: false, description })
+
+export const BRIDGE: Schema = {
+  $id: 'bridge',
+  type: 'object',
+  properties: {
+    ...COMMON,
+    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES } },
+    bridge: { type: 'string', pattern: '^[^/\\s:]{1,15}$', expected: 'the name of an interface: at most 15 characters, no "/", ":" or blanks', default: 'cni0', description: 'the bridge; made if there is none' },
+    isGateway: flag('the bridge gets the gateway\'s address of each network, and the node forwards'),
+    isDefaultGateway: flag('the same, and the pod gets default routes to it'),
+    forceAddress: flag('other addresses of the bridge in the same network go'),
+    hairpinMode: flag('what a pod sends to itself by way of a service or host port comes back to it'),
+    promiscMode: flag('the bridge receives all frames; not together with hairpinMode'),
+    portIsolation: flag('pods on the bridge reach the node, but not each other'),
+    enabledad: flag('IPv6 addresses wait for duplicate address detection'),
+    disableContainerInterface: flag("the pod's interface stays down; not together with ipam"),
+    vlan: { type: 'integer', minimum: 0, maximum: 4094, expected: 'a VLAN ID from 0 to 4094', default: 0, description: 'not supported but for 0 (code 2)' },
+    vlanTrunk: { type: ['array', 'null'], expected: 'a list', description: 'not supported (code 2)' },
+    preserveDefaultVlan: flag('without VLANs it means nothing'),
+    macspoofchk: flag('not supported (code 2)'),
+    ...MASQUERADE_KEYS,
+    mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of bridge and both ends; 0: that of the interface with the node's default route" },
+    ipam: IPAM,
+  },
+}
+
+export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, unsupported, forwards: (conf) => gates(conf) }
+
+const nameOf = (conf: BridgeConf): string => conf.bridge || 'cni0'
+const gates = (conf: BridgeConf): boolean => conf.isGateway === true || conf.isDefaultGateway === true
+
+/** Gateways that IPAM left open are the first addresses of their networks; a default gateway's routes stand once. */
+function result({ conf, ips, routes }: Pick<Wiring, 'conf' | 'ips' | 'routes'>): Pick<Result, 'ips' | 'routes'> {
+  const own = conf as BridgeConf
+  const gated = ips.map((ip) => (ip.gateway === undefined && gates(own) ? { ...ip, gateway: first(parseCidr(ip.address)!) } : ip))
+  if (!own.isDefaultGateway) return { ips: gated, routes }
+  const missing = gated.flatMap(({ gateway }): ResultRoute[] => (gateway === undefined ? [] : [{ dst: gateway.includes(':') ? '::/0' : '0.0.0.0/0', gw: gateway }]))
+  const ours = (route: ResultRoute) => route.gw === undefined && missing.some(({ dst }) => dst === route.dst)
+  const theirs = (dst: string) => routes.some((route) => route.dst === dst && route.gw !== undefined)
+  return { ips: gated, routes: [...routes.filter((route) => !ours(route)), ...distinct(missing).filter(({ dst }) => !theirs(dst))] }
+}
+
+/** The first address of a network. */
+const first = (cidr: Cidr): string => addressText({ family: cidr.family, value: network(cidr).value + 1n })
+
+/** One default route for each family. */
+const distinct = (routes: ResultRoute[]): ResultRoute[] => routes.filter((route, i) => routes.findIndex(({ dst }) => dst === route.dst) === i)
+
+/** The facts of a pod on the bridge. */
+function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advertised, others }: Wiring): Plan {
+  const own = conf as BridgeConf
+  const [dev, host, name] = [attachment.ifname, hostIfname(attachment), nameOf(own)]
+  const addresses = ips.map(({ address }) => parseCidr(address)!)
+  const has = (family: number) => addresses.some((address) => address.family === family)
+  const size = mtu !== undefined && { mtu }
+  return [
+    ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
+    ...(gates(own) && has(4) ? [{ ...sysctl('net/ipv4/ip_forward', '1'), keep: true as const }] : []),
+    ...(gates(own) && has(6) ? [...advertised.map((uplink): Fact => ({ ...sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2'), keep: true })), { ...sysctl('net/ipv6/conf/all/forwarding', '1'), keep: true as const }] : []),
+    { fact: 'bridge', name, ...size, ...(own.promiscMode && { promisc: true as const }), keep: true },
+    // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
+    ...(ipv6 ? [{ ...sysctl(`net/ipv6/conf/${name}/accept_ra`, '0'), keep: true as const }] : []),
+    { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
+    { fact: 'link set', dev: host, alias: owner(attachment) },
+    { fact: 'port', dev: host, master: name, ...(own.hairpinMode && { hairpin: true as const }), ...(own.portIsolation && { isolated: true as const }) },
+    ...(has(6) ? podIPv6(dev) : []),
+    ...(has(6) && own.enabledad ? ['accept_dad', 'enhanced_dad'].map((key): Fact => ({ ...sysctl(`net/ipv6/conf/${dev}/${key}`, '1'), in: 'pod' })) : []),
+    ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), ...(own.enabledad && address.family === 6 && { dad: true as const }) })),
+    ...(own.disableContainerInterface ? [] : [{ fact: 'link set', in: 'pod', dev, up: true } as const]),
+    ...podRoutes(dev, ips, routes).map((route) => ({ ...route, ...(others && { append: true as const }) })),
+    ...(gates(own) ? gateways(own, ips, has(6)) : []),
+    ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
+    // Others on the bridge may remember a former holder's MAC address (containernetworking/plugins#858).
+    ...addresses.map((address): Fact => ({ fact: 'announcement', in: 'pod', dev, address: cidrText(address), mac: requested ?? mac(attachment, 'pod') })),
+  ]
+}
+
+/** The gateways' addresses on the bridge, each once. */
+function gateways(conf: BridgeConf, ips: IP[], ipv6: boolean): Fact[] {
+  const name = nameOf(conf)
+  const texts = ips.flatMap(({ address, gateway }) => (gateway === undefined ? [] : [`${addressText(parseCidr(`${gateway}/${bits(gateway.includes(':') ? 6 : 4)}`)!)}/${parseCidr(address)!.prefix}`]))
+  const addresses = [...new Set(texts)].map((address): Fact => ({ fact: 'addr', dev: name, address, ...(conf.forceAddress && { instead: true as const }), keep: true }))
+  return [...(ipv6 ? [{ ...sysctl(`net/ipv6/conf/${name}/disable_ipv6`, '0'), keep: true as const }] : []), ...addresses]
+}
+
+function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
+  const gateway = new Map(ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [[gateway.includes(':') ? 6 : 4, gateway] as const])).reverse())
+  return routes.map((route) => ipamRoute(dev, route, gateway))
+}
+
+/** The result's interfaces, in the reference's order: 0 the bridge, 1 the node's end, 2 the pod's. */
+function interfaces({ attachment, conf, mtu, mac: requested }: Wiring, sandbox: string, macOf: (dev: string) => string): Interface[] {
+  const size = mtu !== undefined && { mtu }
+  const name = nameOf(conf as BridgeConf)
+  return [
+    { name, mac: macOf(name), ...size },
+    { name: hostIfname(attachment), mac: mac(attachment, 'host'), ...size },
+    { name: attachment.ifname, mac: requested ?? mac(attachment, 'pod'), ...size, sandbox },
+  ]
+}
+
+/** Keys of the reference's that are not here yet. Their defaults are. */
+function unsupported(conf: WireConf): string[] {
+  const { vlan, vlanTrunk, macspoofchk } = conf as { vlan?: number; vlanTrunk?: unknown[]; macspoofchk?: boolean }
+  return [
+    ...(vlan ? [`vlan is ${vlan}: podwire's bridge has no VLANs`] : []),
+    ...(vlanTrunk && vlanTrunk.length > 0 ? ["vlanTrunk is given: podwire's bridge has no VLANs"] : []),
+    ...(macspoofchk ? ["macspoofchk is true: podwire's bridge does not check MAC addresses"] : []),
+  ]
+}
+
+/** Sentences about leases and keys that do not fit together; none if the plan can be made. */
+function problems({ conf, ips, mtu }: Wiring): string[] {
+  const own = conf as BridgeConf
+  const found: string[] = []
+  if (own.hairpinMode && own.promiscMode) found.push('cannot set hairpin mode and promiscuous mode at the same time: hairpinMode and promiscMode are both true')
+  if (own.disableContainerInterface && conf.ipam?.type) found.push('cannot use IPAM when disableContainerInterface is true: addresses need an interface that is up')
+  if (conf.ipam?.type && ips.length === 0) found.push('IPAM plugin returned missing IP config')
+  const least = ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
+  if (mtu !== undefined && mtu !== 0 && mtu < least) found.push(`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`)
+  return found
+}
