@@ -27,8 +27,8 @@ function main(): void {
 }
 
 // A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on: it begins anew, with them, and
-// with a young generation (MiB) that fits what it does.
-const LASTING = ['--opt', '--maglev', '--max-semi-space-size=8'] as const
+// with a young generation (MiB) that fits what it does, and keeps what it compiled: it looks at everything once a minute.
+const LASTING = ['--opt', '--maglev', '--max-semi-space-size=12', '--no-flush-bytecode'] as const
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
 function calledAs(): string {

@@ -109,7 +109,7 @@ boot() {
 
 # at NODE COMMAND: as typed there. In the background a command begins with "${in[@]}" itself: then its process ID is known.
 at() { inside "$1"; "${in[@]}" "${@:2}"; }
-inside() { in=(env "PATH=$BIN:$PATH" nsenter --target "${node[$1]}" --net --mount --wd="$PWD"); }
+inside() { in=(env "PATH=$PATH:$BIN" nsenter --target "${node[$1]}" --net --mount --wd="$PWD"); }
 
 # A node's files, from here.
 root() { echo "/proc/${node[$1]}/root"; }
