@@ -50,6 +50,7 @@ export class Monitor {
   /** Listens in the network namespace of this thread. */
   constructor(hear: (news: News) => void) {
     this.#hear = hear
+    heedSignals()
     process.on('SIGIO', this.#read)
     this.#sockets = [
       open(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | IPV4_NETCONF | IPV6_NETCONF),
@@ -86,6 +87,17 @@ export class Monitor {
       return this.#datagram(fd)
     }
   }
+}
+
+let heeded = false
+
+/**
+ * From the first monitor on SIGIO has a handler until the process ends: without one it would end it, and one more may be on
+ * its way when the last monitor is closed. man 7 signal
+ */
+function heedSignals(): void {
+  if (!heeded) process.on('SIGIO', () => {})
+  heeded = true
 }
 
 function open(protocol: number, groups: number): number {

@@ -44,7 +44,7 @@ export interface AgentOptions extends Wishes {
 }
 
 /** How long changes of nodes are gathered; how often leases of dead pods are looked for. Milliseconds. */
-const GATHER = 5
+const GATHER = 2
 const GC_INTERVAL = 300_000
 const RETRY = 5_000
 /** How late status.json may be where it is large: from so many peers on. */

@@ -12,7 +12,7 @@ import type { Source } from './source.ts'
 const validator = compile(PEERS)
 
 /** Who writes in place is not done with the first write. Milliseconds. */
-const SETTLE = 10
+const SETTLE = 5
 /** How often a directory is looked for that is not there. Milliseconds. */
 const AGAIN = 1000
 

@@ -66,16 +66,17 @@ export class Keeper {
     const old = this.#wanted
     this.#underlay = underlay
     this.#plan = plan
-    this.#right = ''
     this.#wanted = new Map(plan.filter(isListed).map((fact) => [key(fact), fact]))
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
     if (first || device(before) !== device(plan)) return this.#begin()
     if (this.#failing) return this.#act('wanted', () => reconcile(this.#netns, plan, this.#realm))
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
+    const other = changed(before, plan)
+    if (added.length > 0 || removed.length > 0 || other) this.#right = ''
     return this.#act('wanted', () => {
       const listed = touch(this.#netns, added, removed)
-      const rest = changed(before, plan) ? reconcileRest(this.#netns, plan, this.#realm) : { repaired: [], failed: [] }
+      const rest = other ? reconcileRest(this.#netns, plan, this.#realm) : { repaired: [], failed: [] }
       return { repaired: [...rest.repaired, ...listed.repaired], failed: [...rest.failed, ...listed.failed] }
     })
   }
@@ -86,6 +87,7 @@ export class Keeper {
    */
   #begin(): Outcome {
     this.#monitor.close()
+    this.#right = ''
     const outcome = this.#act('wanted', () => reconcile(this.#netns, this.#plan, this.#realm))
     this.#monitor = new Monitor((news) => this.#listen(news))
     this.#reports.underlay()
