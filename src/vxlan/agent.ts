@@ -76,7 +76,7 @@ class Agent {
   /** What the kernel refused last, said once. */
   #refused = ''
   #status: Status
-  readonly #writing = new Alarm(() => this.#state.write(this.#status))
+  readonly #writing = new Alarm(() => this.#write())
   readonly #rest = new Alarm(trim)
   readonly #evaluation = new Alarm(() => this.#evaluate())
 
@@ -108,7 +108,7 @@ class Agent {
   close(): void {
     this.#evaluation.cancel()
     this.#rest.cancel()
-    this.#state.write(this.#status)
+    this.#write()
     this.#writing.cancel()
     for (const close of this.#closing) close()
     this.#keeper.close()
@@ -175,13 +175,26 @@ class Agent {
       else log.error(ready ? 'the overlay stays as it was' : 'the overlay is not ready', { reason })
     }
     this.#metrics.ready.set(ready ? 1 : 0)
-    this.#state.writeReadiness(this.#status)
+    this.#save(() => this.#state.writeReadiness(this.#status))
     this.#writeSoon()
   }
 
   #writeSoon(): void {
-    if ((this.#status.parts?.peers.length ?? 0) < LARGE) this.#state.write(this.#status)
+    if ((this.#status.parts?.peers.length ?? 0) < LARGE) this.#write()
     else this.#writing.within(WRITE)
+  }
+
+  #write(): void {
+    this.#save(() => this.#state.write(this.#status))
+  }
+
+  /** A full or read-only state directory is no reason to let the overlay go. */
+  #save(write: () => void): void {
+    try {
+      write()
+    } catch (error) {
+      log.error('the state cannot be written', { into: this.#state.path, why: (error as Error).message })
+    }
   }
 
   #sourceState(state: SourceState): void {
@@ -213,7 +226,7 @@ class Agent {
   }
 
   /** What came and went, in one line, and each new problem in one. */
-  #tell(before: Peer[] | { node: Node }[], now: Peer[], oldProblems: Problem[], problems: Problem[]): void {
+  #tell(before: Peer[], now: Peer[], oldProblems: Problem[], problems: Problem[]): void {
     const names = (list: { node: Node }[]) => new Set(list.map(({ node }) => node.name))
     const [old, all] = [names(before), names(now)]
     const [joined, left] = [[...all].filter((name) => !old.has(name)), [...old].filter((name) => !all.has(name))]

@@ -1,7 +1,8 @@
 // The network configuration of a node: what the container runtime reads. CNI 1.1 §1
 
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { remove, replaceText } from './replace.ts'
 
 export const NETWORK = 'podwire'
 export const CONFLIST = '10-podwire.conflist'
@@ -32,25 +33,7 @@ export function conflist(podCIDRs: string[], mtu: number, stateDir: string, port
 /** True if the reference's portmap is there to be called. */
 export const hasPortmap = (binDir: string): boolean => existsSync(join(binDir, 'portmap'))
 
-/** Writes the file, if it is not so already, under a name that runtimes do not read, and renames it. True if it was written. */
-export function writeConflist(confDir: string, content: object): boolean {
-  return replaceFile(join(confDir, CONFLIST), `${JSON.stringify(content, null, 2)}\n`)
-}
+/** Writes the file if it is not so already. True if it was written. */
+export const writeConflist = (confDir: string, content: object): boolean => replaceText(join(confDir, CONFLIST), `${JSON.stringify(content, null, 2)}\n`)
 
-export const removeConflist = (confDir: string): void => rmSync(join(confDir, CONFLIST), { force: true })
-
-/** The file whole or not at all, also after a power failure. */
-export function replaceFile(file: string, text: string): boolean {
-  if (existsSync(file) && readFileSync(file, 'utf8') === text) return false
-  mkdirSync(join(file, '..'), { recursive: true })
-  const temporary = `${file}.new`
-  const fd = openSync(temporary, 'w', 0o644)
-  try {
-    writeSync(fd, text)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-  renameSync(temporary, file)
-  return true
-}
+export const removeConflist = (confDir: string): void => remove(join(confDir, CONFLIST))

@@ -1,13 +1,16 @@
 // Puts the executable where a container runtime looks for plugins. A plugin that is running can't be written to ("text
 // file busy"), and one that is half copied can't be run: so each file gets its name when it is whole.
 
-import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, mkdirSync, openSync, readdirSync, readSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, mkdirSync, openSync, readSync, statSync, utimesSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { PLUGINS } from '../plugins.ts'
+import { remove, removeEmpty, replace } from './replace.ts'
 
 /** The names that are ours alone; and loopback, which containerd starts for every pod, where nobody else's is. */
 const NAMES = Object.keys(PLUGINS).map((name) => `podwire-${name}`)
 const SHARED = 'loopback'
+/** What comes along in lib/podwire: a library that hosts may lack, and licences. */
+const LIBRARY = ['LICENSE', 'LICENSES', 'libatomic.so.1', 'libatomic.so.1.LICENSE']
 
 /** Installs into `binDir` and, what a host may lack, into `libDir`. Returns the names that were put there anew. */
 export function install(executable: string, binDir: string, libDir: string): string[] {
@@ -18,36 +21,36 @@ export function install(executable: string, binDir: string, libDir: string): str
   for (const name of [...NAMES, ...(existsSync(join(binDir, SHARED)) && !ours(join(binDir, SHARED), binDir) ? [] : [SHARED])]) {
     const link = join(binDir, name)
     if (existsSync(link) && statSync(link).ino === statSync(target).ino) continue
-    rename(link, (temporary) => linkSync(target, temporary))
+    replace(link, (temporary) => linkSync(target, temporary))
     installed.push(name)
   }
   return installed
 }
 
-/** Removes what install put there. */
-export function remove(binDir: string, libDir: string): void {
+/** Removes what install put there, and what one left that was killed. */
+export function uninstall(binDir: string, libDir: string): void {
   const target = join(binDir, 'podwire')
-  if (!existsSync(target)) return
-  const { ino } = statSync(target)
-  for (const name of [...NAMES, SHARED]) if (existsSync(join(binDir, name)) && statSync(join(binDir, name)).ino === ino) rmSync(join(binDir, name))
-  rmSync(target)
-  rmSync(libDir, { recursive: true, force: true })
+  const ino = existsSync(target) ? statSync(target).ino : undefined
+  for (const name of [...NAMES, SHARED]) if (existsSync(join(binDir, name)) && statSync(join(binDir, name)).ino === ino) remove(join(binDir, name))
+  remove(target)
+  for (const name of LIBRARY) remove(join(libDir, name))
+  removeEmpty(libDir)
 }
 
 function installLibraries(from: string, libDir: string): string[] {
-  if (!existsSync(from) || (existsSync(libDir) && statSync(from).ino === statSync(libDir).ino)) return []
+  if (!existsSync(from) || (existsSync(libDir) && sameInode(from, libDir))) return []
   mkdirSync(libDir, { recursive: true })
-  return readdirSync(from).filter((name) => put(join(from, name), join(libDir, name), (temporary) => copyFileSync(join(from, name), temporary)))
+  return LIBRARY.filter((name) => existsSync(join(from, name)) && put(join(from, name), join(libDir, name), (temporary) => copyFileSync(join(from, name), temporary)))
 }
 
-/** A name that is one of an earlier installation: of a size with the executable that is there, or a link to it. */
+/** True if a name is a link to the executable of an earlier installation. */
 const ours = (file: string, binDir: string): boolean => existsSync(join(binDir, NAMES[0]!)) && statSync(file).ino === statSync(join(binDir, NAMES[0]!)).ino
 
 /** Copies a file unless it is there already. */
 function put(source: string, target: string, copy: (temporary: string) => void): boolean {
   if (existsSync(target) && sameFile(source, target)) return false
   const { mtime, mode } = statSync(source)
-  rename(target, (temporary) => {
+  replace(target, (temporary) => {
     copy(temporary)
     chmodSync(temporary, mode)
     utimesSync(temporary, mtime, mtime)
@@ -57,10 +60,15 @@ function put(source: string, target: string, copy: (temporary: string) => void):
 
 /** Size and age decide; where files have no age (those of a reproducible image are from 1970), their content. */
 function sameFile(a: string, b: string): boolean {
+  if (sameInode(a, b)) return true
   const [one, other] = [statSync(a), statSync(b)]
-  if (one.ino === other.ino && one.dev === other.dev) return true
   if (one.size !== other.size || one.mtime.getTime() !== other.mtimeMs) return false
   return one.mtimeMs > 86_400_000 || sameContent(a, b)
+}
+
+function sameInode(a: string, b: string): boolean {
+  const [one, other] = [statSync(a), statSync(b)]
+  return one.ino === other.ino && one.dev === other.dev
 }
 
 function sameContent(a: string, b: string): boolean {
@@ -75,11 +83,4 @@ function sameContent(a: string, b: string): boolean {
   } finally {
     fds.forEach(closeSync)
   }
-}
-
-function rename(target: string, make: (temporary: string) => void): void {
-  const temporary = join(dirname(target), `.${basename(target)}.new`)
-  rmSync(temporary, { force: true })
-  make(temporary)
-  renameSync(temporary, target)
 }

@@ -1,13 +1,12 @@
 // What the agent leaves for others to read: whether the overlay is ready (for the plugin, which reads it at each ADD), and
 // all that `podwire status` needs. In a directory that a reboot empties.
 
-import { closeSync, openSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { isErrno } from '../kernel/errno.ts'
 import { tryLock } from '../kernel/libc.ts'
-import { replaceFile } from './conflist.ts'
 import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
+import { remove, removeEmpty, replaceText } from './replace.ts'
 import type { SourceState } from './source.ts'
 import type { View } from './view.ts'
 
@@ -30,7 +29,7 @@ export class StateDir {
 
   /** Takes the directory for this process, until it ends. False: another agent has it. */
   take(): boolean {
-    replaceFile(join(this.path, 'lock'), '')
+    replaceText(join(this.path, 'lock'), '')
     return tryLock(openSync(join(this.path, 'lock'), 'r'))
   }
 
@@ -49,11 +48,11 @@ export class StateDir {
   }
 
   write(status: Status): void {
-    replaceFile(join(this.path, 'status.json'), JSON.stringify(status))
+    replaceText(join(this.path, 'status.json'), JSON.stringify(status))
   }
 
   writeReadiness({ device, ready, reason }: Status): void {
-    replaceFile(join(this.path, 'overlay.json'), JSON.stringify({ device, ready, reason } satisfies Readiness))
+    replaceText(join(this.path, 'overlay.json'), JSON.stringify({ device, ready, reason } satisfies Readiness))
   }
 
   read(): Status | undefined {
@@ -65,11 +64,7 @@ export class StateDir {
   }
 
   remove(): void {
-    for (const file of ['status.json', 'overlay.json', 'lock']) rmSync(join(this.path, file), { force: true })
-    try {
-      rmdirSync(this.path)
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EBUSY')) throw error // a mount, or somebody has something else there
-    }
+    for (const file of ['status.json', 'overlay.json', 'lock']) remove(join(this.path, file))
+    removeEmpty(this.path)
   }
 }

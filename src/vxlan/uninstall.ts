@@ -4,7 +4,7 @@ import { Netns } from '../kernel/netns.ts'
 import { uninstall as takeBack } from '../reconcile.ts'
 import type { AgentOptions } from './agent.ts'
 import { removeConflist } from './conflist.ts'
-import { remove } from './install.ts'
+import { uninstall as removeFiles } from './install.ts'
 import { deviceName, realmOf } from './overlay.ts'
 import { StateDir } from './state-dir.ts'
 
@@ -16,7 +16,7 @@ export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<Agent
   try {
     removeConflist(confDir)
     const problems = takeBack(netns, realmOf(state.read()?.device ?? deviceName(vni)))
-    remove(binDir, libDir)
+    removeFiles(binDir, libDir)
     state.remove()
     return problems
   } finally {

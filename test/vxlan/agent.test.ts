@@ -119,6 +119,22 @@ t.test('an agent, from nothing to ready', async (t) => {
   })
   await agent.stop()
 
+  await t.test('a state directory that cannot be written to any more: said, and the overlay is kept', async (t) => {
+    const kept = await Agent.ready('a')
+    sh(`mount --bind ${kept.stateDir} ${kept.stateDir} && mount -o remount,bind,ro ${kept.stateDir}`)
+    try {
+      peers(A)
+      await until('it says so', () => kept.log.includes('the state cannot be written') || kept.over)
+      t.match(kept.log, /the state cannot be written.* into=\/run\/a\/state why=.*EROFS/)
+      t.equal(on('a', 'ip route show proto 119'), '', 'and the node that left is gone')
+    } finally {
+      sh(`umount ${kept.stateDir}`)
+      peers(A, B)
+    }
+    await until('it goes on', () => on('a', 'ip route show proto 119') !== '')
+    await kept.stop()
+  })
+
   await t.test('started before the node has its address, as while DHCP is busy', async (t) => {
     on('a', 'ip addr del 192.0.2.1/24 dev u0; ip -6 addr del 2001:db8::1/64 dev u0; ip -6 route del default')
     const early = new Agent('a')
