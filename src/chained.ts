@@ -3,44 +3,41 @@
 // its name and need no other process for it (src/wire.ts). So both ways lead to the same plan.
 
 import type { NetConf } from './cni/conf.ts'
-import type { Result } from './cni/result.ts'
+import type { IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
-import type { Plan } from './facts.ts'
-import type { Cidr } from './ip.ts'
+import type { Element, Plan } from './facts.ts'
 import type { Attachment } from './names.ts'
 import type { Kernel } from './state.ts'
 
 /** A pod whose interface is wired, by podwire or by somebody else's plugin. */
 export interface Pod {
   attachment: Attachment
-  /** Those of the interface, with prefix lengths, in the result's order. */
-  addresses: Cidr[]
+  /** Those of the interface, and all routes, of the result. */
+  ips: IP[]
+  routes: ResultRoute[]
   /** The node's end of the pod's veth pair; undefined if the pod's interface is no veth. */
   host: string | undefined
   /** The bridge of which that is a port. */
   bridge: string | undefined
-  /** What ADD answers, or has answered. */
-  result: Result
-  /** CNI_NETNS as given. */
-  sandbox: string
+  /** Bytes. */
+  mtu: number | undefined
 }
 
-/** What of the kernel is a plugin's, of whatever owner: elements by the name of their map or set, links by their kind. */
+/** What of the kernel is a plugin's: elements by the name of their map or set, links by their kind and name. */
 export interface Belongings {
   maps: (name: string) => boolean
-  links: string[]
+  links?: { kind: string; name: (attachment: Attachment) => string }
+  /** What goes with an element, and only then can be told. */
+  with?: (element: Element) => Plan
 }
 
 export interface Chained<Conf extends NetConf = NetConf> {
-  /** Of an entry of its own. */
+  /** Of an entry of its own: COMMON, `keys`, and `runtime` in runtimeConfig. */
   schema: Schema
-  /**
-   * Keys of an entry that mean something here: an entry of ptp or bridge has them under the plugin's name. Without them
-   * (and without what `runtime` names) ptp and bridge leave the plugin out.
-   */
+  /** The keys that are its own. An entry of ptp or bridge has them in an object under the plugin's name. */
   keys: Record<string, Schema>
-  /** What a runtime passes in runtimeConfig. */
-  runtime?: Record<string, Schema>
+  /** What a runtime passes in runtimeConfig: where ptp or bridge get it, the plugin is meant. */
+  runtime: Record<string, Schema>
   /** Sentences about keys and pod that do not fit together; none if the plan can be made. Error 7. */
   problems?(pod: Pod, conf: Conf): string[]
   /** Sentences about what podwire does not have. Error 2. */
@@ -49,6 +46,6 @@ export interface Chained<Conf extends NetConf = NetConf> {
   guard?(kernel: Kernel, pod: Pod, conf: Conf, notes: string[]): void
   plan(pod: Pod, conf: Conf): Plan
   /** What becomes of the result; absent: it is passed on. */
-  result?(pod: Pod, conf: Conf): Result
+  result?(result: Result, pod: Pod, conf: Conf): Result
   owns: Belongings
 }

@@ -1,18 +1,33 @@
-// How plugins that wire pods clean up: DEL of one attachment, GC of all that are dead. What belongs to whom is written in the
-// kernel: names of links are computed, an alias or a comment is the owner.
+// How plugins clean up: DEL of one attachment, GC of all that are dead. What belongs to whom is written in the kernel: names of
+// links are computed, an alias or a comment is the owner.
 
+import { withKernel } from './act.ts'
+import type { Belongings } from './chained.ts'
 import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
-import type { Element, Link, Plan } from './facts.ts'
-import { addressText, parseAddress, parseCidr, type Address } from './ip.ts'
+import { EXTRAS } from './extras.ts'
+import type { Link, Plan } from './facts.ts'
+import { addressText, parseCidr } from './ip.ts'
 import * as link from './kernel/link.ts'
-import { netnsKind } from './kernel/netns.ts'
+import { netnsKind, type Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import { hostIfname, networkOwner, owner, type Attachment } from './names.ts'
-import { MASQUERADE_MAPS, masqueraded } from './nat.ts'
+import { MASQUERADED } from './nat.ts'
 import * as state from './state.ts'
-import type { Kernel } from './state.ts'
-import { ipamOf, parts, withKernel } from './wire.ts'
+import { ipamOf, parts } from './wire.ts'
+
+/** Everything in the kernel that belongs to owners whose name begins with one of `whose` and who are stale. */
+export function remains(host: Netns, { maps, links, with: along }: Belongings, whose: string[], stale: (owner: string) => boolean): Plan {
+  const elements = nft.elements(host, maps, whose).filter((element) => stale(element.owner))
+  const named = links ? link.list(host, links.kind).filter(({ alias }) => alias !== undefined && whose.some((begin) => alias.startsWith(begin)) && stale(alias)) : []
+  return [...(along ? elements.flatMap(along) : []), ...named.map(({ name }) => linkFact(name)), ...elements]
+}
+
+/** The plugins that a pod's wiring may hold, beside the link itself. */
+const holdings = (): Belongings[] => [MASQUERADED, ...Object.values(EXTRAS).map(({ owns }) => owns)]
+
+/** What plugins that wire may have made, those within them too: elements of any map. */
+const ALL: Belongings = { maps: () => true, with: (element) => holdings().flatMap(({ maps, with: along }) => (along && maps(element.map) ? along(element) : [])) }
 
 export function del(request: Request): void {
   const { env, conf, attachment, lease } = parts(request)
@@ -26,8 +41,8 @@ export function del(request: Request): void {
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
       linkFact(hostIfname(attachment)),
-      // Who leases in process makes the lease first and frees it last: without it there is none of our elements either.
-      ...(leased || previous.length > 0 ? masqueraded(addresses([...previous, ...(leased ?? [])]), '', mine) : present(kernel).filter((element) => element.owner === mine)),
+      ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
+      ...remains(kernel.host, ALL, [mine], (whose) => whose === mine),
     ]
     const problems = state.del(kernel, pod ? [podEnd(attachment), ...facts] : facts)
     if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
@@ -40,15 +55,15 @@ export function gc(request: Request): void {
   const { validAttachments: valid, name } = conf
   const ipam = ipamOf(request)
   withKernel(undefined, (kernel) => {
-    const veths = link.list(kernel.host, 'veth')
-    const names = new Set(veths.map((veth) => veth.name))
-    const living = valid?.map((attachment) => owner({ network: name, ...attachment }))
+    const links = ['veth', ...holdings().flatMap((one) => one.links?.kind ?? [])].flatMap((kind) => link.list(kernel.host, kind))
+    const [names, aliases] = [new Set(links.map((one) => one.name)), new Set(links.map(({ alias }) => alias))]
+    const living = valid && new Set(valid.map((attachment) => owner({ network: name, ...attachment })))
     const dead = (attachment: Attachment) => !names.has(hostIfname(attachment))
-    const stale = (whose: string | undefined) => whose?.startsWith(networkOwner(name)) && (living ? !living.includes(whose) : !veths.some(({ alias }) => alias === whose))
-    const elements = present(kernel).filter((element) => stale(element.owner))
-    const leased = (ipam.holders?.(lease) ?? []).filter((holder) => living && !living.includes(owner({ network: name, ...holder })))
-    const links = new Set([...veths.filter(({ alias }) => stale(alias)).map((veth) => veth.name), ...leased.map((holder) => hostIfname({ network: name, ...holder }))])
-    const problems = state.del(kernel, [...flows(elements.map(({ key }) => key)), ...[...links].map(linkFact), ...elements])
+    const stale = (whose: string | undefined) => whose?.startsWith(networkOwner(name)) && (living ? !living.has(whose) : !aliases.has(whose))
+    const left = remains(kernel.host, ALL, [networkOwner(name)], (whose) => stale(whose) === true)
+    const leased = (ipam.holders?.(lease) ?? []).filter((holder) => living && !living.has(owner({ network: name, ...holder })))
+    const stray = new Set([...links.filter(({ alias }) => stale(alias)).map((one) => one.name), ...leased.map((holder) => hostIfname({ network: name, ...holder }))])
+    const problems = state.del(kernel, [...[...stray].map(linkFact), ...left])
     try {
       ipam.gc({ conf: lease.conf, dead, ...(valid && { valid }) })
     } catch (error) {
@@ -59,12 +74,9 @@ export function gc(request: Request): void {
 }
 
 const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))
-const addresses = (texts: string[]): Address[] => [...new Set(texts)].flatMap((text) => parseAddress(text) ?? [])
 
 /** A link by name alone, enough to take it back. */
 const linkFact = (name: string): Link => ({ fact: 'link', name, mac: '', peer: { name: '', mac: '' } })
 
 /** The pod's end, which the reference's plugins wired to a host end of another name. */
 const podEnd = ({ ifname }: Attachment): Link => ({ ...linkFact(ifname), in: 'pod' })
-
-const present = (kernel: Kernel): Element[] => Object.values(MASQUERADE_MAPS).flatMap((map) => nft.elements(kernel.host, map))

@@ -147,17 +147,28 @@ export interface Sysctl {
   keep?: true
 }
 
-/** nf_tables: podwire has one table of family inet, called podwire, in which all of the following live. man 8 nft */
+/** Of which frames or packets a table of nf_tables is; inet where none is said. */
+export type Family = 'inet' | 'bridge'
+
+/**
+ * nf_tables: podwire has a table of family inet, called podwire, in which all of the following live, and where frames are
+ * looked at one of family bridge. man 8 nft
+ */
 export interface Table {
   fact: 'table'
+  family?: Family
   keep: true
 }
 
-/** A map from addresses to verdicts. */
-export interface VerdictMap {
+/** A map, or without `data` a set, whose elements are attachments'. */
+export interface NftMap {
   fact: 'map'
+  family?: Family
   name: string
-  type: 'ipv4_addr' | 'ipv6_addr'
+  /** In nft's words: `inet_proto . inet_service`. */
+  type: string
+  /** `verdict`, or a type. */
+  data?: string
   keep: true
 }
 
@@ -170,30 +181,30 @@ export interface NetworkSet {
   keep: true
 }
 
-/** A chain with all its rules; `base` hooks it into the packet's way. */
+/** A chain with all its rules, in nft's words (kernel/nft-rule.ts has those that are understood); `base` hooks it into the packet's way. */
 export interface Chain {
   fact: 'chain'
+  family?: Family
   name: string
-  base?: { type: 'nat'; hook: 'postrouting'; priority: 'srcnat' }
-  rules: Rule[]
+  base?: { type: 'nat' | 'filter'; hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting'; priority: string }
+  rules: string[]
   keep: true
 }
 
-/** One rule: at most one match, one verdict. */
-export type Rule =
-  | { match: 'ip saddr' | 'ip6 saddr'; vmap: string }
-  | { match: 'ip daddr' | 'ip6 daddr'; cidr: string; verdict: 'return' }
-  | { match: 'ip saddr' | 'ip6 saddr'; cidr: string; verdict: 'masquerade' }
-  | { match: 'ip daddr' | 'ip6 daddr'; set: string; verdict: 'return' }
-  | { verdict: 'masquerade' }
-
-/** An element of a map; the owner is its comment. Taken back only while the owner is still the same. */
+/** An element of a map or set, in nft's words; the owner is its comment. Taken back only while the owner is still the same. */
 export interface Element {
   fact: 'element'
+  family?: Family
   map: string
   key: string
-  goto: string
+  /** A verdict such as `goto outside`, or data such as `10.1.2.3 . 80`. */
+  value?: string
   owner: string
+  /**
+   * One that is somebody else's is an error and not replaced; and so is one in the map of this name whose key begins with
+   * this one's, or the other way round.
+   */
+  exclusive?: string
 }
 
 /**
@@ -217,7 +228,7 @@ export interface Flows {
   address: string
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | VerdictMap | NetworkSet | Chain | Element | Announcement | Flows
+export type Fact = Link | LinkSet | Bridge | Port | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Announcement | Flows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -249,15 +260,15 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'sysctl':
       return words(fact.in && `${netnsExec(pod)}`, 'sysctl -qw', `${fact.key}=${fact.value}`)
     case 'table':
-      return 'nft add table inet podwire'
+      return `nft add table ${table(fact)}`
     case 'map':
-      return `nft add map inet podwire ${fact.name} '{ type ${fact.type} : verdict ; }'`
+      return `nft add ${fact.data === undefined ? 'set' : 'map'} ${table(fact)} ${fact.name} '{ type ${fact.type}${fact.data === undefined ? '' : ` : ${fact.data}`} ; }'`
     case 'set':
       return [`nft add set inet podwire ${fact.name} '{ type ${fact.type} ; flags interval ; }'`, ...(fact.elements.length > 0 ? [`nft add element inet podwire ${fact.name} '{ ${fact.elements.join(', ')} }'`] : [])].join('\n')
     case 'chain':
-      return [`nft add chain inet podwire ${fact.name}${base(fact)}`, ...fact.rules.map((rule) => `nft add rule inet podwire ${fact.name} ${ruleText(rule)}`)].join('\n')
+      return [`nft add chain ${table(fact)} ${fact.name}${base(fact)}`, ...fact.rules.map((rule) => `nft ${quoted(`add rule ${table(fact)} ${fact.name} ${rule}`)}`)].join('\n')
     case 'element':
-      return `nft add element inet podwire ${fact.map} '{ ${fact.key} comment "${fact.owner}" : goto ${fact.goto} }'`
+      return `nft add element ${table(fact)} ${fact.map} '{ ${fact.key} comment "${fact.owner}"${fact.value === undefined ? '' : ` : ${fact.value}`} }'`
     case 'announcement': // arping knows no IPv6; a pod's first packet tells it, too
       return fact.address.includes(':') ? '' : `${netnsExec(pod)} arping -U -c 1 -I ${fact.dev} ${fact.address.replace(/\/.*/, '')}`
     case 'flows':
@@ -286,9 +297,9 @@ export function change(fact: Fact, pod = 'pod'): string {
     case 'route':
       return words(ip(fact, pod), family(fact.dst), 'route replace', routeWords(fact))
     case 'chain':
-      return `nft flush chain inet podwire ${fact.name}\n${show(fact)}`
+      return `nft flush chain ${table(fact)} ${fact.name}\n${show(fact)}`
     case 'element':
-      return `nft delete element inet podwire ${fact.map} '{ ${fact.key} }'\n${show(fact)}`
+      return `nft delete element ${table(fact)} ${fact.map} '{ ${fact.key} }'\n${show(fact)}`
     default:
       return show(fact, pod)
   }
@@ -315,14 +326,6 @@ export function routeWords(route: Route): string {
   return words(target, via && `via ${via}`, `dev ${dev}`, table !== undefined && `table ${table}`, src && `src ${src}`, metric && `metric ${metric}`, scope !== undefined && `scope ${SCOPES[scope] ?? scope}`, mtu && `mtu ${mtu}`, advmss && `advmss ${advmss}`, onlink && 'onlink', proto !== undefined && `proto ${proto}`)
 }
 
-/** A rule as `nft list` prints it. */
-export function ruleText(rule: Rule): string {
-  if ('vmap' in rule) return `${rule.match} vmap @${rule.vmap}`
-  if ('set' in rule) return `${rule.match} @${rule.set} ${rule.verdict}`
-  if ('cidr' in rule) return `${rule.match} ${rule.cidr} ${rule.verdict}`
-  return rule.verdict
-}
-
 const SCOPES: Record<number, string> = { 0: 'global', 200: 'site', 253: 'link', 254: 'host', 255: 'nowhere' } // <linux/rtnetlink.h>
 
 // What of a VXLAN device can be changed while it is there. `df inherit`: what may not be fragmented inside, may not outside.
@@ -333,3 +336,6 @@ const family = (dst: string): string | false => dst.includes(':') && '-6'
 const mtu = (link: { mtu?: number }): string | false => link.mtu !== undefined && `mtu ${link.mtu}`
 const netnsExec = (pod: string): string => (pod.includes('/') ? `nsenter --net=${pod}` : `ip netns exec ${pod}`)
 const base = ({ base: b }: Chain): string => (b ? ` '{ type ${b.type} hook ${b.hook} priority ${b.priority} ; policy accept ; }'` : '')
+const table = ({ family: of = 'inet' }: { family?: Family }): string => `${of} podwire`
+/** In quotes that keep a shell from what is special to it, if there is such a thing. */
+const quoted = (text: string): string => (/["*!;{}()]/.test(text) ? `'${text}'` : text)

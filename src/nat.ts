@@ -4,14 +4,18 @@
 //
 //   ip saddr vmap @masquerade_ip ──► chain outside_<hash>: ip daddr 10.1.2.0/24 return … masquerade
 
-import { addressText, cidrText, lastAddress, network as networkOf, parseCidr, rangeText, type Address, type Cidr, type Family } from './ip.ts'
-import type { Element, Fact, Plan, Rule } from './facts.ts'
+import type { Belongings } from './chained.ts'
+import { addressText, cidrText, lastAddress, network as networkOf, parseCidr, rangeText, type Cidr, type Family } from './ip.ts'
+import type { Element, Fact, Plan } from './facts.ts'
 import { hash } from './names.ts'
 
 /** Multicast keeps the pod's address: RFC 5771, RFC 4291 §2.7. */
 const MULTICAST = ['224.0.0.0/4', 'ff00::/8']
 
 export const MASQUERADE_MAPS = { 4: 'masquerade_ip', 6: 'masquerade_ip6' } as const satisfies Record<Family, string>
+
+/** What of that is a pod's, and the connections of the address. */
+export const MASQUERADED: Belongings = { maps: (name) => Object.values<string>(MASQUERADE_MAPS).includes(name), with: ({ key }) => [{ fact: 'flows', address: key }] }
 
 /**
  * Facts that masquerade a pod's addresses towards everything but their own subnets, multicast and `except` (CIDRs).
@@ -23,26 +27,19 @@ export function masquerade(addresses: Cidr[], except: string[], owner: string): 
   const outside = `outside_${hash(8, ...cidrs)}`
   return [
     { fact: 'table', keep: true },
-    { fact: 'map', name: MASQUERADE_MAPS[4], type: 'ipv4_addr', keep: true },
-    { fact: 'map', name: MASQUERADE_MAPS[6], type: 'ipv6_addr', keep: true },
+    { fact: 'map', name: MASQUERADE_MAPS[4], type: 'ipv4_addr', data: 'verdict', keep: true },
+    { fact: 'map', name: MASQUERADE_MAPS[6], type: 'ipv6_addr', data: 'verdict', keep: true },
     {
       fact: 'chain',
       name: 'postrouting',
       base: { type: 'nat', hook: 'postrouting', priority: 'srcnat' },
-      rules: [
-        { match: 'ip saddr', vmap: MASQUERADE_MAPS[4] },
-        { match: 'ip6 saddr', vmap: MASQUERADE_MAPS[6] },
-      ],
+      rules: [`ip saddr vmap @${MASQUERADE_MAPS[4]}`, `ip6 saddr vmap @${MASQUERADE_MAPS[6]}`],
       keep: true,
     },
-    { fact: 'chain', name: outside, rules: [...cidrs.map(untranslated), { verdict: 'masquerade' }], keep: true },
-    ...masqueraded(addresses, outside, owner),
+    { fact: 'chain', name: outside, rules: [...cidrs.map((cidr) => `${daddr(cidr)} ${cidr} return`), 'masquerade'], keep: true },
+    ...addresses.map((address): Element => ({ fact: 'element', map: MASQUERADE_MAPS[address.family], key: addressText(address), value: `goto ${outside}`, owner })),
   ]
 }
-
-/** A pod's elements. To take them back, their addresses and owner are enough: `goto` does not matter. */
-export const masqueraded = (addresses: Address[], goto: string, owner: string): Element[] =>
-  addresses.map((address) => ({ fact: 'element', map: MASQUERADE_MAPS[address.family], key: addressText(address), goto, owner }))
 
 const SETS = { 4: 'cluster_ip', 6: 'cluster_ip6' } as const satisfies Record<Family, string>
 
@@ -62,9 +59,9 @@ export function clusterMasquerade(own: string[], cluster: string[], except: stri
       name: 'overlay',
       base: { type: 'nat', hook: 'postrouting', priority: 'srcnat' },
       rules: [
-        { match: 'ip daddr', set: SETS[4], verdict: 'return' },
-        { match: 'ip6 daddr', set: SETS[6], verdict: 'return' },
-        ...own.map((cidr): Rule => ({ match: cidr.includes(':') ? 'ip6 saddr' : 'ip saddr', cidr, verdict: 'masquerade' })),
+        `ip daddr @${SETS[4]} return`,
+        `ip6 daddr @${SETS[6]} return`,
+        ...own.map((cidr) => `${cidr.includes(':') ? 'ip6' : 'ip'} saddr ${cidr} masquerade`),
       ],
       keep: true,
     },
@@ -110,4 +107,4 @@ function textOf(range: Range): string {
 
 const texts = new WeakMap<Range, string>()
 
-const untranslated = (cidr: string): Rule => ({ match: cidr.includes(':') ? 'ip6 daddr' : 'ip daddr', cidr, verdict: 'return' })
+const daddr = (cidr: string): string => (cidr.includes(':') ? 'ip6 daddr' : 'ip daddr')

@@ -1,9 +1,11 @@
 // The plugins by the name under which a configuration's `type` calls them.
 
 import { bridge } from './bridge/bridge.ts'
+import { chain } from './chain.ts'
 import { served, type Served } from './cni/serve.ts'
 import { del, gc } from './clean.ts'
 import { status } from './health.ts'
+import { EXTRAS } from './extras.ts'
 import { hostLocal } from './ipam/host-local.ts'
 import { ipamPlugin } from './ipam/plugin.ts'
 import { staticIpam } from './ipam/static.ts'
@@ -37,6 +39,7 @@ export const PLUGINS: Record<string, Served> = {
   'host-local': served(ipamPlugin('host-local', hostLocal)),
   static: served(ipamPlugin('static', staticIpam)),
   vxlan: served(vxlan),
+  ...Object.fromEntries(Object.entries(EXTRAS).map(([name, extra]) => [name, served(chain(extra))])),
 }
 
 /** Other names of theirs, for machines where the reference's are taken. */

@@ -1,22 +1,23 @@
 // What every plugin that wires pods does with a request: lease addresses, make a plan, and act on it by the verbs of
 // state.ts. Here the pure parts meet the kernel and the disk. A plugin (ptp) brings its schema and its plan.
 
+import { act, complain, podName, refuse, requireNetns, withKernel } from './act.ts'
+import type { Pod } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
 import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
-import type { Environment } from './cni/request.ts'
 import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Plan } from './facts.ts'
+import { extras } from './extras.ts'
 import { parseCidr, type Family } from './ip.ts'
 import type { ConfWithIpam } from './ipam/conf.ts'
 import { delegate } from './ipam/delegate.ts'
 import { hostLocal } from './ipam/host-local.ts'
 import type { Ipam } from './ipam/ipam.ts'
 import { staticIpam } from './ipam/static.ts'
-import { isErrno } from './kernel/errno.ts'
 import * as link from './kernel/link.ts'
-import { Netns, netnsKind } from './kernel/netns.ts'
+import type { Netns } from './kernel/netns.ts'
 import { hasIPv6, read } from './kernel/sysctl.ts'
 import { uplink } from './kernel/uplink.ts'
 import { hostIfname, type Attachment } from './names.ts'
@@ -54,6 +55,8 @@ export interface Wirer {
   interfaces(wiring: Wiring, sandbox: string, macOf: (dev: string) => string): Interface[]
   /** Index of the pod's interface among them. */
   podInterface: number
+  /** The bridge that the node's end is a port of. */
+  bridge?(conf: WireConf): string
   /** Sentences about leases and keys that do not fit together; none if the plan can be made. */
   problems(wiring: Wiring): string[]
   /** Sentences about what podwire does not have. */
@@ -64,8 +67,8 @@ export interface Wirer {
 
 export function add(wirer: Wirer, request: Request): Result {
   const { env, conf, attachment, lease } = parts(request)
-  const lacking = wirer.unsupported?.(conf) ?? []
-  if (lacking.length > 0) throw new CniError(2, lacking.join('; '))
+  const extra = extras(conf)
+  refuse([...(wirer.unsupported?.(conf) ?? []), ...extra.flatMap(({ plugin, conf: own }) => plugin.unsupported?.(own as never) ?? [])], 2)
   requireNetns(env)
   return withKernel(env.netns, (kernel) => {
     if (conf.overlay) requireOverlay(kernel.host, conf.overlay)
@@ -75,19 +78,30 @@ export function add(wirer: Wirer, request: Request): Result {
     try {
       const own = wirer.result?.({ conf, ...leased }) ?? leased
       const wiring = { ...wiringOf(kernel.host, request, own), others }
-      refuse(wirer.problems(wiring))
-      act(kernel, wirer.plan(wiring), podName(env.netns))
-      return behind(conf.prevResult, {
+      const pod = podOf(wirer, wiring)
+      refuse([...wirer.problems(wiring), ...extra.flatMap(({ plugin, conf: of }) => plugin.problems?.(pod, of as never) ?? [])])
+      for (const { plugin, conf: of } of extra) plugin.guard?.(kernel, pod, of as never, request.notes)
+      act(kernel, planOf(wirer, wiring), podName(env.netns))
+      const result = {
         interfaces: wirer.interfaces(wiring, env.netns, (dev) => link.get(kernel.host, dev)?.mac ?? ''),
         ips: own.ips.map((ip) => ({ ...ip, interface: wirer.podInterface })),
         routes: own.routes,
         dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns,
-      })
+      }
+      return extra.reduce((before, { plugin, conf: of }) => plugin.result?.(before, pod, of as never) ?? before, behind(conf.prevResult, result))
     } catch (error) {
       throw giveBack(() => ipam.del(lease), error as Error)
     }
   })
 }
+
+/** All that ADD makes: the wiring, and what plugins add to it that the configuration asks for. */
+export function planOf(wirer: Wirer, wiring: Wiring): Plan {
+  const pod = podOf(wirer, wiring)
+  return [...wirer.plan(wiring), ...extras(wiring.conf).flatMap(({ plugin, conf }) => plugin.plan(pod, conf as never))]
+}
+
+const podOf = (wirer: Wirer, { attachment, conf, ips, routes, mtu }: Wiring): Pod => ({ attachment, ips, routes, host: hostIfname(attachment), bridge: wirer.bridge?.(conf), mtu })
 
 /** A result added to that of the plugins before us in the chain. CNI 1.1 §2 ADD */
 function behind(prev: Result | undefined, own: Result): Result {
@@ -118,10 +132,8 @@ export function check(wirer: Wirer, request: Request): void {
     const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
     const wiring: Wiring = { ...wiringOf(kernel.host, request, own), mtu: ours.mtu, mac: ours.mac }
     refuse(wirer.problems(wiring))
-    const findings = [...ipam.check(lease), ...state.check(kernel, wirer.plan(wiring), podName(env.netns))]
-    if (findings.length === 0) return
-    const details = findings.map(({ sentence, repair }) => (repair ? `${sentence}; to repair it: ${repair}` : sentence))
-    throw new CniError(102, findings.map(({ sentence }) => sentence).join('; '), details.join('\n'))
+    const findings = [...ipam.check(lease), ...state.check(kernel, planOf(wirer, wiring), podName(env.netns))]
+    complain(findings)
   })
 }
 
@@ -153,17 +165,6 @@ export function ipamOf({ conf, env, stdin }: Request): Ipam {
 /** A pod that has no address from anybody. */
 const NO_IPAM: Ipam = { add: () => ({ interfaces: [], ips: [], routes: [], dns: {} }), del: () => {}, check: () => [], gc: () => {}, status: () => {}, addresses: () => [], occupied: () => true }
 
-function act(kernel: Kernel, plan: Plan, pod: string): void {
-  try {
-    state.add(kernel, plan, pod)
-  } catch (error) {
-    if (!(error instanceof state.FactError)) throw error
-    const left = error.left.length > 0 ? `left behind: ${error.left.join('; ')}` : 'what had been done was taken back'
-    const missing = isErrno(error.cause, 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'ENOTSUPP', 'EAFNOSUPPORT') || (error.code === 'ENOENT' && error.fact.fact === 'chain')
-    throw new CniError(missing ? 103 : error.code === 'EEXIST' && error.fact.fact === 'link' ? 101 : 100, error.message, left)
-  }
-}
-
 /**
  * Whether the pod has interfaces beside lo. One of our name is an error (CNI 1.1 §2 ADD), told before anything is leased.
  */
@@ -176,22 +177,11 @@ function otherLinks(kernel: Kernel, attachment: Attachment): boolean {
   return there.some((name) => name !== 'lo')
 }
 
-export function requireNetns({ netns }: Environment, unknown = 4): void {
-  const kind = netnsKind(netns)
-  const said = `CNI_NETNS=${JSON.stringify(netns)}`
-  if (kind === 'missing') throw new CniError(unknown, `${said}: there is no such file`, "expected the path of the container's network namespace")
-  if (kind === 'other') throw new CniError(unknown, `${said} is not a network namespace`, 'expected a path such as /run/netns/NAME or /proc/PID/ns/net')
-}
-
 function requireIPv6(host: Netns, families: Family[]): void {
   if (!families.includes(6)) return
   if (!hasIPv6()) throw new CniError(103, 'an IPv6 address is asked for, but this kernel has no IPv6', 'boot without ipv6.disable=1, or take the IPv6 ranges out of ipam')
   if (read(host, 'net/ipv6/conf/all/disable_ipv6') === '1')
     throw new CniError(103, 'an IPv6 address is asked for, but IPv6 is disabled on this node (net.ipv6.conf.all.disable_ipv6 is 1)', 'set it to 0, or take the IPv6 ranges out of ipam')
-}
-
-function refuse(problems: string[]): void {
-  if (problems.length > 0) throw new CniError(7, problems.join('; '))
 }
 
 /** Frees what an ADD leased, and returns the error with which it failed; a second failure goes into its details. */
@@ -204,20 +194,3 @@ function giveBack(free: () => void, error: Error): Error {
     return new CniError(code, error.message, [details, `the address could not be released: ${(second as Error).message}`].filter(Boolean).join('; '))
   }
 }
-
-export function withKernel<T>(pod: string | undefined, run: (kernel: Kernel) => T): T {
-  const host = new Netns()
-  try {
-    const inside = pod ? new Netns(pod) : undefined
-    try {
-      return run({ host, ...(inside && { pod: inside }) })
-    } finally {
-      inside?.close()
-    }
-  } finally {
-    host.close()
-  }
-}
-
-/** How iproute2 calls a namespace: by name if it is in /run/netns, else by path. */
-export const podName = (path: string): string => /^(?:\/var)?\/run\/netns\/([^/]+)$/.exec(path)?.[1] ?? path

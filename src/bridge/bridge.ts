@@ -13,6 +13,7 @@
 import { COMMON } from '../cni/conf.ts'
 import type { Interface, IP, Result, ResultRoute } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
+import { extraKeys, extraRuntime } from '../extras.ts'
 import type { Fact, Plan, Route } from '../facts.ts'
 import { addressText, bits, cidrText, network, parseCidr, type Cidr } from '../ip.ts'
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
@@ -40,7 +41,7 @@ export const BRIDGE: Schema = {
   type: 'object',
   properties: {
     ...COMMON,
-    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES } },
+    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES, ...extraRuntime() } },
     bridge: { type: 'string', pattern: '^[^/\\s:]{1,15}$', expected: 'the name of an interface: at most 15 characters, no "/", ":" or blanks', default: 'cni0', description: 'the bridge; made if there is none' },
     isGateway: flag('the bridge gets the gateway\'s address of each network, and the node forwards'),
     isDefaultGateway: flag('the same, and the pod gets default routes to it'),
@@ -55,12 +56,13 @@ export const BRIDGE: Schema = {
     preserveDefaultVlan: flag('without VLANs it means nothing'),
     macspoofchk: flag('not supported (code 2)'),
     ...MASQUERADE_KEYS,
+    ...extraKeys(),
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of bridge and both ends; 0: that of the interface with the node's default route" },
     ipam: IPAM,
   },
 }
 
-export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, unsupported, forwards: (conf) => gates(conf) }
+export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, unsupported, bridge: (conf) => nameOf(conf), forwards: (conf) => gates(conf) }
 
 const nameOf = (conf: BridgeConf): string => conf.bridge || 'cni0'
 const gates = (conf: BridgeConf): boolean => conf.isGateway === true || conf.isDefaultGateway === true

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { podName } from '../act.ts'
 import { checkName, type NetConf } from '../cni/conf.ts'
 import { CniError, withNotes } from '../cni/error.ts'
 import { decodeObject, excerpt } from '../cni/json.ts'
@@ -20,7 +21,7 @@ import { parsePeers } from '../vxlan/file.ts'
 import { planOf } from '../vxlan/plugin.ts'
 import { findUnderlay, NoUnderlay, type FindUnderlay } from '../vxlan/underlay.ts'
 import { viewOf, type View, type Wishes } from '../vxlan/view.ts'
-import { ipamOf, podName, wiringOf } from '../wire.ts'
+import { ipamOf, planOf as wiredPlan, wiringOf } from '../wire.ts'
 import { WISHES, wishesOf } from './wishes.ts'
 
 interface Part {
@@ -96,7 +97,7 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
     const wiring = wiringOf(host, request, wirer.result?.({ conf, ...leased }) ?? leased)
     const wrong = wirer.problems(wiring)
     if (wrong.length > 0) throw new CniError(7, wrong.join('; '))
-    return { type, plan: wirer.plan(wiring), notes }
+    return { type, plan: wiredPlan(wirer, wiring), notes }
   } finally {
     host.close()
   }

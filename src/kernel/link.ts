@@ -15,6 +15,7 @@ const RTM_SETLINK = 19
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
 const IFLA_MTU = 4
+const IFLA_LINK = 5
 const IFLA_MASTER = 10
 const IFLA_OPERSTATE = 16
 const IF_OPER_UP = 6
@@ -44,6 +45,8 @@ export interface LinkState {
   alias: string | undefined
   /** Index of the bridge or the like that it belongs to; 0: none. */
   master: number
+  /** Index of the other end of a veth pair, in its namespace; 0: it has none. */
+  peer: number
   /** IFF_*, <linux/if.h> */
   flags: number
   /** IFLA_INFO_SLAVE_DATA: what it has as a port of a bridge. */
@@ -261,6 +264,7 @@ export function parse({ data }: NetlinkMessage): LinkState {
     kind: text(info.get(IFLA_INFO_KIND)),
     alias: text(found.get(IFLA_IFALIAS)),
     master: found.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
+    peer: found.get(IFLA_LINK)?.readUInt32LE(0) ?? 0,
     flags: data.readUInt32LE(8),
     port: info.get(IFLA_INFO_SLAVE_DATA),
     data: info.get(IFLA_INFO_DATA),

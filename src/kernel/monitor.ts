@@ -11,7 +11,7 @@ import * as libc from './libc.ts'
 import * as link from './link.ts'
 import * as neigh from './neigh.ts'
 import { attributes, NETLINK_NETFILTER, NETLINK_ROUTE } from './netlink.ts'
-import { aboutTable } from './nft.ts'
+import { aboutTable } from './nft-message.ts'
 import * as route from './route.ts'
 
 /** One change; `gone` if the thing was deleted. */

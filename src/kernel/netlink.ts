@@ -8,7 +8,7 @@ import { AttrStream, formatAttribute, formatMessage, parseMessage, type NetlinkM
 import { KernelError, isErrno } from './errno.ts'
 import * as libc from './libc.ts'
 
-export type { NetlinkMessage }
+export { AttrStream, type NetlinkMessage }
 /** Where attributes are written. */
 export type Out = AttrStream
 

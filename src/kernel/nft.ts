@@ -1,72 +1,93 @@
-// nf_tables over netlink, without the nft program. Everything podwire has is in one table of its own, `inet podwire`;
-// what one operation needs goes in as one transaction, so no packet sees half of it.
+// nf_tables over netlink, without the nft program. Everything podwire has is in tables of its own, `inet podwire` and, where a
+// bridge is looked into, `bridge podwire`; what one operation needs goes in as one transaction, so no packet sees half of it.
 //
 // An element is taken back only while it still has its owner: a transaction may name the generation of the ruleset in
 // which its premises were read (NFNL_BATCH_GENID), and the kernel refuses it (ERESTART) when somebody has changed
 // something since. So reading the owner and deleting the element is one step. <linux/netfilter/nf_tables.h>
 
-import { addressBytes, bytesText, parseAddress } from '../ip.ts'
-import { ruleText, show, type Chain, type Element, type NetworkSet, type Table, type VerdictMap } from '../facts.ts'
+import { show, type Chain, type Element, type Family, type NetworkSet, type NftMap, type Table } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
-import { isErrno, KernelError } from './errno.ts'
-import { attributes, items, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Request, type Out } from './netlink.ts'
-import { be32, cstring, decodeRule, encodeRule, gotoChain, verdictChain } from './nft-expr.ts'
+import { isErrno } from './errno.ts'
+import { attributes, AttrStream, items, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type Out, type Request } from './netlink.ts'
+import { decode, encode, partsIn, typeOf } from './nft-data.ts'
+import { be32, creation, cstring, generation, get, isOurs, message, MSG, nameIn, NFGENMSG, transaction } from './nft-message.ts'
+import { decodeVerdict, encodeRule, encodeVerdict, expressions, foreign, sameRule } from './nft-rule.ts'
 import type { Netns } from './netns.ts'
 import * as set from './nft-set.ts'
 
-export type NftFact = Table | VerdictMap | NetworkSet | Chain | Element
+export type NftFact = Table | NftMap | NetworkSet | Chain | Element
 
-const TABLE = 'podwire'
-const NFPROTO_INET = 1
-const NFNL_SUBSYS_NFTABLES = 10
-const NFNL_MSG_BATCH_BEGIN = 16
-const NFNL_MSG_BATCH_END = 17
-const NFNL_BATCH_GENID = 1
+const FAMILIES: Family[] = ['inet', 'bridge']
+const familyOf = (fact: { family?: Family }): Family => fact.family ?? 'inet'
+/** `inet podwire`, as nft names a table. */
+const tableOf = (fact: { family?: Family }): string => `${familyOf(fact)} podwire`
 
-const MSG = { NEWTABLE: 0, GETTABLE: 1, DELTABLE: 2, NEWCHAIN: 3, GETCHAIN: 4, NEWRULE: 6, GETRULE: 7, DELRULE: 8, DELCHAIN: 5, NEWSET: 9, GETSET: 10, DELSET: 11, NEWSETELEM: 12, GETSETELEM: 13, DELSETELEM: 14, NEWGEN: 15, GETGEN: 16 }
 const NFTA_TABLE_FLAGS = 2
 const NFTA_CHAIN_HOOK = 4
 const NFTA_CHAIN_POLICY = 5
 const NFTA_CHAIN_TYPE = 7
 const NFTA_RULE_EXPRESSIONS = 4
+const NFTA_SET_FLAGS = 3
+const NFTA_SET_KEY_TYPE = 4
+const NFTA_SET_KEY_LEN = 5
+const NFTA_SET_DATA_TYPE = 6
+const NFTA_SET_DATA_LEN = 7
+const NFTA_SET_ID = 10
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_DATA = 2
 const NFTA_SET_ELEM_USERDATA = 6
-const NFTA_SET_ELEM_LIST_ELEMENTS = 3
+const NFTA_DATA_VALUE = 1
+const NFTA_DATA_VERDICT = 2
 const NFT_SET_INTERVAL = 4
 const NFT_SET_MAP = 8
 const NFT_DATA_VERDICT = 0xffffff00
-const NF_INET_POST_ROUTING = 4
-const NF_IP_PRI_NAT_SRC = 100
 const NF_ACCEPT = 1
+const HOOKS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } // NF_INET_*, and NF_BR_*
+const PRIORITIES: Record<string, number> = { raw: -300, dstnat: -100, filter: 0, srcnat: 100 } // NF_IP_PRI_*
+
+/** Something that an element of somebody else's holds. */
+export class Held extends Error {
+  readonly code = 'EBUSY'
+  readonly holder: Element
+
+  constructor(element: Element, holder: Element) {
+    super(`${show(element)}: ${holder.key} is held by ${holder.owner || 'nobody'}`)
+    this.holder = holder
+  }
+}
 
 /**
  * Makes facts true in one transaction. Chains that are as they should be are left alone: their counters go on. An element
- * with our key that is there already is a former holder's, for the lease says that the address is ours now: replaced.
+ * with our key that is there already is a former holder's, for the lease says that the address is ours now: replaced. One
+ * that is exclusive is not: Held.
  */
 export function add(netns: Netns, facts: NftFact[]): void {
-  const ATTEMPTS = 20 // each lost race means that somebody else made progress
+  const ATTEMPTS = 200 // each lost race means that somebody else made progress
   const own = facts.filter((fact) => fact.fact === 'element')
+  const exclusive = own.filter((element) => element.exclusive)
   for (let attempt = 1; ; attempt++) {
-    const shared = facts.filter((fact) => fact.fact !== 'element').flatMap((fact) => creation(netns, fact))
-    const stale = attempt === 1 ? [] : own.filter(({ map, key }) => element(netns, map, key)).map(deletion)
-    const refused = transaction(netns, [...shared, ...stale, ...own.flatMap((fact) => creation(netns, fact))])
+    const premise = exclusive.length > 0 ? generation(netns) : undefined
+    requireFree(netns, exclusive)
+    const shared = facts.filter((fact) => fact.fact !== 'element').flatMap((fact) => made(netns, fact))
+    const there = attempt === 1 && premise === undefined ? [] : own.filter((fact) => element(netns, fact)).map(deletion)
+    const refused = transaction(netns, [...shared, ...there, ...own.flatMap((fact) => made(netns, fact))], premise)
     if (!refused) return
-    const raced = isErrno(refused, 'EEXIST', 'EBUSY') || (isErrno(refused, 'ENOENT') && facts.some(({ fact }) => fact === 'set'))
+    const raced = isErrno(refused, 'EEXIST', 'EBUSY', 'ERESTART') || (isErrno(refused, 'ENOENT') && facts.some(({ fact }) => fact === 'set'))
     if (!raced || attempt === ATTEMPTS) throw refused
   }
 }
 
 /** Takes elements back: each only if its owner is still the one in the fact. Shared facts stay. */
 export function del(netns: Netns, facts: NftFact[]): void {
-  const ATTEMPTS = 200 // each lost race means that somebody else made progress
+  const ATTEMPTS = 200
   const elements = facts.filter((fact) => fact.fact === 'element')
   for (let attempt = 1; elements.length > 0; attempt++) {
-    const generation = currentGeneration(netns)
-    const mine = elements.filter(({ map, key, owner }) => element(netns, map, key)?.owner === owner)
+    const premise = generation(netns)
+    const mine = elements.filter((fact) => element(netns, fact)?.owner === fact.owner)
     if (mine.length === 0) return
-    const refused = transaction(netns, mine.map(deletion), generation)
+    const refused = transaction(netns, mine.map(deletion), premise)
     if (!refused) return
     if (!isErrno(refused, 'ERESTART', 'ENOENT', 'EINTR') || attempt === ATTEMPTS) throw refused
   }
@@ -74,132 +95,178 @@ export function del(netns: Netns, facts: NftFact[]): void {
 
 /** Takes back what is shared: chains and sets by name, and the table when nothing is left in it. Gone already is success. */
 export function remove(netns: Netns, facts: NftFact[]): void {
-  if (!exists(netns, MSG.GETTABLE, inTable)) return
-  const chains = facts.filter((fact) => fact.fact === 'chain')
-  const sets = facts.filter((fact) => fact.fact === 'set' || fact.fact === 'map')
-  const there = (type: number, attribute: number) => ({ name }: { name: string }) => exists(netns, type, (out) => (out.push(1, cstring(TABLE)), out.push(attribute, cstring(name))))
+  if (!get(netns, MSG.GETTABLE, 'inet')) return
+  const there = (type: number) => ({ name }: { name: string }) => get(netns, type, 'inet', name) !== undefined
+  const chains = facts.filter((fact) => fact.fact === 'chain').filter(there(MSG.GETCHAIN))
+  const sets = facts.filter((fact) => fact.fact === 'set' || fact.fact === 'map').filter(there(MSG.GETSET))
   const refused = transaction(netns, [
-    ...chains.filter(there(MSG.GETCHAIN, 3)).map(({ name }) => message(MSG.DELCHAIN, `nft delete chain inet podwire ${name}`, (out) => (out.push(1, cstring(TABLE)), out.push(3, cstring(name))))),
-    ...sets.filter(there(MSG.GETSET, 2)).map(({ name }) => message(MSG.DELSET, `nft delete set inet podwire ${name}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(name))))),
+    ...chains.map(({ name }) => message(MSG.DELCHAIN, 'inet', name, `nft delete chain inet podwire ${name}`)),
+    ...sets.map(({ name }) => message(MSG.DELSET, 'inet', name, `nft delete set inet podwire ${name}`)),
   ])
   if (refused) throw refused
-  const own = ({ data }: { data: Buffer }) => attributes(data.subarray(4)).get(1)?.equals(cstring(TABLE))
-  const left = [MSG.GETCHAIN, MSG.GETSET].some((type) => netns.nf.dump(message(type, 'nft list table inet podwire', (out) => type === MSG.GETSET && out.push(1, cstring(TABLE)))).some(own))
-  if (!left) transaction(netns, [message(MSG.DELTABLE, 'nft delete table inet podwire', inTable)])
+  const left = [MSG.GETCHAIN, MSG.GETSET].some((type) => listed(netns, type, 'inet').length > 0)
+  if (!left) transaction(netns, [message(MSG.DELTABLE, 'inet', undefined, 'nft delete table inet podwire')])
 }
 
 /** What is not as it should be, or undefined. */
 export function check(netns: Netns, fact: NftFact): Difference | undefined {
   switch (fact.fact) {
     case 'table': {
-      const there = get(netns, MSG.GETTABLE, inTable)
-      if (!there) return missing('nft table inet podwire is missing')
-      return there.get(NFTA_TABLE_FLAGS)?.readUInt32BE(0) === 0 ? undefined : differs('nft table inet podwire is dormant')
+      const there = get(netns, MSG.GETTABLE, familyOf(fact))
+      if (!there) return missing(`nft table ${tableOf(fact)} is missing`)
+      return there.get(NFTA_TABLE_FLAGS)?.readUInt32BE(0) === 0 ? undefined : differs(`nft table ${tableOf(fact)} is dormant`)
     }
     case 'map':
-      return exists(netns, MSG.GETSET, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(fact.name)))) ? undefined : missing(`nft map inet podwire ${fact.name} is missing`)
+      return get(netns, MSG.GETSET, familyOf(fact), fact.name) ? undefined : missing(`nft ${fact.data === undefined ? 'set' : 'map'} ${tableOf(fact)} ${fact.name} is missing`)
     case 'set':
       return setDifference(netns, fact)
     case 'chain':
       return chainDifference(netns, fact)
-    case 'element': {
-      const there = element(netns, fact.map, fact.key)
-      const what = `nft element ${fact.key} in map inet podwire ${fact.map}`
-      if (!there) return missing(`${what} is missing`)
-      if (there.owner !== fact.owner) return differs(`${what} belongs to ${there.owner || 'nobody'}, not to ${fact.owner}`)
-      return there.goto === fact.goto ? undefined : differs(`${what} goes to ${there.goto || 'no chain'}, not to ${fact.goto}`)
-    }
+    case 'element':
+      return elementDifference(netns, fact)
   }
 }
 
 /** Takes the elements of a set into a digest; of each message what is behind its header, which counts all changes of nf_tables. */
 export const digest = (netns: Netns, { name }: NetworkSet, into: Digest): boolean =>
-  netns.nf.scan(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)))), (buffer, start, end) => into.add(buffer, start + 4, end))
+  netns.nf.scan(message(MSG.GETSETELEM, 'inet', name, `nft list set inet podwire ${name}`), (buffer, start, end) => into.add(buffer, start + NFGENMSG, end))
 
-/** Whether a message of the kernel's is about podwire's table, and about which set or chain in it. */
-export function aboutTable(type: number, found: Attrs): { name: string | undefined } | undefined {
-  const kind = type & 0xff
-  if (kind === MSG.NEWGEN || !found.get(1)?.equals(cstring(TABLE))) return undefined
-  const name = kind <= MSG.DELTABLE ? undefined : found.get(kind === MSG.NEWCHAIN || kind === MSG.DELCHAIN ? 3 : 2)
-  return { name: name?.toString('utf8').replace(/\0.*$/s, '') }
+/**
+ * The elements, in maps and sets of such names, whose owners begin with one of `whose`; all that have one if it is absent. In a
+ * list of thousands that of one pod is found by its bytes.
+ */
+export function elements(netns: Netns, maps: (name: string) => boolean, whose: string[] = ['']): Element[] {
+  const begins = (owner: string) => whose.some((begin) => owner.startsWith(begin))
+  return FAMILIES.flatMap((family) =>
+    listed(netns, MSG.GETSET, family).flatMap((found) => {
+      const map = nameIn(MSG.GETSET, found)
+      if (!maps(map)) return []
+      const types = typesOf(found)
+      const list = message(MSG.GETSETELEM, family, map, `nft list map ${family} podwire ${map}`)
+      return netns.nf.collect(list, ({ data }) => (whose.some((begin) => data.includes(begin)) ? parse(family, map, types, data) : [])).flat().filter(({ owner }) => owner !== '' && begins(owner))
+    }),
+  )
 }
 
-/** The elements of a map; none if there is no such map. */
-export function elements(netns: Netns, map: string): Element[] {
+/** What of a kind is in one of podwire's tables; nothing if there is no such table. */
+function listed(netns: Netns, type: number, family: Family): Attrs[] {
   try {
-    return netns.nf.dump(message(MSG.GETSETELEM, `nft list map inet podwire ${map}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(map))))).flatMap(({ data }) => parseElements(map, data))
+    return netns.nf.dump(message(type, family, undefined, `nft list table ${family} podwire`)).map(({ data }) => attributes(data.subarray(NFGENMSG))).filter(isOurs)
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
+    if (isErrno(error, 'ENOENT', 'EAFNOSUPPORT', 'EOPNOTSUPP')) return []
     throw error
   }
 }
 
-/** The element with that key, or undefined. */
-function element(netns: Netns, map: string, key: string): Element | undefined {
-  const answer = netns.nf.get(
-    message(MSG.GETSETELEM, `nft get element inet podwire ${map} { ${key} }`, (out) => elementList(out, map, (e) => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!))))),
-    'ENOENT',
-  )
-  return answer && parseElements(map, answer.data)[0]
+/** Error Held if an element is somebody else's already, or one whose key contains it or is contained in it. */
+function requireFree(netns: Netns, list: Element[]): void {
+  for (const own of list) {
+    const holder = holderOf(netns, own)
+    if (holder) throw new Held(own, holder)
+  }
 }
 
-function parseElements(map: string, data: Buffer): Element[] {
-  return listed(data).flatMap((found) => {
-    const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(1)
-    return key ? [{ fact: 'element' as const, map, key: bytesText(key), goto: verdictChain(found.get(NFTA_SET_ELEM_DATA)) ?? '', owner: comment(found.get(NFTA_SET_ELEM_USERDATA)) }] : []
+/** Who holds what an exclusive element would: the same key, or in its sibling a longer or shorter one. */
+export function holderOf(netns: Netns, own: Element): Element | undefined {
+  const same = element(netns, own)
+  const sibling = own.exclusive!
+  const shorter = own.key.split(' . ').slice(0, -1).join(' . ')
+  const related = isLonger(netns, own, sibling)
+    ? elements(netns, (name) => name === sibling).filter(({ key }) => key.startsWith(`${own.key} . `))
+    : [element(netns, { ...own, map: sibling, key: shorter })].filter((found) => found !== undefined)
+  return [...(same ? [same] : []), ...related].find(({ owner }) => owner !== own.owner)
+}
+
+/** True if the keys of a sibling have more parts. */
+function isLonger(netns: Netns, { family = 'inet', key }: Element, sibling: string): boolean {
+  const found = get(netns, MSG.GETSET, family, sibling)
+  return found !== undefined && partsIn(decode(Buffer.alloc(found.get(NFTA_SET_KEY_LEN)!.readUInt32BE(0)), typesOf(found).key)) > partsIn(key)
+}
+
+/** The element with that key, or undefined. */
+function element(netns: Netns, { family = 'inet', map, key }: Element): Element | undefined {
+  const asked = message(MSG.GETSETELEM, family, map, `nft get element ${family} podwire ${map} { ${key} }`, (out) => elementList(out, (e) => pushKey(e, key)))
+  const answer = netns.nf.get(asked, 'ENOENT')
+  const found = answer && get(netns, MSG.GETSET, family, map)
+  return found && parse(family, map, typesOf(found), answer.data)[0]
+}
+
+interface Types {
+  key: number
+  data: number
+}
+
+const typesOf = (found: Attrs): Types => ({ key: found.get(NFTA_SET_KEY_TYPE)?.readUInt32BE(0) ?? 0, data: found.get(NFTA_SET_DATA_TYPE)?.readUInt32BE(0) ?? 0 })
+
+function parse(family: Family, map: string, types: Types, data: Buffer): Element[] {
+  return listedElements(data).flatMap((found): Element[] => {
+    const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(NFTA_DATA_VALUE)
+    if (!key) return []
+    const value = found.get(NFTA_SET_ELEM_DATA)
+    return [{ fact: 'element', ...(family !== 'inet' && { family }), map, key: decode(key, types.key), ...(value && { value: valueText(value, types) }), owner: comment(found.get(NFTA_SET_ELEM_USERDATA)) }]
   })
 }
 
+function valueText(data: Buffer, types: Types): string {
+  const inner = attributes(data)
+  const verdict = inner.get(NFTA_DATA_VERDICT)
+  return verdict ? decodeVerdict(verdict) : decode(inner.get(NFTA_DATA_VALUE) ?? Buffer.alloc(0), types.data)
+}
+
 /** The attributes of each element in a message. */
-const listed = (data: Buffer): Attrs[] => items(attributes(data.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS)).map(attributes)
+const listedElements = (data: Buffer): Attrs[] => items(attributes(data.subarray(NFGENMSG)).get(NFTA_SET_ELEM_LIST_ELEMENTS)).map(attributes)
+
+function elementDifference(netns: Netns, fact: Element): Difference | undefined {
+  const there = element(netns, fact)
+  const what = `nft element ${fact.key} in ${fact.value === undefined ? 'set' : 'map'} ${tableOf(fact)} ${fact.map}`
+  if (!there) return missing(`${what} is missing`)
+  if (there.owner !== fact.owner) return differs(`${what} belongs to ${there.owner || 'nobody'}, not to ${fact.owner}`)
+  return there.value === fact.value ? undefined : differs(`${what} is ${there.value}, not ${fact.value}`)
+}
 
 /** Messages that create a fact. Table, map and chain may be there; a chain's rules are sent only if they differ. */
-function creation(netns: Netns, fact: NftFact): Request[] {
-  const what = show(fact)
+function made(netns: Netns, fact: NftFact): Request[] {
+  const [what, family] = [show(fact), fact.fact === 'set' ? 'inet' : familyOf(fact)]
   switch (fact.fact) {
     case 'table':
-      return [message(MSG.NEWTABLE, what, (out) => (out.push(1, cstring(TABLE)), be32(out, 2, 0)), NLM_F_CREATE)]
+      return [creation(MSG.NEWTABLE, family, undefined, what, (out) => be32(out, NFTA_TABLE_FLAGS, 0))]
     case 'map':
-      return [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE)]
+      return [creation(MSG.NEWSET, family, fact.name, what, (out) => mapAttrs(out, fact))]
     case 'set':
-      return [message(MSG.NEWSET, what, (out) => newSet(out, fact), NLM_F_CREATE), ...filling(fact.name, setState(netns, fact))]
+      return [creation(MSG.NEWSET, family, fact.name, what, (out) => setAttrs(out, NFT_SET_INTERVAL, fact.type)), ...filling(fact.name, setState(netns, fact))]
     case 'chain':
-      return chainDifference(netns, fact) ? [...unhooked(netns, fact), message(MSG.NEWCHAIN, what, (out) => newChain(out, fact), NLM_F_CREATE), ...rules(fact)] : []
+      return chainDifference(netns, fact) ? [...unhooked(netns, fact), creation(MSG.NEWCHAIN, family, fact.name, what, (out) => chainAttrs(out, fact)), ...rules(fact)] : []
     case 'element':
-      return [message(MSG.NEWSETELEM, what, (out) => newElement(out, fact), NLM_F_CREATE | NLM_F_EXCL)]
+      return [creation(MSG.NEWSETELEM, family, fact.map, what, (out) => elementList(out, (e) => elementAttrs(e, fact)), NLM_F_EXCL)]
   }
 }
 
 /** Messages that make way for a chain whose hook is not that of the one there. */
-function unhooked(netns: Netns, { name, base }: Chain): Request[] {
-  const there = get(netns, MSG.GETCHAIN, (out) => (inTable(out), out.push(3, cstring(name))))
-  if (!there || sameHook(there, base)) return []
-  return [
-    message(MSG.DELRULE, `nft flush chain inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)))),
-    message(MSG.DELCHAIN, `nft delete chain inet podwire ${name}`, (out) => (inTable(out), out.push(3, cstring(name)))),
-  ]
+function unhooked(netns: Netns, chain: Chain): Request[] {
+  const [family, name] = [familyOf(chain), chain.name]
+  const there = get(netns, MSG.GETCHAIN, family, name)
+  if (!there || sameHook(there, chain.base)) return []
+  return [flushChain(chain), message(MSG.DELCHAIN, family, name, `nft delete chain ${tableOf(chain)} ${name}`)]
 }
 
-const deletion = ({ map, key }: Element): Request =>
-  message(MSG.DELSETELEM, `nft delete element inet podwire ${map} { ${key} }`, (out) => elementList(out, map, (e) => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!)))))
+const flushChain = (chain: Chain): Request => message(MSG.DELRULE, familyOf(chain), chain.name, `nft flush chain ${tableOf(chain)} ${chain.name}`)
+
+const deletion = (fact: Element): Request => message(MSG.DELSETELEM, familyOf(fact), fact.map, `nft delete element ${tableOf(fact)} ${fact.map} { ${fact.key} }`, (out) => elementList(out, (e) => pushKey(e, fact.key)))
 
 const AT_ONCE = 1000 // elements in one message: the attribute that holds them has at most 64 KiB
 
 /** What is lacking in, what is too much out: in one transaction no packet sees half of it. */
 function filling(name: string, { lacking, extra, empty }: set.SetDifference): Request[] {
   const list = (type: number, what: string, writers: ((element: Out) => void)[], flags: number) =>
-    Array.from({ length: Math.ceil(writers.length / AT_ONCE) }, (_, i) =>
-      message(type, `nft ${what} element inet podwire ${name}`, (out) => (inTable(out), out.push(2, cstring(name)), out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (all) => writers.slice(i * AT_ONCE, (i + 1) * AT_ONCE).forEach((writer) => all.push(1, writer)))), flags),
-    )
+    Array.from({ length: Math.ceil(writers.length / AT_ONCE) }, (_, i) => message(type, 'inet', name, `nft ${what} element inet podwire ${name}`, (out) => elementList(out, ...writers.slice(i * AT_ONCE, (i + 1) * AT_ONCE)), flags))
   return [...list(MSG.DELSETELEM, 'delete', set.writers(extra, false), 0), ...list(MSG.NEWSETELEM, 'add', set.writers(lacking, empty), NLM_F_CREATE)]
 }
 
 /** What of the set's elements is not as it should be; all, if there is no such set. */
-function setState(netns: Netns, { name, elements }: NetworkSet): set.SetDifference & { missing: boolean } {
-  const inSet = (out: Out) => (inTable(out), out.push(2, cstring(name)))
-  const missing = !exists(netns, MSG.GETSET, inSet)
-  const listing = missing ? [] : netns.nf.dump(message(MSG.GETSETELEM, `nft list set inet podwire ${name}`, inSet)).flatMap(({ data }) => listed(data))
-  return { ...set.compare(elements, listing), missing }
+function setState(netns: Netns, { name, elements: wanted }: NetworkSet): set.SetDifference & { missing: boolean } {
+  const absent = get(netns, MSG.GETSET, 'inet', name) === undefined
+  const listing = absent ? [] : netns.nf.dump(message(MSG.GETSETELEM, 'inet', name, `nft list set inet podwire ${name}`)).flatMap(({ data }) => listedElements(data))
+  return { ...set.compare(wanted, listing), missing: absent }
 }
 
 function setDifference(netns: Netns, fact: NetworkSet): Difference | undefined {
@@ -211,31 +278,31 @@ function setDifference(netns: Netns, fact: NetworkSet): Difference | undefined {
 }
 
 /** Flush and fill: in one transaction no packet sees the chain empty. */
-function rules(chain: Chain): Request[] {
-  const inChain = (out: Out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(chain.name)))
-  return [
-    message(MSG.DELRULE, `nft flush chain inet podwire ${chain.name}`, inChain),
-    ...chain.rules.map((rule) =>
-      message(MSG.NEWRULE, `nft add rule inet podwire ${chain.name} ${ruleText(rule)}`, (out) => (inChain(out), out.push(NFTA_RULE_EXPRESSIONS, (list) => encodeRule(list, rule))), NLM_F_CREATE | NLM_F_APPEND),
-    ),
-  ]
-}
+const rules = (chain: Chain): Request[] => [
+  flushChain(chain),
+  ...chain.rules.map((rule) => creation(MSG.NEWRULE, familyOf(chain), chain.name, `nft add rule ${tableOf(chain)} ${chain.name} ${rule}`, (out) => out.push(NFTA_RULE_EXPRESSIONS, (list) => encodeRule(list, rule)), NLM_F_APPEND)),
+]
 
 function chainDifference(netns: Netns, chain: Chain): Difference | undefined {
-  const name = `nft chain inet podwire ${chain.name}`
-  const dump = netns.nf.dump(message(MSG.GETRULE, `nft list chain inet podwire ${chain.name}`, (out) => (out.push(1, cstring(TABLE)), out.push(2, cstring(chain.name)))))
-  const there = dump.map(({ data }) => attributes(data.subarray(4))).filter((rule) => rule.get(2)?.equals(cstring(chain.name)))
-  const wanted = chain.rules.map(ruleText)
-  const found = there.map((rule) => decodeRule(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)))
-  const itself = get(netns, MSG.GETCHAIN, (out) => (inTable(out), out.push(3, cstring(chain.name))))
+  const [family, name] = [familyOf(chain), `nft chain ${tableOf(chain)} ${chain.name}`]
+  const itself = get(netns, MSG.GETCHAIN, family, chain.name)
   if (!itself) return missing(`${name} is missing`)
   if (!sameHook(itself, chain.base)) return differs(`${name} has another hook`)
-  const lacking = wanted.find((rule) => !found.includes(rule))
-  if (lacking !== undefined) return differs(`${name} lacks the rule "${lacking}"`)
-  const foreign = found.find((rule, i) => rule !== wanted[i])
-  return foreign === undefined ? undefined : differs(`${name} has a rule too many, or out of place: "${foreign}"`)
+  const dump = netns.nf.dump(message(MSG.GETRULE, family, chain.name, `nft list chain ${tableOf(chain)} ${chain.name}`))
+  const there = dump.map(({ data }) => attributes(data.subarray(NFGENMSG))).filter((rule) => nameIn(MSG.GETRULE, rule) === chain.name)
+  const found = there.map((rule) => expressions(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)))
+  const wanted = chain.rules.map((rule) => expressions(encoded(rule)))
+  const lacking = wanted.findIndex((rule) => !found.some((one) => sameRule(rule, one)))
+  if (lacking >= 0) return differs(`${name} lacks the rule "${chain.rules[lacking]}"`)
+  const odd = found.findIndex((rule, i) => !wanted[i] || !sameRule(wanted[i], rule))
+  return odd < 0 ? undefined : differs(`${name} has a rule too many, or out of place: "${chain.rules[wanted.findIndex((rule) => sameRule(rule, found[odd]!))] ?? foreign(found[odd]!)}"`)
 }
 
+function encoded(rule: string): Buffer {
+  const out = new AttrStream()
+  encodeRule(out, rule)
+  return Buffer.concat(out.bufs)
+}
 
 /** What makes a chain a base chain cannot be changed: it is made anew. */
 function sameHook(there: Attrs, base: Chain['base']): boolean {
@@ -243,43 +310,47 @@ function sameHook(there: Attrs, base: Chain['base']): boolean {
   if (!base || !hook) return base === undefined && hook === undefined
   const found = attributes(hook)
   const number = (type: number) => found.get(type)?.readInt32BE(0)
-  return number(1) === NF_INET_POST_ROUTING && number(2) === NF_IP_PRI_NAT_SRC && there.get(NFTA_CHAIN_POLICY)?.readInt32BE(0) === NF_ACCEPT && there.get(NFTA_CHAIN_TYPE)?.equals(cstring(base.type)) === true
+  return number(1) === HOOKS[base.hook] && number(2) === priority(base.priority) && there.get(NFTA_CHAIN_POLICY)?.readInt32BE(0) === NF_ACCEPT && there.get(NFTA_CHAIN_TYPE)?.equals(cstring(base.type)) === true
 }
 
-function newSet(out: Out, { fact, name, type }: VerdictMap | NetworkSet): void {
-  out.push(1, cstring(TABLE))
-  out.push(2, cstring(name))
-  be32(out, 3, fact === 'map' ? NFT_SET_MAP : NFT_SET_INTERVAL)
-  be32(out, 4, type === 'ipv4_addr' ? 7 : 8) // nft's datatype numbers, by which it prints keys
-  be32(out, 5, type === 'ipv4_addr' ? 4 : 16)
-  if (fact === 'map') {
-    be32(out, 6, NFT_DATA_VERDICT)
-    be32(out, 7, 0)
-  }
-  be32(out, 10, 1) // NFTA_SET_ID, wanted by the kernel though nothing in the transaction refers to it
+/** `srcnat - 5` as a number. */
+function priority(text: string): number {
+  const [, name = '', sign, digits] = /^(\w+|-?\d+)(?: ([+-]) (\d+))?$/.exec(text) ?? []
+  return (PRIORITIES[name] ?? Number(name)) + (sign === '-' ? -1 : 1) * Number(digits ?? 0)
 }
 
-function newChain(out: Out, { name, base }: Chain): void {
-  out.push(1, cstring(TABLE))
-  out.push(3, cstring(name))
+function setAttrs(out: Out, flags: number, type: string): void {
+  const { id, length } = typeOf(type)
+  be32(out, NFTA_SET_FLAGS, flags)
+  be32(out, NFTA_SET_KEY_TYPE, id)
+  be32(out, NFTA_SET_KEY_LEN, length)
+  be32(out, NFTA_SET_ID, 1) // wanted by the kernel though nothing in the transaction refers to it
+}
+
+function mapAttrs(out: Out, { type, data }: NftMap): void {
+  setAttrs(out, data === undefined ? 0 : NFT_SET_MAP, type)
+  if (data === undefined) return
+  const { id, length } = data === 'verdict' ? { id: NFT_DATA_VERDICT, length: 0 } : typeOf(data)
+  be32(out, NFTA_SET_DATA_TYPE, id)
+  be32(out, NFTA_SET_DATA_LEN, length)
+}
+
+function chainAttrs(out: Out, { base }: Chain): void {
   if (!base) return
-  out.push(4, (hook) => (be32(hook, 1, NF_INET_POST_ROUTING), be32(hook, 2, NF_IP_PRI_NAT_SRC)))
-  be32(out, 5, NF_ACCEPT)
-  out.push(7, cstring(base.type))
+  out.push(NFTA_CHAIN_HOOK, (hook) => (be32(hook, 1, HOOKS[base.hook]), be32(hook, 2, priority(base.priority))))
+  be32(out, NFTA_CHAIN_POLICY, NF_ACCEPT)
+  out.push(NFTA_CHAIN_TYPE, cstring(base.type))
 }
 
-const newElement = (out: Out, { map, key, goto, owner }: Element): void =>
-  elementList(out, map, (e) => {
-    e.push(NFTA_SET_ELEM_KEY, (k) => k.push(1, addressBytes(parseAddress(key)!)))
-    e.push(NFTA_SET_ELEM_DATA, (data) => gotoChain(data, goto))
-    e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
-  })
-
-function elementList(out: Out, map: string, element: (out: Out) => void): void {
-  out.push(1, cstring(TABLE))
-  out.push(2, cstring(map))
-  out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => list.push(1, element))
+function elementAttrs(e: Out, { key, value, owner }: Element): void {
+  pushKey(e, key)
+  if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, (data) => (/^[a-z]+( \w+)?$/.test(value) ? encodeVerdict(data, value) : data.push(NFTA_DATA_VALUE, encode(value))))
+  e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
 }
+
+const pushKey = (e: Out, key: string): void => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(NFTA_DATA_VALUE, encode(key)))
+
+const elementList = (out: Out, ...elements: ((out: Out) => void)[]): void => out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => elements.forEach((one) => list.push(1, one)))
 
 // A comment is a type-length-value of libnftnl's: type 0, length with the NUL. <libnftnl/udata.h>
 function userdata(text: string): Buffer {
@@ -288,37 +359,3 @@ function userdata(text: string): Buffer {
 }
 
 const comment = (data: Buffer | undefined): string => (data && data[0] === 0 ? data.toString('utf8', 2, 1 + data[1]!) : '')
-
-/** Runs a transaction and returns the first refusal, or undefined when all of it is done. */
-function transaction(netns: Netns, requests: Request[], generation?: number): KernelError | undefined {
-  if (requests.length === 0) return undefined
-  const bound = { what: 'nft transaction', header: nfgenmsg(0, NFNL_SUBSYS_NFTABLES) }
-  const begin: Request = { ...bound, type: NFNL_MSG_BATCH_BEGIN, ...(generation !== undefined && { attrs: (out: Out) => be32(out, NFNL_BATCH_GENID, generation) }) }
-  const refusals = netns.nf.batch([begin, ...requests, { ...bound, type: NFNL_MSG_BATCH_END }])
-  return refusals.size === 0 ? undefined : refusals.get(Math.min(...refusals.keys()))
-}
-
-function currentGeneration(netns: Netns): number {
-  const answer = netns.nf.get(message(MSG.GETGEN, 'nft generation', () => {}))
-  return answer ? attributes(answer.data.subarray(4)).get(1)!.readUInt32BE(0) : 0
-}
-
-const inTable = (out: Out): void => out.push(1, cstring(TABLE))
-
-/** The attributes of a table, chain or set; undefined if it is not there. */
-function get(netns: Netns, type: number, attrs: (out: Out) => void): Attrs | undefined {
-  const answer = netns.nf.get(message(type, 'nft list', attrs), 'ENOENT')
-  return answer && attributes(answer.data.subarray(4))
-}
-
-const exists = (netns: Netns, type: number, attrs: (out: Out) => void): boolean => get(netns, type, attrs) !== undefined
-
-function message(type: number, what: string, attrs: (out: Out) => void, flags = 0): Request {
-  return { what, type: (NFNL_SUBSYS_NFTABLES << 8) | type, flags, header: nfgenmsg(NFPROTO_INET, 0), attrs }
-}
-
-/** struct nfgenmsg */
-function nfgenmsg(family: number, resource: number): Buffer {
-  return Buffer.from([family, 0, resource >> 8, resource & 0xff])
-}
-

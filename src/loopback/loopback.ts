@@ -8,7 +8,7 @@ import type { Result } from '../cni/result.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
 import { Netns, netnsKind } from '../kernel/netns.ts'
-import { requireNetns } from '../wire.ts'
+import { requireNetns } from '../act.ts'
 
 const DEV = 'lo'
 

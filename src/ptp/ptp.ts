@@ -14,6 +14,7 @@
 import { COMMON } from '../cni/conf.ts'
 import type { Interface, IP, ResultRoute } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
+import { extraKeys, extraRuntime } from '../extras.ts'
 import type { Fact, Plan, Route } from '../facts.ts'
 import { addressText, bits, cidrText, hostCidr, network, parseCidr } from '../ip.ts'
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
@@ -28,8 +29,9 @@ export const PTP: Schema = {
   required: ['ipam'],
   properties: {
     ...COMMON,
-    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES } },
+    runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ipRanges: IP_RANGES, ...extraRuntime() } },
     ...MASQUERADE_KEYS,
+    ...extraKeys(),
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, both ends; 0: that of the interface with the node's default route" },
     overlay: { type: 'string', pattern: '^/[^\\0]*$', expected: 'an absolute path', description: 'state directory of `podwire agent`: ADD is told to wait (code 11) until its overlay is ready' },
     ipam: IPAM,

@@ -3,7 +3,7 @@
 import { nft, sh } from '../world.ts'
 import fc from 'fast-check'
 import t from 'tap'
-import { ruleText, type Chain, type Element, type Plan, type Rule } from '../../src/facts.ts'
+import type { Chain, Element, Plan } from '../../src/facts.ts'
 import { addressText, cidrText, network, type Family } from '../../src/ip.ts'
 import { Netns } from '../../src/kernel/netns.ts'
 import { elements } from '../../src/kernel/nft.ts'
@@ -15,8 +15,8 @@ t.afterEach(() => sh('nft flush ruleset'))
 
 const address = (family: Family) => fc.bigInt({ min: 0n, max: (1n << (family === 4 ? 32n : 128n)) - 1n }).map((value) => ({ family, value }))
 const cidr = fc.constantFrom<Family>(4, 6).chain((family) => fc.tuple(address(family), fc.integer({ min: 1, max: family === 4 ? 32 : 128 }))).map(([a, prefix]) => network({ ...a, prefix }))
-const rule: fc.Arbitrary<Rule> = cidr.map((net) => ({ match: net.family === 4 ? 'ip daddr' : 'ip6 daddr', cidr: cidrText(net), verdict: 'return' }))
-const chain = (rules: Rule[]): Chain => ({ fact: 'chain', name: 'outside', rules: [...rules, { verdict: 'masquerade' }], keep: true })
+const rule = cidr.map((net) => `${net.family === 4 ? 'ip' : 'ip6'} daddr ${cidrText(net)} return`)
+const chain = (rules: string[]): Chain => ({ fact: 'chain', name: 'outside', rules: [...rules, 'masquerade'], keep: true })
 const table: Plan = [{ fact: 'table', keep: true }]
 
 t.test('a chain of ours is read by nft as it was meant, and by us as nft wrote it', async (t) => {
@@ -27,7 +27,7 @@ t.test('a chain of ours is read by nft as it was meant, and by us as nft wrote i
       state.add(kernel, [...table, fact], 'pod')
       const ours = nft('list chain inet podwire outside')
       if (state.check(kernel, [fact], 'pod').length > 0) return false
-      nft(`-f - <<'RULES'\nflush ruleset\nadd table inet podwire\nadd chain inet podwire outside\n${fact.rules.map((r) => `add rule inet podwire outside ${ruleText(r)}`).join('\n')}\nRULES`)
+      nft(`-f - <<'RULES'\nflush ruleset\nadd table inet podwire\nadd chain inet podwire outside\n${fact.rules.map((r) => `add rule inet podwire outside ${r}`).join('\n')}\nRULES`)
       return nft('list chain inet podwire outside') === ours && state.check(kernel, [fact], 'pod').length === 0
     }),
     { numRuns: 6 },
@@ -37,25 +37,25 @@ t.test('a chain of ours is read by nft as it was meant, and by us as nft wrote i
 
 t.test('elements and their owners, whole, for any address', async (t) => {
   const owner = 'podnet/3f2a0123456789abcdef3f2a0123456789abcdef3f2a0123456789abcdef3f2a/eth0'
-  const shared: Plan = [...table, { fact: 'map', name: 'masquerade_ip', type: 'ipv4_addr', keep: true }, { fact: 'map', name: 'masquerade_ip6', type: 'ipv6_addr', keep: true }, chain([])]
+  const shared: Plan = [...table, { fact: 'map', name: 'masquerade_ip', type: 'ipv4_addr', data: 'verdict', keep: true }, { fact: 'map', name: 'masquerade_ip6', type: 'ipv6_addr', data: 'verdict', keep: true }, chain([])]
   const keys = fc.sample(fc.oneof(address(4), address(6)), { numRuns: 300, seed: 1 }).map(addressText)
-  const wanted = [...new Set(keys)].map((key): Element => ({ fact: 'element', map: key.includes(':') ? 'masquerade_ip6' : 'masquerade_ip', key, goto: 'outside', owner }))
+  const wanted = [...new Set(keys)].map((key): Element => ({ fact: 'element', map: key.includes(':') ? 'masquerade_ip6' : 'masquerade_ip', key, value: 'goto outside', owner }))
   state.add(kernel, [...shared, ...wanted], 'pod')
-  const found = ['masquerade_ip', 'masquerade_ip6'].flatMap((map) => elements(kernel.host, map))
+  const found = ['masquerade_ip', 'masquerade_ip6'].flatMap((map) => elements(kernel.host, (name) => name === map))
   t.same(found.map(({ key }) => key).sort(), wanted.map(({ key }) => key).sort())
-  t.ok(found.every((element) => element.owner === owner && element.goto === 'outside'))
+  t.ok(found.every((element) => element.owner === owner && element.value === 'goto outside'))
   t.same(state.check(kernel, wanted, 'pod'), [])
   t.same(state.del(kernel, wanted), [])
-  t.same(elements(kernel.host, 'masquerade_ip'), [])
+  t.same(elements(kernel.host, (name) => name === 'masquerade_ip'), [])
 })
 
 t.test('fifty owners at once each take back their own', async (t) => {
-  const shared: Plan = [...table, { fact: 'map', name: 'masquerade_ip', type: 'ipv4_addr', keep: true }, chain([])]
-  const own = Array.from({ length: 50 }, (_, i): Element => ({ fact: 'element', map: 'masquerade_ip', key: `10.0.0.${i}`, goto: 'outside', owner: `n/c${i}/eth0` }))
+  const shared: Plan = [...table, { fact: 'map', name: 'masquerade_ip', type: 'ipv4_addr', data: 'verdict', keep: true }, chain([])]
+  const own = Array.from({ length: 50 }, (_, i): Element => ({ fact: 'element', map: 'masquerade_ip', key: `10.0.0.${i}`, value: 'goto outside', owner: `n/c${i}/eth0` }))
   state.add(kernel, [...shared, ...own], 'pod')
   t.same(state.del(kernel, own.map((element) => ({ ...element, owner: 'n/somebody/eth0' }))), [])
-  t.equal(elements(kernel.host, 'masquerade_ip').length, 50, "nobody takes another's")
+  t.equal(elements(kernel.host, (name) => name === 'masquerade_ip').length, 50, "nobody takes another's")
   const odd = own.filter((_, i) => i % 2)
   t.same(state.del(kernel, odd), [])
-  t.equal(elements(kernel.host, 'masquerade_ip').length, 25)
+  t.equal(elements(kernel.host, (name) => name === 'masquerade_ip').length, 25)
 })

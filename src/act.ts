@@ -1,0 +1,57 @@
+// What plugins do with a plan and the kernel, with the protocol's errors: namespaces opened and closed, a plan made true, what a
+// CHECK found said.
+
+import { CniError } from './cni/error.ts'
+import type { Environment } from './cni/request.ts'
+import type { Plan } from './facts.ts'
+import { isErrno } from './kernel/errno.ts'
+import { Netns, netnsKind } from './kernel/netns.ts'
+import * as state from './state.ts'
+import type { Finding, Kernel } from './state.ts'
+
+export function withKernel<T>(pod: string | undefined, run: (kernel: Kernel) => T): T {
+  const host = new Netns()
+  try {
+    const inside = pod ? new Netns(pod) : undefined
+    try {
+      return run({ host, ...(inside && { pod: inside }) })
+    } finally {
+      inside?.close()
+    }
+  } finally {
+    host.close()
+  }
+}
+
+/** How iproute2 calls a namespace: by name if it is in /run/netns, else by path. */
+export const podName = (path: string): string => /^(?:\/var)?\/run\/netns\/([^/]+)$/.exec(path)?.[1] ?? path
+
+export function act(kernel: Kernel, plan: Plan, pod: string): void {
+  try {
+    state.add(kernel, plan, pod)
+  } catch (error) {
+    if (!(error instanceof state.FactError)) throw error
+    const left = error.left.length > 0 ? `left behind: ${error.left.join('; ')}` : 'what had been done was taken back'
+    const missing = isErrno(error.cause, 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'ENOTSUPP', 'EAFNOSUPPORT') || (error.code === 'ENOENT' && error.fact.fact === 'chain')
+    throw new CniError(missing ? 103 : error.code === 'EEXIST' && error.fact.fact === 'link' ? 101 : 100, error.message, left)
+  }
+}
+
+/** Error 102 if a CHECK found something. */
+export function complain(findings: Finding[]): void {
+  if (findings.length === 0) return
+  const details = findings.map(({ sentence, repair }) => (repair ? `${sentence}; to repair it: ${repair}` : sentence))
+  throw new CniError(102, findings.map(({ sentence }) => sentence).join('; '), details.join('\n'))
+}
+
+export function requireNetns({ netns }: Environment, unknown = 4): void {
+  const kind = netnsKind(netns)
+  const said = `CNI_NETNS=${JSON.stringify(netns)}`
+  if (kind === 'missing') throw new CniError(unknown, `${said}: there is no such file`, "expected the path of the container's network namespace")
+  if (kind === 'other') throw new CniError(unknown, `${said} is not a network namespace`, 'expected a path such as /run/netns/NAME or /proc/PID/ns/net')
+}
+
+/** An error with the code, 7 if none is given, if there are problems. */
+export function refuse(problems: string[], code = 7): void {
+  if (problems.length > 0) throw new CniError(code, problems.join('; '))
+}
