@@ -4,6 +4,8 @@
 // `keep` marks what attachments share (forwarding, an nft chain, the overlay): made if absent, never taken back by one of them.
 // `in: 'pod'` is the pod's network namespace; without it the one podwire was started in.
 
+import { cidrText, network, parseCidr } from './ip.ts'
+
 export type Place = 'pod'
 
 /** A veth pair: this end, up, in the host's namespace; the peer in the pod's, down. man 4 veth */
@@ -208,14 +210,13 @@ export interface Element {
 }
 
 /**
- * Everybody on the link has heard who holds an address. Nothing of it stays, so there is nothing to take back or to check.
+ * Everybody on the link has heard who holds the addresses of an interface: when its MAC address is set, be it to what it is, the
+ * kernel tells (sysctls arp_notify and ndisc_notify). Nothing of it stays, so there is nothing to take back or to check.
  */
 export interface Announcement {
   fact: 'announcement'
   in: Place
   dev: string
-  /** With prefix length. */
-  address: string
   mac: string
 }
 
@@ -242,9 +243,9 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'link set':
       return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
     case 'bridge':
-      return words(`ip link add ${fact.name} up`, mtu(fact), 'type bridge', fact.promisc && `&& ip link set ${fact.name} promisc on`)
+      return lines(words('ip link add', fact.name, 'up', mtu(fact), 'type bridge'), `ip link set ${fact.name} address $(cat /sys/class/net/${fact.name}/address)`, fact.promisc && `ip link set ${fact.name} promisc on`)
     case 'port':
-      return words(`ip link set ${fact.dev} master ${fact.master}`, (fact.hairpin || fact.isolated) && `\nbridge link set dev ${fact.dev}`, fact.hairpin && 'hairpin on', fact.isolated && 'isolated on').replace(' \n', '\n')
+      return lines(`ip link set ${fact.dev} master ${fact.master}`, (fact.hairpin || fact.isolated) && words('bridge link set dev', fact.dev, fact.hairpin && 'hairpin on', fact.isolated && 'isolated on'))
     case 'vxlan':
       return words('ip link add', fact.name, 'address', fact.mac, 'mtu', fact.mtu, 'type vxlan id', fact.id, 'dstport', fact.dstport, vxlanWords(fact))
     case 'feature':
@@ -254,7 +255,10 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'fdb':
       return `bridge fdb add ${fact.lladdr} dev ${fact.dev} dst ${fact.dst} self permanent`
     case 'addr':
-      return words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && !fact.dad && 'nodad')
+      return lines(
+        fact.instead && words(ip(fact, pod), 'addr flush dev', fact.dev, 'to', cidrText(network(parseCidr(fact.address)!))),
+        words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && !fact.dad && 'nodad'),
+      )
     case 'route':
       return words(ip(fact, pod), family(fact.dst), 'route', fact.append ? 'append' : 'add', routeWords(fact))
     case 'sysctl':
@@ -269,8 +273,8 @@ export function show(fact: Fact, pod = 'pod'): string {
       return [`nft add chain ${table(fact)} ${fact.name}${base(fact)}`, ...fact.rules.map((rule) => `nft ${quoted(`add rule ${table(fact)} ${fact.name} ${rule}`)}`)].join('\n')
     case 'element':
       return `nft add element ${table(fact)} ${fact.map} '{ ${fact.key} comment "${fact.owner}"${fact.value === undefined ? '' : ` : ${fact.value}`} }'`
-    case 'announcement': // arping knows no IPv6; a pod's first packet tells it, too
-      return fact.address.includes(':') ? '' : `${netnsExec(pod)} arping -U -c 1 -I ${fact.dev} ${fact.address.replace(/\/.*/, '')}`
+    case 'announcement':
+      return words(ip(fact, pod), 'link set', fact.dev, 'address', fact.mac)
     case 'flows':
       return ''
   }
@@ -331,6 +335,7 @@ const SCOPES: Record<number, string> = { 0: 'global', 200: 'site', 253: 'link', 
 // What of a VXLAN device can be changed while it is there. `df inherit`: what may not be fragmented inside, may not outside.
 const vxlanWords = ({ local, dev }: Vxlan): string => words(`local ${local}`, dev && `dev ${dev}`, 'nolearning df inherit')
 const words = (...parts: (string | number | false | undefined)[]): string => parts.filter(Boolean).join(' ')
+const lines = (...parts: (string | false | undefined)[]): string => parts.filter(Boolean).join('\n')
 const ip = (fact: { in?: Place }, pod: string): string => (fact.in ? `ip -n ${pod}` : 'ip')
 const family = (dst: string): string | false => dst.includes(':') && '-6'
 const mtu = (link: { mtu?: number }): string | false => link.mtu !== undefined && `mtu ${link.mtu}`

@@ -2,7 +2,7 @@
 
 import type { ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
-import type { Fact, Route } from './facts.ts'
+import type { Fact, Plan, Route } from './facts.ts'
 import { cidrText, network, parseCidr } from './ip.ts'
 
 /** The keys of a plugin that masquerades. */
@@ -16,10 +16,10 @@ export const MASQUERADE_KEYS: Record<string, Schema> = {
  * A route of IPAM's. A next hop other than the gateway is not on the link by the kernel's reckoning; the reference adds such
  * routes while the subnet still is.
  */
-export function ipamRoute(dev: string, { dst, gw, mtu, advmss, priority, table, scope }: ResultRoute, gateways: Map<number, string>): Route {
+export function ipamRoute(dev: string, route: ResultRoute, gateways: Map<number, string>): Route {
+  const { dst, gw, mtu, advmss, priority, table, scope } = route
   const family = dst.includes(':') ? 6 : 4
-  const local = scope === 253 || scope === 254
-  const via = gw ?? (local ? undefined : gateways.get(family))
+  const via = gw ?? (isLocal(route) ? undefined : gateways.get(family))
   return {
     fact: 'route', in: 'pod', dev, dst: cidrText(network(parseCidr(dst)!)),
     ...(via !== undefined && { via }),
@@ -30,6 +30,24 @@ export function ipamRoute(dev: string, { dst, gw, mtu, advmss, priority, table, 
     ...(mtu !== undefined && { mtu }),
     ...(advmss !== undefined && { advmss }),
   }
+}
+
+/** Whether a route's scope is the link or the pod itself, so that no gateway is on its way. */
+export const isLocal = ({ scope }: ResultRoute): boolean => scope === 253 || scope === 254
+
+/** Facts once each: two addresses of one subnet share its gateway and its route. A second way to one dst is appended. */
+export function distinct(plan: Plan): Plan {
+  const seen = new Set<string>()
+  const place = (fact: Fact) =>
+    fact.fact === 'route' ? `${fact.in} route ${fact.dst} ${fact.table ?? 254} ${fact.metric ?? 0}` : JSON.stringify(fact)
+  return plan.flatMap((fact): Fact[] => {
+    if (fact.fact !== 'route') return seen.size < seen.add(place(fact)).size ? [fact] : []
+    const way = `${place(fact)} via ${fact.via}`
+    if (seen.has(way)) return []
+    const another = seen.has(place(fact))
+    seen.add(way).add(place(fact))
+    return another && fact.via !== undefined ? [{ ...fact, append: true as const }] : another ? [] : [fact]
+  })
 }
 
 export const podIPv6 = (dev: string): Fact[] =>

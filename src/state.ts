@@ -4,7 +4,6 @@
 
 import { change, show, type Fact, type Plan } from './facts.ts'
 import * as addr from './kernel/addr.ts'
-import * as announce from './kernel/announce.ts'
 import * as bridge from './kernel/bridge.ts'
 import * as conntrack from './kernel/conntrack.ts'
 import { missing, type Difference } from './kernel/difference.ts'
@@ -33,8 +32,8 @@ export class FactError extends Error {
   readonly left: string[]
 
   constructor(fact: Fact, cause: Error, pod: string, left: string[]) {
-    const line = show(fact, pod)
-    super(cause.message.startsWith(line) ? cause.message : `${line}: ${cause.message}`, { cause })
+    const lines = show(fact, pod).split('\n')
+    super(lines.some((line) => cause.message.startsWith(line)) ? cause.message : `${lines[0]}: ${cause.message}`, { cause })
     this.fact = fact
     this.code = 'code' in cause ? String(cause.code) : undefined
     this.left = left
@@ -63,12 +62,19 @@ export function add(kernel: Kernel, plan: Plan, pod: string): void {
     done.push(...step)
   }
   settle(kernel, plan)
-  try {
-    for (const fact of plan) if (fact.fact === 'addr' && fact.dad) addr.requireUnique(place(kernel, fact.in), fact)
-    for (const fact of plan) if (fact.fact === 'announcement') announce.send(place(kernel, fact.in), fact)
-  } catch (error) {
-    throw new FactError(plan[0]!, error as Error, pod, del(kernel, plan))
+  for (const fact of plan) {
+    try {
+      conclude(kernel, fact, pod)
+    } catch (error) {
+      throw new FactError(fact, error as Error, pod, del(kernel, plan))
+    }
   }
+}
+
+/** What is known, and can be told to others, only when everything is in place. */
+function conclude(kernel: Kernel, fact: Fact, pod: string): void {
+  if (fact.fact === 'addr' && fact.dad) addr.requireUnique(place(kernel, fact.in), fact)
+  if (fact.fact === 'announcement') link.configure(place(kernel, fact.in), fact.dev, show(fact, pod), { mac: fact.mac })
 }
 
 const PATIENCE = 1000 // ms

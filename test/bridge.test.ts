@@ -8,6 +8,9 @@
 
 import { call, ip, netns, nft, sh, state, works } from './world.ts'
 import t from 'tap'
+import type { Fact } from '../src/facts.ts'
+import { Netns } from '../src/kernel/netns.ts'
+import { add } from '../src/state.ts'
 
 const conf = {
   cniVersion: '1.1.0',
@@ -129,10 +132,21 @@ t.test('enabledad: an IPv6 address that somebody on the link has is refused, and
   netns('rival')
   ip('link add rival0 master cni0 up type veth peer name eth0 netns rival')
   ip('-n rival link set eth0 up && ip -n rival addr add fd00:2::3/64 dev eth0 nodad')
-  t.match(call('bridge', 'ADD', slow).json, { code: 100, msg: /somebody else on the link has fd00:2::3\/64/ })
+  t.match(call('bridge', 'ADD', slow).json, { code: 100, msg: /^ip -n pod addr add fd00:2::3\/64 dev eth0: somebody else on the link has fd00:2::3\/64/ })
   t.equal(ip('-n pod -br link show type veth'), '')
   t.equal(sh('ls /var/lib/cni/networks/podnet | grep -c "^fd" || true'), '0')
-  sh('ip link del cni0; nft delete table inet podwire; ip netns del pod; ip netns del rival')
+  sh('ip link del cni0; ip link del rival0; nft delete table inet podwire; ip netns del pod; ip netns del rival')
+})
+
+t.test('what cannot be told to others is the fact that failed, and everything is taken back', async (t) => {
+  const before = state()
+  const kernel = { host: new Netns(), pod: new Netns(netns('pod')) }
+  const multicast: Fact = { fact: 'announcement', in: 'pod', dev: 'eth0', mac: '01:00:5e:00:00:01' } // which nobody can have
+  const plan: Fact[] = [{ fact: 'link', name: 'veth0', mac: '02:00:00:00:00:01', peer: { name: 'eth0', mac: '02:00:00:00:00:02' } }, { fact: 'link set', in: 'pod', dev: 'eth0', up: true }, multicast]
+  t.throws(() => add(kernel, plan, 'pod'), { fact: multicast, message: /^ip -n pod link set eth0 address 01:00:5e:00:00:01: EADDRNOTAVAIL/, left: [] })
+  for (const each of Object.values(kernel)) each.close()
+  ip('netns del pod')
+  t.equal(state(), before)
 })
 
 t.test('keys that are not here yet are refused before anything is touched', async (t) => {

@@ -3,11 +3,14 @@
 
 import { ip, netns, nft, sh } from './world.ts'
 import t from 'tap'
+import { bridge } from '../src/bridge/bridge.ts'
 import { show, type Plan } from '../src/facts.ts'
 import { Netns } from '../src/kernel/netns.ts'
 import { ptp } from '../src/ptp/ptp.ts'
 import * as state from '../src/state.ts'
-import type { Wiring } from '../src/wire.ts'
+import type { Wirer, Wiring } from '../src/wire.ts'
+
+sh('mount -t sysfs sysfs /sys') // that of this namespace
 
 const wiring: Wiring = {
   attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' },
@@ -21,14 +24,19 @@ const wiring: Wiring = {
   others: false,
 }
 
-const cases: [string, Wiring][] = [
-  ['dual-stack, masqueraded, routes with every attribute', wiring],
-  ['IPv4 with a whole-length prefix', { ...wiring, mac: undefined, conf: { ...wiring.conf, ipMasq: false }, ips: [{ address: '10.9.9.9/32', gateway: '169.254.1.1' }], routes: [{ dst: '0.0.0.0/0' }] }],
+const bridged = (keys: object): Wiring => ({ ...wiring, mac: undefined, conf: { ...wiring.conf, type: 'bridge', ...keys } as Wiring['conf'] })
+
+const cases: [string, Wirer, Wiring][] = [
+  ['dual-stack, masqueraded, routes with every attribute', ptp, wiring],
+  ['IPv4 with a whole-length prefix', ptp, { ...wiring, mac: undefined, conf: { ...wiring.conf, ipMasq: false }, ips: [{ address: '10.9.9.9/32', gateway: '169.254.1.1' }], routes: [{ dst: '0.0.0.0/0' }] }],
+  ['bridge: gateway, hairpin, dual-stack, masqueraded', bridge, bridged({ isGateway: true, hairpinMode: true, forceAddress: true })],
+  ['bridge: isolated, promiscuous, only IPv4, not masqueraded', bridge, { ...bridged({ isDefaultGateway: true, portIsolation: true, promiscMode: true, ipMasq: false }), ips: wiring.ips.slice(0, 1), routes: [], mac: '02:11:22:33:44:55' }],
+  ['bridge: no addresses', bridge, { ...bridged({ ipMasq: false }), ips: [], routes: [] }],
 ]
 
-for (const [name, of] of cases)
+for (const [name, wirer, of] of cases)
   t.test(name, async (t) => {
-    const plan = ptp.plan(of)
+    const plan = wirer.plan(of)
     const made = inFreshPod((kernel) => state.add(kernel, plan, 'pod'), plan)
     const typed = inFreshPod(() => sh(plan.map((fact) => show(fact, 'pod')).filter(Boolean).join(' &&\n')), plan)
     t.same(made, typed)
@@ -46,8 +54,9 @@ function inFreshPod(run: (kernel: state.Kernel) => void, plan: Plan) {
       pod: links(ip('-n pod -j -d addr')),
       routes: [...routesOf(ip('-j route show table all')), ...routesOf(ip('-j -6 route show table all'))],
       podRoutes: [...routesOf(ip('-n pod -j route show table all')), ...routesOf(ip('-n pod -j -6 route show table all'))],
-      sysctls: sh('cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/veth*/{accept_ra,disable_ipv6}'),
-      podSysctls: sh('ip netns exec pod bash -c "cat /proc/sys/net/ipv6/conf/eth0/{accept_ra,disable_ipv6,keep_addr_on_down}"'),
+      sysctls: sh('cd /proc/sys/net; grep . ipv4/ip_forward ipv6/conf/{veth*,cni*,all}/{accept_ra,disable_ipv6,forwarding} || true'),
+      podSysctls: sh('ip netns exec pod bash -c "cd /proc/sys/net; grep . ipv4/conf/eth0/arp_notify ipv6/conf/eth0/{accept_ra,disable_ipv6,keep_addr_on_down,ndisc_notify}"'),
+      kept: sh('grep . /sys/class/net/cni*/addr_assign_type || true'), // 3: a MAC address that was set
       nft: JSON.parse(nft('-j list ruleset'), (key, value) => (key === 'handle' ? undefined : value)),
     }
     return dump
@@ -55,7 +64,7 @@ function inFreshPod(run: (kernel: state.Kernel) => void, plan: Plan) {
     t.same(state.del(kernel, plan), [])
     kernel.host.close()
     kernel.pod.close()
-    sh('ip netns del pod; nft flush ruleset')
+    sh('ip netns del pod; nft flush ruleset; ip -br link show type bridge | while read name _; do ip link del $name; done; echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding')
   }
 }
 
@@ -65,13 +74,18 @@ interface LinkDump {
   mtu: number
   ifalias?: string
   flags: string[]
+  promiscuity: number
+  master?: string
+  linkinfo?: { info_kind: string; info_slave_data?: Record<string, unknown> }
   addr_info: { local: string; prefixlen: number; scope: string; nodad?: boolean; noprefixroute?: boolean; tentative?: boolean }[]
 }
 
 /** What of a link's dump does not depend on when it was made; link-local addresses settle by themselves. */
 function links(json: string) {
-  return (JSON.parse(json) as LinkDump[]).map(({ ifname, address, mtu, ifalias, flags, addr_info }) => ({
-    ifname, address, mtu, ifalias, up: flags.includes('UP'),
+  return (JSON.parse(json) as LinkDump[]).map(({ ifname, address, mtu, ifalias, flags, promiscuity, master, linkinfo, addr_info }) => ({
+    ifname, mtu, ifalias, up: flags.includes('UP'), promiscuity, master, kind: linkinfo?.info_kind,
+    address: linkinfo?.info_kind === 'bridge' ? undefined : address, // which is random
+    port: ['hairpin', 'isolated'].map((name) => linkinfo?.info_slave_data?.[name]),
     addrs: addr_info.filter(({ scope }) => scope !== 'link').map(({ local, prefixlen, scope, nodad, noprefixroute }) => ({ local, prefixlen, scope, nodad, noprefixroute })),
   }))
 }

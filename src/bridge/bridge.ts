@@ -19,7 +19,7 @@ import { addressText, bits, cidrText, network, parseCidr, type Cidr } from '../i
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
-import { ipamRoute, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
+import { distinct, ipamRoute, isLocal, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
 import type { Wirer, Wiring, WireConf } from '../wire.ts'
 
 export interface BridgeConf extends WireConf {
@@ -67,22 +67,19 @@ export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInte
 const nameOf = (conf: BridgeConf): string => conf.bridge || 'cni0'
 const gates = (conf: BridgeConf): boolean => conf.isGateway === true || conf.isDefaultGateway === true
 
-/** Gateways that IPAM left open are the first addresses of their networks; a default gateway's routes stand once. */
+/** Gateways that IPAM left open are the first addresses of their networks; each family has one default route by its gateway. */
 function result({ conf, ips, routes }: Pick<Wiring, 'conf' | 'ips' | 'routes'>): Pick<Result, 'ips' | 'routes'> {
   const own = conf as BridgeConf
   const gated = ips.map((ip) => (ip.gateway === undefined && gates(own) ? { ...ip, gateway: first(parseCidr(ip.address)!) } : ip))
   if (!own.isDefaultGateway) return { ips: gated, routes }
-  const missing = gated.flatMap(({ gateway }): ResultRoute[] => (gateway === undefined ? [] : [{ dst: gateway.includes(':') ? '::/0' : '0.0.0.0/0', gw: gateway }]))
-  const ours = (route: ResultRoute) => route.gw === undefined && missing.some(({ dst }) => dst === route.dst)
-  const theirs = (dst: string) => routes.some((route) => route.dst === dst && route.gw !== undefined)
-  return { ips: gated, routes: [...routes.filter((route) => !ours(route)), ...distinct(missing).filter(({ dst }) => !theirs(dst))] }
+  const gateways = new Map(gated.flatMap(({ gateway }): [string, string][] => (gateway === undefined ? [] : [[gateway.includes(':') ? '::/0' : '0.0.0.0/0', gateway]])).reverse())
+  const led = routes.map((route) => (route.gw === undefined && !isLocal(route) && gateways.has(route.dst) ? { ...route, gw: gateways.get(route.dst)! } : route))
+  const missing = [...gateways].reverse().filter(([dst]) => !led.some((route) => route.dst === dst && route.gw !== undefined && route.table === undefined))
+  return { ips: gated, routes: [...led, ...missing.map(([dst, gw]) => ({ dst, gw }))] }
 }
 
 /** The first address of a network. */
 const first = (cidr: Cidr): string => addressText({ family: cidr.family, value: network(cidr).value + 1n })
-
-/** One default route for each family. */
-const distinct = (routes: ResultRoute[]): ResultRoute[] => routes.filter((route, i) => routes.findIndex(({ dst }) => dst === route.dst) === i)
 
 /** The facts of a pod on the bridge. */
 function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advertised, others }: Wiring): Plan {
@@ -91,7 +88,7 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
   const addresses = ips.map(({ address }) => parseCidr(address)!)
   const has = (family: number) => addresses.some((address) => address.family === family)
   const size = mtu !== undefined && { mtu }
-  return [
+  return distinct([
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
     ...(gates(own) && has(4) ? [{ ...sysctl('net/ipv4/ip_forward', '1'), keep: true as const }] : []),
     ...(gates(own) && has(6) ? [...advertised.map((uplink): Fact => ({ ...sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2'), keep: true })), { ...sysctl('net/ipv6/conf/all/forwarding', '1'), keep: true as const }] : []),
@@ -109,8 +106,10 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
     ...(gates(own) ? gateways(own, ips, has(6)) : []),
     ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
     // Others on the bridge may remember a former holder's MAC address (containernetworking/plugins#858).
-    ...addresses.map((address): Fact => ({ fact: 'announcement', in: 'pod', dev, address: cidrText(address), mac: requested ?? mac(attachment, 'pod') })),
-  ]
+    ...(has(4) ? [{ ...sysctl(`net/ipv4/conf/${dev}/arp_notify`, '1'), in: 'pod' as const }] : []),
+    ...(has(6) ? [{ ...sysctl(`net/ipv6/conf/${dev}/ndisc_notify`, '1'), in: 'pod' as const }] : []),
+    ...(addresses.length > 0 ? [{ fact: 'announcement', in: 'pod', dev, mac: requested ?? mac(attachment, 'pod') } as const] : []),
+  ])
 }
 
 /** The gateways' addresses on the bridge, each once. */

@@ -10,7 +10,6 @@ const signatures = {
   recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
   fcntl: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
-  sendto: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32', 'buffer', 'uint32'] },
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
   ioctl: { return: 'int32', arguments: ['int32', 'uint64'] },
   flock: { return: 'int32', arguments: ['int32', 'int32'] },
@@ -73,19 +72,6 @@ export function subscribe(fd: number, groups: number): void {
   address.writeUInt16LE(AF_NETLINK, 0)
   address.writeUInt32LE(groups, 8)
   call('bind(netlink)', 'bind', fd, address, address.length)
-}
-
-const AF_PACKET = 17
-
-/** A socket for frames of this thread's network namespace. man 7 packet */
-export const packetSocket = (): number => call('socket(AF_PACKET)', 'socket', AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
-
-/** Sends a frame out of an interface. struct sockaddr_ll */
-export function sendTo(fd: number, ifindex: number, frame: Uint8Array): void {
-  const address = Buffer.alloc(20)
-  address.writeUInt16LE(AF_PACKET, 0)
-  address.writeInt32LE(ifindex, 4)
-  call('sendto(AF_PACKET)', 'sendto', fd, frame, BigInt(frame.length), 0, address, address.length)
 }
 
 const F_SETFL = 4 // <asm-generic/fcntl.h>

@@ -20,7 +20,7 @@ import { addressText, bits, cidrText, hostCidr, network, parseCidr } from '../ip
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
-import { ipamRoute, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
+import { distinct, ipamRoute, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
 import type { Wirer, Wiring } from '../wire.ts'
 
 export const PTP: Schema = {
@@ -96,21 +96,6 @@ function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
     return cidr.prefix === bits(cidr.family) ? [link] : [link, subnet]
   })
   return [...own, ...routes.map((route) => ipamRoute(dev, route, gateways))]
-}
-
-/** Facts once each: two addresses of one subnet share its gateway and its route. A second way to one dst is appended. */
-function distinct(plan: Plan): Plan {
-  const seen = new Set<string>()
-  const place = (fact: Fact) =>
-    fact.fact === 'route' ? `${fact.in} route ${fact.dst} ${fact.table ?? 254} ${fact.metric ?? 0}` : JSON.stringify(fact)
-  return plan.flatMap((fact): Fact[] => {
-    if (fact.fact !== 'route') return seen.size < seen.add(place(fact)).size ? [fact] : []
-    const way = `${place(fact)} via ${fact.via}`
-    if (seen.has(way)) return []
-    const another = seen.has(place(fact))
-    seen.add(way).add(place(fact))
-    return another && fact.via !== undefined ? [{ ...fact, append: true as const }] : another ? [] : [fact]
-  })
 }
 
 const forward = (key: string): Fact => ({ ...sysctl(key, '1'), keep: true })
