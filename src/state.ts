@@ -10,7 +10,6 @@ import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
 import * as fdb from './kernel/fdb.ts'
 import * as feature from './kernel/feature.ts'
-import { sleep } from './kernel/libc.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
 import type { Netns } from './kernel/netns.ts'
@@ -18,6 +17,7 @@ import * as nft from './kernel/nft.ts'
 import * as route from './kernel/route.ts'
 import * as sysctl from './kernel/sysctl.ts'
 import * as vxlan from './kernel/vxlan.ts'
+import { waiting } from './kernel/wait.ts'
 
 /** Where facts are true: the host's network namespace, and the pod's if it is there. */
 export interface Kernel {
@@ -86,17 +86,20 @@ const DETECTION = 5000 // ms; RFC 4862 §5.4 wants one second and a random delay
  * link hurries it, Linux 6.8), and a work queue adds the local routes of IPv6 addresses. If it takes longer, so be it.
  */
 function settle(kernel: Kernel, plan: Plan): void {
-  const start = Date.now()
-  const patience = plan.some((fact) => fact.fact === 'addr' && fact.dad) ? DETECTION : PATIENCE
   try {
-    while (!plan.every((fact) => settled(kernel, fact)) && Date.now() - start < patience) sleep(1)
+    if (unsettled(kernel, plan).length === 0) return
+    waiting(Object.values(kernel), plan.some((fact) => fact.fact === 'addr' && fact.dad) ? DETECTION : PATIENCE, (changed) => {
+      for (let open = unsettled(kernel, plan); open.length > 0 && changed(); ) open = unsettled(kernel, open)
+    })
   } catch {
     // who cannot ask cannot wait
   }
 }
 
+const unsettled = (kernel: Kernel, plan: Plan): Plan => plan.filter((fact) => !settled(kernel, fact))
+
 function settled(kernel: Kernel, fact: Fact): boolean {
-  if (fact.fact === 'addr') return addr.usable(place(kernel, fact.in), fact) && !(fact.dad && addr.tentative(place(kernel, fact.in), fact))
+  if (fact.fact === 'addr') return addr.settled(place(kernel, fact.in), fact)
   if (fact.fact !== 'link') return true
   return [link.get(kernel.host, fact.name), link.get(place(kernel, 'pod'), fact.peer.name)].every((end) => end?.running)
 }

@@ -17,7 +17,6 @@ const IFA_LOCAL = 2
 const IFA_FLAGS = 8
 const IFA_F_NODAD = 0x02
 const IFA_F_DADFAILED = 0x08
-const IFA_F_TENTATIVE = 0x40
 const IFA_F_NOPREFIXROUTE = 0x200
 
 /** Adds an address. One that is there already is refused with EEXIST, as by `ip addr add`. */
@@ -65,10 +64,13 @@ export function del(netns: Netns, fact: Addr): void {
   }
 }
 
-/** True if the kernel takes packets for the address: an IPv6 one gets its local route from a work queue, NODAD or not. */
-export function usable(netns: Netns, { address }: Addr): boolean {
-  const cidr = parseCidr(address)!
-  return cidr.family === 4 || route.isLocal(netns, cidr)
+/**
+ * True if the kernel takes packets for the address, or has found that somebody else does. An IPv6 address gets its local route
+ * from a work queue, NODAD or not; one that waits for duplicate address detection gets it then.
+ */
+export function settled(netns: Netns, fact: Addr): boolean {
+  const cidr = parseCidr(fact.address)!
+  return cidr.family === 4 || route.isLocal(netns, cidr) || (fact.dad === true && isDuplicate(netns, fact))
 }
 
 /** An address as the kernel tells of it. */
@@ -104,17 +106,14 @@ export function parse({ data }: NetlinkMessage): AddrState {
   return { ifindex: data.readInt32LE(4), address: `${bytesText(bytes)}/${data[1]}`, scope: data[3]!, flags: found.get(IFA_FLAGS)?.readUInt32LE(0) ?? data[2]! }
 }
 
-/** True while the kernel asks whether somebody else has the address. */
-export const tentative = (netns: Netns, fact: Addr): boolean => (flagsOf(netns, fact) & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) === IFA_F_TENTATIVE
-
 /** Throws if somebody else has the address. */
 export function requireUnique(netns: Netns, fact: Addr): void {
-  if ((flagsOf(netns, fact) & IFA_F_DADFAILED) !== 0) throw new Error(`somebody else on the link has ${fact.address}: duplicate address detection failed`)
+  if (isDuplicate(netns, fact)) throw new Error(`somebody else on the link has ${fact.address}: duplicate address detection failed`)
 }
 
-function flagsOf(netns: Netns, { dev, address }: Addr): number {
+function isDuplicate(netns: Netns, { dev, address }: Addr): boolean {
   const index = link.index(netns, dev)
-  return dump(netns, `ip addr show dev ${dev}`, index).find((there) => there.ifindex === index && there.address === address)?.flags ?? 0
+  return dump(netns, `ip addr show dev ${dev}`, index).some((there) => there.ifindex === index && there.address === address && (there.flags & IFA_F_DADFAILED) !== 0)
 }
 
 export function check(netns: Netns, { dev, address }: Addr): Difference | undefined {

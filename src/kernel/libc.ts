@@ -8,6 +8,7 @@ const signatures = {
   setsockopt: { return: 'int32', arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'] },
   send: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
+  poll: { return: 'int32', arguments: ['buffer', 'uint64', 'int32'] },
   bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
   fcntl: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
@@ -91,6 +92,18 @@ export const send = (fd: number, data: Uint8Array): number =>
 /** Receives one datagram and returns its length, with MSG_TRUNC also when it was longer than the buffer. */
 export const recv = (fd: number, buffer: Uint8Array, flags: number): number =>
   call('recv(netlink)', 'recv', fd, buffer, BigInt(buffer.length), flags)
+
+const POLLIN = 1 // <asm-generic/poll.h>
+
+/** Waits until something can be read from one of the sockets. False: the time is up, milliseconds. man 2 poll */
+export function readable(fds: number[], timeout: number): boolean {
+  const polled = Buffer.alloc(8 * fds.length) // struct pollfd
+  for (const [i, fd] of fds.entries()) {
+    polled.writeInt32LE(fd, 8 * i)
+    polled.writeUInt16LE(POLLIN, 8 * i + 4)
+  }
+  return call('poll', 'poll', polled, BigInt(fds.length), timeout) > 0
+}
 
 const CLONE_NEWNET = 0x40000000 // <sched.h>
 
