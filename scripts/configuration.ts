@@ -6,6 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { CODES } from '../src/cni/error.ts'
 import type { Schema } from '../src/cni/schema.ts'
+import { EXTRAS } from '../src/extras.ts'
 import { PLUGINS } from '../src/plugins.ts'
 import { Metrics } from '../src/vxlan/metrics.ts'
 import { PEERS } from '../src/vxlan/node.ts'
@@ -58,6 +59,19 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   vlanTrunk: {},
   preserveDefaultVlan: { example: false },
   macspoofchk: { example: false },
+  'runtimeConfig.portMappings': { example: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
+  'runtimeConfig.portMappings[].hostPort': { example: 8080 },
+  'runtimeConfig.portMappings[].containerPort': { example: 80 },
+  'runtimeConfig.portMappings[].protocol': { example: 'udp' },
+  'runtimeConfig.portMappings[].hostIP': { example: '192.0.2.1' },
+  portmap: { example: { snat: true } },
+  snat: { example: true },
+  masqAll: { example: false },
+  markMasqBit: { example: 13 },
+  externalSetMarkChain: { example: 'KUBE-MARK-MASQ' },
+  backend: { example: 'nftables' },
+  conditionsV4: { example: ['ip', 'saddr', '!=', '192.0.2.0/24'] },
+  conditionsV6: { example: ['!', '-s', '2001:db8::/32'] },
   overlay: { example: '/run/podwire' },
   nonMasqueradeCIDRs: { example: ['10.0.0.0/8'] },
   mtu: { example: 1450 },
@@ -97,6 +111,9 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   'ipam.dns': { example: { nameservers: ['10.1.2.1'] } },
 }
 
+/** A key as it is in an entry of the plugin's own: within ptp and bridge it stands under the plugin's name. */
+export const alone = (path: string): string => path.replace(new RegExp(`^(?:${Object.keys(EXTRAS).join('|')})\\.`), '')
+
 /** A range's keys have the same examples wherever ranges are. */
 const exampleOf = (path: string) => EXAMPLES[path] ?? EXAMPLES[path.replace(/^(runtimeConfig\.ipRanges|ipam\.ranges)\[\]\[\]/, 'ipam')]
 
@@ -116,11 +133,12 @@ const STATIC = /^ipam\.(addresses|dns)\b/
 /** The tables by name, and which keys are in each. */
 const TABLES: Record<string, () => string> = {
   common: () => table(keys(PLUGINS.loopback!.schema)),
-  ptp: () => table(keys(PLUGINS.ptp!.schema).filter(({ path }) => !common(path) && !/^(ipam|runtimeConfig)\./.test(path))),
-  bridge: () => table(keys(PLUGINS.bridge!.schema).filter(({ path }) => !common(path) && !/^(ipam|runtimeConfig)\./.test(path))),
+  ptp: () => table(keys(PLUGINS.ptp!.schema).filter(({ path }) => !common(path) && !/^(ipam|runtimeConfig)\./.test(path) && path === alone(path))),
+  bridge: () => table(keys(PLUGINS.bridge!.schema).filter(({ path }) => !common(path) && !/^(ipam|runtimeConfig)\./.test(path) && path === alone(path))),
   'host-local': () => table(keys(PLUGINS['host-local']!.schema).filter(({ path }) => !common(path) && path !== 'ipam' && !STATIC.test(path))),
   static: () => table(keys(PLUGINS.static!.schema).filter(({ path }) => STATIC.test(path))),
   vxlan: () => table(keys(PLUGINS.vxlan!.schema).filter(({ path }) => !common(path))),
+  ...Object.fromEntries(Object.entries(EXTRAS).map(([name, { schema }]) => [name, () => table(keys(schema).filter(({ path }) => !common(path)))])),
   metrics: () => ['| Metric | Labels | Meaning |', '|---|---|---|', ...metrics().map(({ name, labelNames, help }) => `| \`${name}\` | ${labelNames.map((label) => `\`${label}\``).join(', ')} | ${help} |`)].join('\n'),
   codes: () => ['| Code | What it means | What to do |', '|---|---|---|', ...Object.entries(CODES).map(([code, { meaning, remedy }]) => `| ${code} | ${meaning} | ${remedy} |`)].join('\n'),
 }
@@ -152,7 +170,7 @@ function type({ type: types, items, format, enum: values, minimum, maximum }: Sc
   return format ? `${FORMATS[format]}` : String(name)
 }
 
-const FORMATS: Record<string, string> = { cidr: 'CIDR', address: 'IP address', 'address-or-cidr': 'IP address or CIDR', mac: 'MAC address' }
+const FORMATS: Record<string, string> = { cidr: 'CIDR', address: 'IP address', 'address-or-cidr': 'IP address or CIDR', 'address-or-empty': 'IP address', mac: 'MAC address' }
 const code = (value: unknown): string => `\`${JSON.stringify(value).replaceAll('|', '\\|')}\``
 
 export const PAGES = ['docs/configuration.md', 'docs/operations.md']

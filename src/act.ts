@@ -6,6 +6,7 @@ import type { Environment } from './cni/request.ts'
 import type { Plan } from './facts.ts'
 import { isErrno } from './kernel/errno.ts'
 import { Netns, netnsKind } from './kernel/netns.ts'
+import { Held } from './kernel/nft.ts'
 import * as state from './state.ts'
 import type { Finding, Kernel } from './state.ts'
 
@@ -33,6 +34,7 @@ export function act(kernel: Kernel, plan: Plan, pod: string): void {
     if (!(error instanceof state.FactError)) throw error
     const left = error.left.length > 0 ? `left behind: ${error.left.join('; ')}` : 'what had been done was taken back'
     const missing = isErrno(error.cause, 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'ENOTSUPP', 'EAFNOSUPPORT') || (error.code === 'ENOENT' && error.fact.fact === 'chain')
+    if (error.cause instanceof Held) throw new CniError(109, error.message, left)
     throw new CniError(missing ? 103 : error.code === 'EEXIST' && error.fact.fact === 'link' ? 101 : 100, error.message, left)
   }
 }

@@ -7,6 +7,7 @@ import { CniError } from './cni/error.ts'
 import type { Plugin, Request } from './cni/plugin.ts'
 import type { Result } from './cni/result.ts'
 import type { Chained, Pod } from './chained.ts'
+import { GUARDS } from './guards.ts'
 import * as link from './kernel/link.ts'
 import { networkOwner, owner, type Attachment } from './names.ts'
 import * as state from './state.ts'
@@ -24,7 +25,7 @@ export function chain(plugin: Chained<never>): Plugin {
       return withKernel(request.env.netns, (kernel) => {
         const pod = podOf(kernel, request, prev)
         refuse(plugin.problems?.(pod, conf(request)) ?? [])
-        plugin.guard?.(kernel, pod, conf(request), request.notes)
+        GUARDS[plugin.schema.$id!]?.(kernel, pod, request.conf, request.notes)
         act(kernel, plugin.plan(pod, conf(request)), podName(request.env.netns))
         return plugin.result?.(prev, pod, conf(request)) ?? prev
       })
@@ -80,7 +81,7 @@ function podOf(kernel: Kernel, request: Request, { interfaces, ips, routes }: Re
     ips: ips.filter((ip) => ip.interface === undefined || ip.interface === index),
     routes,
     host: end?.name,
-    bridge: master?.kind === 'bridge' ? master.name : undefined,
+    bridge: master?.kind === 'bridge' ? { name: master.name, promisc: (master.flags & link.IFF_PROMISC) !== 0 } : undefined,
     mtu: inside.mtu,
   }
 }

@@ -7,7 +7,6 @@ import type { IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Element, Plan } from './facts.ts'
 import type { Attachment } from './names.ts'
-import type { Kernel } from './state.ts'
 
 /** A pod whose interface is wired, by podwire or by somebody else's plugin. */
 export interface Pod {
@@ -18,7 +17,7 @@ export interface Pod {
   /** The node's end of the pod's veth pair; undefined if the pod's interface is no veth. */
   host: string | undefined
   /** The bridge of which that is a port. */
-  bridge: string | undefined
+  bridge: { name: string; promisc: boolean } | undefined
   /** Bytes. */
   mtu: number | undefined
 }
@@ -42,8 +41,6 @@ export interface Chained<Conf extends NetConf = NetConf> {
   problems?(pod: Pod, conf: Conf): string[]
   /** Sentences about what podwire does not have. Error 2. */
   unsupported?(conf: Conf): string[]
-  /** Looks, before anything is touched, whether something of the node is in the way: throws, or says so in `notes`. */
-  guard?(kernel: Kernel, pod: Pod, conf: Conf, notes: string[]): void
   plan(pod: Pod, conf: Conf): Plan
   /** What becomes of the result; absent: it is passed on. */
   result?(result: Result, pod: Pod, conf: Conf): Result

@@ -40,9 +40,9 @@ export function del(request: Request): void {
     const facts = [
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
-      linkFact(hostIfname(attachment)),
-      ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
       ...remains(kernel.host, ALL, [mine], (whose) => whose === mine),
+      ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
+      linkFact(hostIfname(attachment)), // first to go: what holds a pod's frames to its address stays while it can send any
     ]
     const problems = state.del(kernel, pod ? [podEnd(attachment), ...facts] : facts)
     if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
@@ -63,7 +63,7 @@ export function gc(request: Request): void {
     const left = remains(kernel.host, ALL, [networkOwner(name)], (whose) => stale(whose) === true)
     const leased = (ipam.holders?.(lease) ?? []).filter((holder) => living && !living.has(owner({ network: name, ...holder })))
     const stray = new Set([...links.filter(({ alias }) => stale(alias)).map((one) => one.name), ...leased.map((holder) => hostIfname({ network: name, ...holder }))])
-    const problems = state.del(kernel, [...[...stray].map(linkFact), ...left])
+    const problems = state.del(kernel, [...left, ...[...stray].map(linkFact)])
     try {
       ipam.gc({ conf: lease.conf, dead, ...(valid && { valid }) })
     } catch (error) {

@@ -29,7 +29,7 @@ export interface LinkSet {
   keep?: true
 }
 
-/** A bridge, up. One that is there already is brought to what this says. man 8 ip-link, BRIDGE Type Support */
+/** A bridge. One that is there already is brought to what this says. man 8 ip-link, BRIDGE Type Support */
 export interface Bridge {
   fact: 'bridge'
   name: string
@@ -112,9 +112,10 @@ export interface Addr {
   keep?: true
 }
 
-/** A route, unicast. man 8 ip-route */
+/** A route, unicast where no type is said. man 8 ip-route */
 export interface Route {
   fact: 'route'
+  type?: 'local'
   in?: Place
   dev: string
   /** CIDR; `0.0.0.0/0` and `::/0` are the default routes. */
@@ -229,7 +230,16 @@ export interface Flows {
   address: string
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Announcement | Flows
+/**
+ * Connections that are tracked to ports of the node. Those that are led elsewhere than the port is now would go on so, as long
+ * as packets come: they are forgotten when it is published, those that are led to the pod when it is taken back.
+ */
+export interface PortFlows {
+  fact: 'port flows'
+  ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
+}
+
+export type Fact = Link | LinkSet | Bridge | Port | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -243,7 +253,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'link set':
       return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
     case 'bridge':
-      return lines(words('ip link add', fact.name, 'up', mtu(fact), 'type bridge'), `ip link set ${fact.name} address $(cat /sys/class/net/${fact.name}/address)`, fact.promisc && `ip link set ${fact.name} promisc on`)
+      return lines(words('ip link add', fact.name, mtu(fact), 'type bridge'), `ip link set ${fact.name} address $(cat /sys/class/net/${fact.name}/address)`, fact.promisc && `ip link set ${fact.name} promisc on`)
     case 'port':
       return lines(`ip link set ${fact.dev} master ${fact.master}`, (fact.hairpin || fact.isolated) && words('bridge link set dev', fact.dev, fact.hairpin && 'hairpin on', fact.isolated && 'isolated on'))
     case 'vxlan':
@@ -276,6 +286,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'announcement':
       return words(ip(fact, pod), 'link set', fact.dev, 'address', fact.mac)
     case 'flows':
+    case 'port flows':
       return ''
   }
 }
@@ -288,9 +299,7 @@ export function change(fact: Fact, pod = 'pod'): string {
       return `${end('ip', fact)}\n${end(`ip -n ${pod}`, fact.peer)}`
     }
     case 'bridge':
-      return words(`ip link set ${fact.name} up`, mtu(fact), fact.promisc && 'promisc on')
-    case 'port':
-      return `ip link set ${fact.dev} master ${fact.master}\nbridge link set dev ${fact.dev} hairpin ${fact.hairpin ? 'on' : 'off'} isolated ${fact.isolated ? 'on' : 'off'}`
+      return words(`ip link set ${fact.name}`, mtu(fact), fact.promisc && 'promisc on')
     case 'vxlan':
       return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} nomaster address ${fact.mac} mtu ${fact.mtu}`
     case 'neigh':
@@ -325,9 +334,9 @@ export function undo(fact: Listed): string {
 
 /** A route as `ip route show` names it, without the command. */
 export function routeWords(route: Route): string {
-  const { dst, via, dev, src, scope, table, metric, mtu, advmss, onlink, proto } = route
+  const { type, dst, via, dev, src, scope, table, metric, mtu, advmss, onlink, proto } = route
   const target = dst === '0.0.0.0/0' || dst === '::/0' ? 'default' : dst
-  return words(target, via && `via ${via}`, `dev ${dev}`, table !== undefined && `table ${table}`, src && `src ${src}`, metric && `metric ${metric}`, scope !== undefined && `scope ${SCOPES[scope] ?? scope}`, mtu && `mtu ${mtu}`, advmss && `advmss ${advmss}`, onlink && 'onlink', proto !== undefined && `proto ${proto}`)
+  return words(type, target, via && `via ${via}`, `dev ${dev}`, table !== undefined && `table ${table}`, src && `src ${src}`, metric && `metric ${metric}`, scope !== undefined && `scope ${SCOPES[scope] ?? scope}`, mtu && `mtu ${mtu}`, advmss && `advmss ${advmss}`, onlink && 'onlink', proto !== undefined && `proto ${proto}`)
 }
 
 const SCOPES: Record<number, string> = { 0: 'global', 200: 'site', 253: 'link', 254: 'host', 255: 'nowhere' } // <linux/rtnetlink.h>

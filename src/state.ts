@@ -176,6 +176,8 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
     case 'flows':
     case 'announcement':
       return
+    case 'port flows':
+      return conntrack.flushPorts(kernel.host, fact.ports, true)
     default:
       return nft.add(kernel.host, step as nft.NftFact[])
   }
@@ -193,6 +195,8 @@ function delStep(kernel: Kernel, step: Fact[]): void {
       return route.del(place(kernel, fact.in), fact)
     case 'flows':
       return conntrack.flush(kernel.host, fact.address)
+    case 'port flows':
+      return conntrack.flushPorts(kernel.host, fact.ports, false)
     case 'link set':
     case 'sysctl':
     case 'bridge':
@@ -235,6 +239,7 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
       case 'sysctl':
         return sysctl.check(place(kernel, fact.in), fact)
       case 'flows':
+      case 'port flows':
       case 'announcement':
         return undefined
       default:

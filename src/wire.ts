@@ -10,6 +10,7 @@ import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Plan } from './facts.ts'
 import { extras } from './extras.ts'
+import { GUARDS } from './guards.ts'
 import { parseCidr, type Family } from './ip.ts'
 import type { ConfWithIpam } from './ipam/conf.ts'
 import { delegate } from './ipam/delegate.ts'
@@ -56,7 +57,7 @@ export interface Wirer {
   /** Index of the pod's interface among them. */
   podInterface: number
   /** The bridge that the node's end is a port of. */
-  bridge?(conf: WireConf): string
+  bridge?(conf: WireConf): Pod['bridge']
   /** Sentences about leases and keys that do not fit together; none if the plan can be made. */
   problems(wiring: Wiring): string[]
   /** Sentences about what podwire does not have. */
@@ -80,7 +81,7 @@ export function add(wirer: Wirer, request: Request): Result {
       const wiring = { ...wiringOf(kernel.host, request, own), others }
       const pod = podOf(wirer, wiring)
       refuse([...wirer.problems(wiring), ...extra.flatMap(({ plugin, conf: of }) => plugin.problems?.(pod, of as never) ?? [])])
-      for (const { plugin, conf: of } of extra) plugin.guard?.(kernel, pod, of as never, request.notes)
+      for (const { plugin, conf: of } of extra) GUARDS[plugin.schema.$id!]?.(kernel, pod, of, request.notes)
       act(kernel, planOf(wirer, wiring), podName(env.netns))
       const result = {
         interfaces: wirer.interfaces(wiring, env.netns, (dev) => link.get(kernel.host, dev)?.mac ?? ''),

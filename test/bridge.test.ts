@@ -151,7 +151,7 @@ t.test('what cannot be told to others is the fact that failed, and everything is
 
 t.test('keys that are not here yet are refused before anything is touched', async (t) => {
   netns('pod')
-  for (const [keys, said] of [[{ vlan: 100 }, 'vlan is 100'], [{ vlanTrunk: [{ id: 5 }] }, 'vlanTrunk is given'], [{ macspoofchk: true }, 'macspoofchk is true']] as const) t.match(call('bridge', 'ADD', { ...conf, ...keys }).json, { code: 2, msg: new RegExp(said) })
+  for (const [keys, said] of [[{ vlan: 100 }, 'vlan is 100'], [{ vlanTrunk: [{ id: 5 }] }, 'vlanTrunk is given']] as const) t.match(call('bridge', 'ADD', { ...conf, ...keys }).json, { code: 2, msg: new RegExp(said) })
   t.notOk(works('ip link show cni0'))
   t.match(call('bridge', 'ADD', { ...conf, vlan: 5000 }).json, { code: 7, msg: /vlan is 5000: expected a VLAN ID from 0 to 4094/ })
   sh('ip netns del pod')

@@ -21,6 +21,7 @@ import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
 import { distinct, ipamRoute, isLocal, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
 import type { Wirer, Wiring, WireConf } from '../wire.ts'
+import { macspoof } from './macspoof.ts'
 
 export interface BridgeConf extends WireConf {
   bridge?: string
@@ -32,6 +33,7 @@ export interface BridgeConf extends WireConf {
   portIsolation?: boolean
   enabledad?: boolean
   disableContainerInterface?: boolean
+  macspoofchk?: boolean
 }
 
 const flag = (description: string): Schema => ({ type: 'boolean', expected: 'true or false', default: false, description })
@@ -54,7 +56,7 @@ export const BRIDGE: Schema = {
     vlan: { type: 'integer', minimum: 0, maximum: 4094, expected: 'a VLAN ID from 0 to 4094', default: 0, description: 'not supported but for 0 (code 2)' },
     vlanTrunk: { type: ['array', 'null'], expected: 'a list', description: 'not supported (code 2)' },
     preserveDefaultVlan: flag('without VLANs it means nothing'),
-    macspoofchk: flag('not supported (code 2)'),
+    macspoofchk: flag('frames of the pod with another source MAC address than its own are dropped'),
     ...MASQUERADE_KEYS,
     ...extraKeys(),
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of bridge and both ends; 0: that of the interface with the node's default route" },
@@ -62,7 +64,7 @@ export const BRIDGE: Schema = {
   },
 }
 
-export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, unsupported, bridge: (conf) => nameOf(conf), forwards: (conf) => gates(conf) }
+export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, unsupported, bridge: (conf) => ({ name: nameOf(conf), promisc: (conf as BridgeConf).promiscMode === true }), forwards: (conf) => gates(conf) }
 
 const nameOf = (conf: BridgeConf): string => conf.bridge || 'cni0'
 const gates = (conf: BridgeConf): boolean => conf.isGateway === true || conf.isDefaultGateway === true
@@ -95,6 +97,10 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
     { fact: 'bridge', name, ...size, ...(own.promiscMode && { promisc: true as const }), keep: true },
     // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
     ...(ipv6 ? [{ ...sysctl(`net/ipv6/conf/${name}/accept_ra`, '0'), keep: true as const }] : []),
+    // The node asks for a pod's MAC address with the bridge's link-local one, which for a second would be tentative.
+    ...(has(6) && !own.enabledad ? [{ ...sysctl(`net/ipv6/conf/${name}/accept_dad`, '0'), keep: true as const }] : []),
+    { fact: 'link set', dev: name, up: true, keep: true },
+    ...(own.macspoofchk ? macspoof(host, requested ?? mac(attachment, 'pod'), owner(attachment)) : []),
     { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
     { fact: 'link set', dev: host, alias: owner(attachment) },
     { fact: 'port', dev: host, master: name, ...(own.hairpinMode && { hairpin: true as const }), ...(own.portIsolation && { isolated: true as const }) },
@@ -138,11 +144,10 @@ function interfaces({ attachment, conf, mtu, mac: requested }: Wiring, sandbox: 
 
 /** Keys of the reference's that are not here yet. Their defaults are. */
 function unsupported(conf: WireConf): string[] {
-  const { vlan, vlanTrunk, macspoofchk } = conf as { vlan?: number; vlanTrunk?: unknown[]; macspoofchk?: boolean }
+  const { vlan, vlanTrunk } = conf as { vlan?: number; vlanTrunk?: unknown[] }
   return [
     ...(vlan ? [`vlan is ${vlan}: podwire's bridge has no VLANs`] : []),
     ...(vlanTrunk && vlanTrunk.length > 0 ? ["vlanTrunk is given: podwire's bridge has no VLANs"] : []),
-    ...(macspoofchk ? ["macspoofchk is true: podwire's bridge does not check MAC addresses"] : []),
   ]
 }
 

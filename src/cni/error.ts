@@ -39,6 +39,7 @@ export const CODES = {
   106: { meaning: 'An IPAM executable could not be run, or its answer is none.', remedy: 'The message names it and says how it ended; see that it is in CNI_PATH and works by itself.' },
   107: { meaning: 'GC could not remove everything; the details say what is left.', remedy: 'Run GC again; if it stays, remove by hand what the details name.' },
   108: { meaning: 'podwire has a defect: it met a state that should not exist.', remedy: 'Please report it with the message and the details.' },
+  109: { meaning: 'A host port is held by another container; the message names it.', remedy: 'Choose another port, or delete that container. What a dead one left goes with GC of its network.' },
 } as const satisfies Record<number, Explanation>
 
 /** The same error with notes in its details. */

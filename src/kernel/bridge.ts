@@ -23,7 +23,7 @@ export function add(netns: Netns, { name, mtu, promisc }: Bridge, what: string):
   }
   const there = link.get(netns, name)
   if (there?.kind !== 'bridge') throw new NotABridge(name, there?.kind)
-  link.configure(netns, name, what, { up: true, mac: there.mac, ...(mtu !== undefined && there.mtu !== mtu && { mtu }), ...(promisc && { promisc: true }) })
+  link.configure(netns, name, what, { mac: there.mac, ...(mtu !== undefined && there.mtu !== mtu && { mtu }), ...(promisc && { promisc: true }) })
 }
 
 export class NotABridge extends Error {
@@ -36,7 +36,6 @@ export function check(netns: Netns, { name, mtu, promisc }: Bridge): Difference 
   const there = link.get(netns, name)
   if (!there) return missing(`bridge ${name} is missing`)
   if (there.kind !== 'bridge') return differs(`interface ${name} is of type ${there.kind ?? 'unknown'}, not bridge`)
-  if (!there.up) return differs(`bridge ${name} is down`)
   if (mtu !== undefined && there.mtu !== mtu) return differs(`bridge ${name} has MTU ${there.mtu}, not ${mtu}`)
   return promisc && (there.flags & IFF_PROMISC) === 0 ? differs(`bridge ${name} is not in promiscuous mode`) : undefined
 }
@@ -57,7 +56,7 @@ export function checkPort(netns: Netns, { dev, master, hairpin, isolated }: Port
   if (there.master === 0 || there.master !== bridge?.index) return differs(`interface ${dev} is not a port of bridge ${master}`)
   const port = attributes(there.port ?? Buffer.alloc(0))
   const is = (type: number) => port.get(type)?.[0] === 1
-  if (is(IFLA_BRPORT_MODE) !== (hairpin === true)) return differs(`port ${dev} of ${master} has hairpin ${hairpin ? 'off' : 'on'}, not ${hairpin ? 'on' : 'off'}`)
-  if (is(IFLA_BRPORT_ISOLATED) !== (isolated === true)) return differs(`port ${dev} of ${master} is ${isolated ? 'not ' : ''}isolated`)
-  return undefined
+  // What is on without being asked for here, another plugin of the chain has asked for (CNI 1.1 §2 CHECK).
+  if (hairpin && !is(IFLA_BRPORT_MODE)) return differs(`port ${dev} of ${master} has hairpin off, not on`)
+  return isolated && !is(IFLA_BRPORT_ISOLATED) ? differs(`port ${dev} of ${master} is not isolated`) : undefined
 }

@@ -30,7 +30,7 @@ const IFLA_INFO_SLAVE_DATA = 5
 const VETH_INFO_PEER = 1
 const RTEXT_FILTER_SKIP_STATS = 8
 const IFF_UP = 1
-const IFF_PROMISC = 0x100
+export const IFF_PROMISC = 0x100
 
 /** What the kernel tells of a link. */
 export interface LinkState {

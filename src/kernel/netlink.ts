@@ -13,6 +13,7 @@ export { AttrStream, type NetlinkMessage }
 export type Out = AttrStream
 
 export const NETLINK_ROUTE = 0 // <linux/netlink.h>
+export const NETLINK_SOCK_DIAG = 4
 export const NETLINK_NETFILTER = 12
 export const NETLINK_GENERIC = 16
 

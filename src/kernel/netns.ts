@@ -3,7 +3,7 @@
 // Nothing asynchronous may start in there: a libuv worker born inside would stay inside. man 7 network_namespaces
 
 import { closeSync, constants, openSync, statfsSync, statSync } from 'node:fs'
-import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, Netlink } from './netlink.ts'
+import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG, Netlink } from './netlink.ts'
 import { isNetns, setns } from './libc.ts'
 
 const NSFS_MAGIC = 0x6e736673 // <linux/magic.h>
@@ -17,6 +17,7 @@ export class Netns {
   #rt: Netlink | undefined
   #nf: Netlink | undefined
   #genl: Netlink | undefined
+  #diag: Netlink | undefined
   /** Interface indexes by name, as found by kernel/link. */
   readonly indexes = new Map<string, number>()
 
@@ -52,6 +53,11 @@ export class Netns {
     return (this.#genl ??= this.inside(() => new Netlink(NETLINK_GENERIC)))
   }
 
+  /** sock_diag of this namespace. */
+  get diag(): Netlink {
+    return (this.#diag ??= this.inside(() => new Netlink(NETLINK_SOCK_DIAG)))
+  }
+
   /** The open file that names the namespace, for IFLA_NET_NS_FD. */
   get fd(): number {
     return this.#fd
@@ -61,6 +67,7 @@ export class Netns {
     this.#rt?.close()
     this.#nf?.close()
     this.#genl?.close()
+    this.#diag?.close()
     if (this.#fd !== this.#home) closeSync(this.#fd)
     closeSync(this.#home)
   }

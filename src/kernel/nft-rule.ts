@@ -100,6 +100,7 @@ const FIELDS: Record<string, Field> = {
   'ether saddr': { length: 6, ...payload(LINK_LAYER, 6), value: mac },
   'th dport': { length: 2, ...payload(TRANSPORT, 2), value: port },
   'th sport': { length: 2, ...payload(TRANSPORT, 0), value: port },
+  'meta nfproto': { length: 1, ...meta(15), value: (value) => ({ bytes: words({ ipv4: NFPROTO_IPV4, ipv6: NFPROTO_IPV6 })(value).bytes.subarray(0, 1) }) }, // NFT_META_NFPROTO
   'meta l4proto': { length: 1, ...meta(16), value: protocol },
   iifname: { length: 16, ...meta(6), value: name },
   oifname: { length: 16, ...meta(7), value: name },
@@ -109,7 +110,6 @@ const FIELDS: Record<string, Field> = {
   'fib saddr type': { length: 4, ...fib(1), value: words(TYPES) }, // NFTA_FIB_F_SADDR
 }
 
-const META_NFPROTO = meta(15) // NFT_META_NFPROTO
 const VERDICTS: Record<string, number> = { accept: 1, drop: 0, return: -5 } // NF_*, NFT_RETURN
 const CHAINED: Record<string, number> = { jump: -3, goto: -4 } // NFT_JUMP, NFT_GOTO
 
@@ -119,7 +119,7 @@ export function encodeRule(out: Out, rule: string): void {
   let nfproto: number | undefined
   const need = (wanted: number | undefined) => {
     if (wanted === undefined || wanted === nfproto) return
-    META_NFPROTO.load(out, registerAt(0), 1)
+    FIELDS['meta nfproto']!.load(out, registerAt(0), 1)
     compare(out, NFT_CMP_EQ, Buffer.from([wanted]))
     nfproto = wanted
   }
@@ -257,11 +257,16 @@ export const expressions = (encoded: Buffer): Expression[] =>
 
 /** True if the kernel's expressions are those of a rule of ours: it tells what we have said, and its defaults beside. */
 export function sameRule(ours: Expression[], theirs: Expression[]): boolean {
-  return ours.length === theirs.length && ours.every(({ name: kind, data }, i) => kind === theirs[i]!.name && [...data].every(([type, value]) => aligned(value).equals(aligned(theirs[i]!.data.get(type)))))
+  const same = (one: Buffer, other: Buffer | undefined) => other !== undefined && (one.equals(other) || sameData(attributes(one), attributes(other)))
+  return ours.length === theirs.length && ours.every(({ name: kind, data }, i) => kind === theirs[i]!.name && [...data].every(([type, value]) => same(value, theirs[i]!.data.get(type))))
 }
 
-/** What is inside of an attribute ends where the next could begin, or where its last byte is. */
-const aligned = (value: Buffer = Buffer.alloc(0)): Buffer => Buffer.concat([value, Buffer.alloc(-value.length & 3)])
+/** NFTA_DATA_VALUE or NFTA_DATA_VERDICT: the kernel counts the padding within, we don't. */
+function sameData(ours: Attrs, theirs: Attrs): boolean {
+  const [value, verdictOf] = [ours.get(NFTA_DATA_VALUE), ours.get(NFTA_DATA_VERDICT)]
+  if (value) return theirs.get(NFTA_DATA_VALUE)?.equals(value) ?? false
+  return verdictOf !== undefined && theirs.has(NFTA_DATA_VERDICT) && decodeVerdict(verdictOf) === decodeVerdict(theirs.get(NFTA_DATA_VERDICT)!)
+}
 
 /** What a rule that is none of ours does, roughly. */
 export const foreign = (list: Expression[]): string => `[ ${list.map((e) => e.name).join(' ')} ]`

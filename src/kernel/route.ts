@@ -48,8 +48,13 @@ export interface RouteState {
   advmss: number | undefined
 }
 
+/** Makes a route; one that is kept may be there already. */
 export function add(netns: Netns, route: Route, what: string): void {
-  netns.rt.change({ what, type: RTM_NEWROUTE, flags: NLM_F_CREATE | (route.append ? NLM_F_APPEND : NLM_F_EXCL), ...encode(netns, route) })
+  try {
+    netns.rt.change({ what, type: RTM_NEWROUTE, flags: NLM_F_CREATE | (route.append ? NLM_F_APPEND : NLM_F_EXCL), ...encode(netns, route) })
+  } catch (error) {
+    if (!route.keep || !isErrno(error, 'EEXIST')) throw error
+  }
 }
 
 /** Makes a route, in the place of one to that dst with that metric. */
@@ -66,8 +71,8 @@ export function del(netns: Netns, route: Route): void {
   }
 }
 
-/** Unicast routes of one interface in all tables. */
-export function list(netns: Netns, dev: string): RouteState[] {
+/** Routes of one interface in all tables, unicast or of another type. */
+export function list(netns: Netns, dev: string, type = RTN_UNICAST): RouteState[] {
   const oif = link.index(netns, dev)
   const found = [4, 6].flatMap((family) =>
     netns.rt.dump({
@@ -77,7 +82,7 @@ export function list(netns: Netns, dev: string): RouteState[] {
       attrs: (out) => out.push(RTA_OIF, link.u32(oif)),
     }),
   )
-  return found.filter(isUnicast).map(parse).filter((route) => route.oif === oif)
+  return found.filter(({ data }) => data[7] === type).map(parse).filter((route) => route.oif === oif)
 }
 
 /** Of all unicast routes of a protocol in the main table, what `take` makes of their messages. */
@@ -167,7 +172,7 @@ const PROBE_6 = parseCidr('2001:db8::1/128')!
 export function check(netns: Netns, route: Route): Difference | undefined {
   const wanted = parseCidr(route.dst)!
   const dst = `${addressText(wanted)}/${wanted.prefix}`
-  const there = list(netns, route.dev).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric))
+  const there = list(netns, route.dev, typeOf(route)).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric))
   if (there.length === 0) return missing(`route ${routeWords(route)} is missing`)
   const differences = there.map((r) => difference(route, r))
   return differences.includes(undefined) ? undefined : differs(`route to ${route.dst} dev ${route.dev} ${differences[0]}`)
@@ -186,7 +191,7 @@ function difference(wanted: Route, there: RouteState): string | undefined {
 function encode(netns: Netns, route: Route) {
   const dst = parseCidr(route.dst)!
   const scope = dst.family === 6 ? RT_SCOPE_UNIVERSE : (route.scope ?? (route.via ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK))
-  const header = rtmsg(dst, { table: RT_TABLE_MAIN, protocol: route.proto ?? RTPROT_BOOT, scope, flags: route.onlink ? RTNH_F_ONLINK : 0, type: RTN_UNICAST })
+  const header = rtmsg(dst, { table: RT_TABLE_MAIN, protocol: route.proto ?? RTPROT_BOOT, scope, flags: route.onlink ? RTNH_F_ONLINK : 0, type: typeOf(route) })
   const oif = link.index(netns, route.dev)
   const address = (text: string) => addressBytes(parseAddress(text)!)
   return {
@@ -207,6 +212,7 @@ function encode(netns: Netns, route: Route) {
   }
 }
 
+const typeOf = ({ type }: Route): number => (type === 'local' ? RTN_LOCAL : RTN_UNICAST)
 
 /** struct rtmsg */
 function rtmsg(dst: Cidr, { table, protocol, scope, flags, type }: { table: number; protocol: number; scope: number; flags: number; type: number }): Buffer {

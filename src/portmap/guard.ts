@@ -1,0 +1,63 @@
+// Whether ports can be published, before anything is touched: who holds them, and who else listens on them.
+
+import type { Pod } from '../chained.ts'
+import type { NetConf } from '../cni/conf.ts'
+import { CniError } from '../cni/error.ts'
+import type { Element } from '../facts.ts'
+import * as link from '../kernel/link.ts'
+import { listeners, type Listener } from '../kernel/listen.ts'
+import * as nft from '../kernel/nft.ts'
+import { encodeRule, RuleError } from '../kernel/nft-rule.ts'
+import { AttrStream } from '../kernel/netlink.ts'
+import * as state from '../state.ts'
+import type { Kernel } from '../state.ts'
+import { conditionText } from './condition.ts'
+import { claims, PUBLISHED, unserved, type PortmapConf } from './portmap.ts'
+
+/** Error 109 if a living container holds one of the ports; one that is provably dead loses it. */
+export function guardPorts(kernel: Kernel, pod: Pod, conf: NetConf, notes: string[]): void {
+  requireUnderstood(conf)
+  notes.push(...unserved(pod, conf))
+  const wanted = claims(pod, conf)
+  for (const element of wanted) {
+    const holder = nft.holderOf(kernel.host, element)
+    if (holder && !buried(kernel, holder)) throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, its network's GC removes what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
+  }
+  if (wanted.length > 0) notes.push(...listeners(kernel.host, wanted.map(portOf)).map(listening))
+}
+
+/** `host port 8080/tcp is held by container 3f2a… (eth0)` */
+export function heldBy(wanted: Element, { key, owner }: Element): string {
+  const [network, container = '', ifname] = owner.split('/')
+  const [protocol, port, address] = key.split(' . ')
+  const where = address !== undefined || wanted.key.split(' . ').length > 2 ? ` on ${address ?? 'all addresses'}` : ''
+  return owner === '' ? `host port ${port}/${protocol}${where} is held by an element without owner` : `host port ${port}/${protocol}${where} is held by container ${container} (${ifname}) of network ${network}`
+}
+
+/** Whether a holder is provably dead: the node's end of its pod was known, and is gone. What it had is taken back. */
+function buried(kernel: Kernel, { owner }: Element): boolean {
+  const own = nft.elements(kernel.host, (map) => /^(?:hostports|hostips|hairpin)_/.test(map), [owner]).filter((element) => element.owner === owner)
+  const ends = own.filter(({ map }) => map === PUBLISHED)
+  if (ends.length === 0 || ends.some(({ key }) => link.get(kernel.host, JSON.parse(key)))) return false
+  state.del(kernel, own)
+  return true
+}
+
+function requireUnderstood(conf: NetConf): void {
+  const { conditionsV4, conditionsV6 } = conf as PortmapConf
+  for (const [key, words] of Object.entries({ conditionsV4, conditionsV6 })) {
+    try {
+      if (words) encodeRule(new AttrStream(), conditionText(words))
+    } catch (error) {
+      if (!(error instanceof RuleError)) throw error
+      throw new CniError(7, `${key} is ${JSON.stringify(words)}: ${error.message}`)
+    }
+  }
+}
+
+const portOf = ({ key }: Element): Listener => {
+  const [protocol = '', port, address] = key.split(' . ')
+  return { protocol, port: Number(port), ...(address !== undefined && { address }) }
+}
+
+const listening = ({ protocol, port, address }: Listener): string => `a process of this node listens on ${address}, port ${port}/${protocol}: while the pod has that port, nobody reaches the process there`

@@ -1,0 +1,231 @@
+// portmap: ports of the node that lead to a pod. What ADD makes, as facts; pure.
+//
+//   a packet to an address of the node                        elements: protocol . port [. address] : pod . port
+//     │  prerouting (from outside, from pods), output (from the node)
+//     ▼
+//   fib daddr type local ──► chain hostports ── dnat to … map @hostips_ip, @hostports_ip ──► the pod
+//                                                                    │  postrouting
+//                            127.0.0.1, and pods of its own network ─┴─ hairpin_ip: masquerade, so that the answer comes back
+//
+// Maps and not rules: a packet and an ADD cost the same at one port and at a thousand. What is only forwarded through the node,
+// to such a port of somebody else's, is not looked at (GHSA-jv3w-x3r3-g6rm). Keys are the reference's.
+// https://www.cni.dev/plugins/current/meta/portmap/
+
+import type { Belongings, Chained, Pod } from '../chained.ts'
+import { COMMON, type NetConf } from '../cni/conf.ts'
+import type { Schema } from '../cni/schema.ts'
+import type { Chain, Element, Fact, Plan, PortFlows } from '../facts.ts'
+import { addressText, cidrText, network, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
+import { hash, owner } from '../names.ts'
+import { conditionText } from './condition.ts'
+
+export interface PortMapping {
+  hostPort: number
+  containerPort: number
+  protocol?: string
+  hostIP?: string
+}
+
+export interface PortmapConf extends NetConf {
+  snat?: boolean
+  masqAll?: boolean
+  markMasqBit?: number
+  externalSetMarkChain?: string
+  backend?: string
+  conditionsV4?: string[]
+  conditionsV6?: string[]
+}
+
+const PORT: Schema = { type: 'integer', minimum: 1, maximum: 65535, expected: 'a port from 1 to 65535' }
+const CONDITIONS: Schema = { type: ['array', 'null'], items: { type: 'string', expected: 'a word' }, expected: 'a list of words such as ["ip", "saddr", "192.0.2.0/24"]' }
+
+const KEYS: Record<string, Schema> = {
+  snat: { type: 'boolean', expected: 'true or false', default: true, description: 'the node itself by 127.0.0.1 and ::1, and pods of the same network, reach the ports as well: masqueraded' },
+  masqAll: { type: 'boolean', expected: 'true or false', default: false, description: 'whoever comes is masqueraded: the pod sees an address of the node' },
+  markMasqBit: { type: 'integer', minimum: 0, maximum: 31, expected: 'a bit from 0 to 31', default: 13, description: 'accepted for compatibility: what is masqueraded needs no mark here' },
+  externalSetMarkChain: { type: 'string', expected: 'the name of a chain of iptables', description: 'accepted if it is KUBE-MARK-MASQ, whose work podwire does itself; no other chain of iptables can be called from nf_tables' },
+  backend: { type: 'string', enum: ['', 'nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility' },
+  conditionsV4: { ...CONDITIONS, description: 'what a packet must be, too, in words of nft (`ip saddr != 192.0.2.0/24`, `iifname "eth0"`) or of iptables (`! -s 192.0.2.0/24`, `-d`, `-i`)' },
+  conditionsV6: { ...CONDITIONS, description: 'the same for IPv6' },
+}
+
+const RUNTIME: Record<string, Schema> = {
+  portMappings: {
+    part: 'portMappings',
+    type: ['array', 'null'],
+    expected: 'a list of {hostPort, containerPort, protocol, hostIP}',
+    description: 'ports of the node that lead to the pod',
+    items: {
+      type: 'object',
+      expected: 'an object with hostPort, containerPort, protocol, hostIP',
+      required: ['hostPort', 'containerPort'],
+      properties: {
+        hostPort: { ...PORT, description: 'port of the node' },
+        containerPort: { ...PORT, description: 'port of the pod' },
+        protocol: { type: 'string', pattern: '^(?:[tT][cC][pP]|[uU][dD][pP]|[sS][cC][tT][pP])?$', expected: 'tcp, udp or sctp', default: 'tcp', description: '`tcp`, `udp` or `sctp`' },
+        hostIP: { type: 'string', format: 'address-or-empty', expected: 'an IP address, or none', description: "the node's address; without one all of both families, `0.0.0.0` and `::` all of one" },
+      },
+    },
+  },
+}
+
+const MAPS = { 4: { ports: 'hostports_ip', ips: 'hostips_ip', hairpin: 'hairpin_ip', address: 'ipv4_addr' }, 6: { ports: 'hostports_ip6', ips: 'hostips_ip6', hairpin: 'hairpin_ip6', address: 'ipv6_addr' } } as const
+/** Ends of pods that have ports: by what is in there, and no link any more, a holder is known to be dead. */
+export const PUBLISHED = 'hostports_dev'
+
+const isOurs = (name: string): boolean => /^(?:hostports|hostips|hairpin)_/.test(name)
+
+const owns: Belongings = { maps: isOurs, with: (element) => (element.value?.includes(' . ') ? [flows([element])] : []) }
+
+export const portmap: Chained<PortmapConf> = {
+  schema: { $id: 'portmap', type: 'object', properties: { ...COMMON, runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ...RUNTIME } }, ...KEYS } },
+  keys: KEYS,
+  runtime: RUNTIME,
+  problems,
+  unsupported: ({ externalSetMarkChain: name }) => (name === undefined || name === 'KUBE-MARK-MASQ' ? [] : [`externalSetMarkChain is "${name}": a chain of iptables cannot be called from nf_tables; without the key podwire masquerades by itself`]),
+  plan,
+  owns,
+}
+
+/** The facts of a pod's ports; none if it has none. */
+function plan(pod: Pod, conf: PortmapConf): Plan {
+  const elements = elementsOf(pod, conf)
+  if (elements.length === 0) return []
+  const whose = owner(pod.attachment)
+  const suffix = suffixOf(conf)
+  const name = (text: string) => `${text}${suffix}`
+  const addresses = addressesOf(pod).filter(({ family }) => elements.some(({ map }) => map.startsWith(MAPS[family].ports) || map.startsWith(MAPS[family].ips)))
+  return [
+    ...(conf.snat === false ? [] : [...reflection(pod), ...addresses.flatMap(({ family }) => localhost(pod, family, elements))]),
+    { fact: 'table', keep: true },
+    ...([4, 6] as const).flatMap((family): Fact[] => [
+      { fact: 'map', name: name(MAPS[family].ports), type: 'inet_proto . inet_service', data: `${MAPS[family].address} . inet_service`, keep: true },
+      { fact: 'map', name: name(MAPS[family].ips), type: `inet_proto . inet_service . ${MAPS[family].address}`, data: `${MAPS[family].address} . inet_service`, keep: true },
+      { fact: 'map', name: MAPS[family].hairpin, type: MAPS[family].address, data: 'verdict', keep: true },
+    ]),
+    { fact: 'map', name: PUBLISHED, type: 'ifname', keep: true },
+    ...chains(conf, suffix),
+    ...(conf.snat === false && !conf.masqAll ? [] : addresses.flatMap((address) => hairpin(address, conf.masqAll === true, whose))),
+    ...(pod.host === undefined ? [] : [{ fact: 'element', map: PUBLISHED, key: `"${pod.host}"`, owner: whose } as const]),
+    ...elements,
+    flows(elements),
+  ]
+}
+
+// Where frames on a bridge pass IP's hooks (br_netfilter), what a pod sends to its own port is turned round before it is routed,
+// and has to leave by the port it came in. A promiscuous bridge turns it round as well: both would do so twice.
+const reflection = ({ host, bridge }: Pod): Fact[] => (host === undefined || !bridge || bridge.promisc ? [] : [{ fact: 'port', dev: host, master: bridge.name, hairpin: true }])
+
+/** What the kernel needs so that the node's own 127.0.0.1 and ::1 can lead to another interface and back. */
+function localhost({ host, bridge }: Pod, family: Family, elements: Element[]): Fact[] {
+  const dev = bridge?.name ?? host
+  const reached = elements.some(({ map, key }) => map.startsWith(MAPS[family].ports) || (map.startsWith(MAPS[family].ips) && isLoopback(key.split(' . ')[2]!)))
+  if (dev === undefined || !reached) return []
+  const kept = bridge !== undefined && { keep: true as const }
+  return family === 4
+    ? [{ fact: 'sysctl', key: `net/ipv4/conf/${dev}/route_localnet`, value: '1', ...kept }]
+    : // The answer comes for ::1 and over this interface; a route by way of lo alone would not take it (RT6_LOOKUP_F_IFACE).
+      [{ fact: 'route', type: 'local', dev, dst: '::1/128', table: RT_TABLE_LOCAL, metric: 1024, append: true, ...kept }]
+}
+
+const RT_TABLE_LOCAL = 255
+const isLoopback = (text: string): boolean => text === '::1' || text.startsWith('127.')
+
+/** The chains, which all pods with the same conditions share. */
+function chains(conf: PortmapConf, suffix: string): Chain[] {
+  const lookups = ([4, 6] as const).flatMap((family) => {
+    const ip = family === 4 ? 'ip' : 'ip6'
+    return [`dnat ${ip} to meta l4proto . th dport . ${ip} daddr map @${MAPS[family].ips}${suffix}`, `dnat ${ip} to meta l4proto . th dport map @${MAPS[family].ports}${suffix}`]
+  })
+  const hostports = `hostports${suffix}`
+  const jumps = suffix
+    ? [`meta nfproto ipv4 ${conditionText(conf.conditionsV4)} fib daddr type local jump ${hostports}`, `meta nfproto ipv6 ${conditionText(conf.conditionsV6)} fib daddr type local jump ${hostports}`].map((rule) => rule.replace('  ', ' '))
+    : [`fib daddr type local jump ${hostports}`]
+  return [
+    { fact: 'chain', name: hostports, rules: lookups, keep: true },
+    { fact: 'chain', name: `prerouting${suffix}`, base: { type: 'nat', hook: 'prerouting', priority: 'dstnat' }, rules: jumps, keep: true },
+    { fact: 'chain', name: `output${suffix}`, base: { type: 'nat', hook: 'output', priority: '-100' }, rules: jumps, keep: true },
+    { fact: 'chain', name: 'hairpin', base: { type: 'nat', hook: 'postrouting', priority: 'srcnat - 5' }, rules: ([4, 6] as const).map((family) => `ct status dnat ${family === 4 ? 'ip' : 'ip6'} daddr vmap @${MAPS[family].hairpin}`), keep: true },
+    // route_localnet lets what is addressed to 127.0.0.0/8 in from outside: not past here (CVE-2020-8558).
+    { fact: 'chain', name: 'localhost', base: { type: 'filter', hook: 'prerouting', priority: 'raw' }, rules: ['saddr', 'daddr'].map((end) => `iifname != "lo" ip ${end} 127.0.0.0/8 drop`), keep: true },
+  ]
+}
+
+/** Who is masqueraded on the way to a pod: all, or the node by its loopback address and the pod's own network, the pod itself in it. */
+function hairpin(address: Cidr, all: boolean, whose: string): Fact[] {
+  const [ip, loopback] = address.family === 4 ? ['ip', '127.0.0.0/8'] : ['ip6', '::1/128']
+  const own = cidrText(network(address))
+  const rules = all ? ['masquerade'] : [`${ip} saddr ${loopback} masquerade`, `${ip} saddr ${own} masquerade`]
+  const chain = `inside_${hash(8, ...rules)}`
+  return [
+    { fact: 'chain', name: chain, rules, keep: true },
+    { fact: 'element', map: MAPS[address.family].hairpin, key: addressText(address), value: `goto ${chain}`, owner: whose },
+  ]
+}
+
+/** An element for each port and family. */
+function elementsOf(pod: Pod, conf: PortmapConf): Element[] {
+  const suffix = suffixOf(conf)
+  const list = mappings(conf).flatMap(({ hostPort, containerPort, protocol, hostIP }) =>
+    addressesOf(pod).flatMap((address): Element[] => {
+      const asked = hostIP ? parseAddress(hostIP)! : undefined
+      if (asked && asked.family !== address.family) return []
+      const { ports, ips } = MAPS[address.family]
+      const key = `${(protocol || 'tcp').toLowerCase()} . ${hostPort}`
+      const value = `${addressText(address)} . ${containerPort}`
+      const all = asked === undefined || asked.value === 0n
+      return [{ fact: 'element', map: `${all ? ports : ips}${suffix}`, key: all ? key : `${key} . ${addressText(asked)}`, value, owner: owner(pod.attachment), exclusive: `${all ? ips : ports}${suffix}` }]
+    }),
+  )
+  return list.filter((element, i) => list.findIndex(({ map, key }) => map === element.map && key === element.key) === i)
+}
+
+/** Elements that a request to podwire must find free, or its own. */
+export const claims = (pod: Pod, conf: NetConf): Element[] => elementsOf(pod, conf as PortmapConf)
+
+/** The connections of elements: tracked to their ports, and led to what they lead to. */
+function flows(elements: Element[]): PortFlows {
+  return {
+    fact: 'port flows',
+    ports: elements.map(({ key, value }) => {
+      const [protocol = '', port, address] = key.split(' . ')
+      return { protocol, port: Number(port), ...(address !== undefined && { address }), to: value!.split(' . ')[0]! }
+    }),
+  }
+}
+
+/** The first address of each family, as the reference takes them. */
+function addressesOf({ ips }: Pod): Cidr[] {
+  const all = ips.map(({ address }) => parseCidr(address)!)
+  return ([4, 6] as const).flatMap((family) => all.find((address) => address.family === family) ?? [])
+}
+
+const mappings = (conf: PortmapConf): PortMapping[] => ((conf.runtimeConfig as { portMappings?: PortMapping[] } | undefined)?.portMappings ?? [])
+
+/** Ports under conditions have maps and chains of their own. */
+const suffixOf = ({ conditionsV4 = [], conditionsV6 = [] }: PortmapConf): string => (conditionsV4.length + conditionsV6.length === 0 ? '' : `_${hash(8, conditionText(conditionsV4), conditionText(conditionsV6))}`)
+
+function problems(pod: Pod, conf: PortmapConf): string[] {
+  const found: string[] = []
+  if (conf.markMasqBit !== undefined && conf.externalSetMarkChain !== undefined) found.push('Cannot specify externalSetMarkChain and markMasqBit: expected one of them')
+  for (const element of elementsOf(pod, conf)) {
+    const [protocol, port, address] = element.key.split(' . ')
+    const other = mappings(conf).find((mapping) => mapping.hostPort === Number(port) && (mapping.protocol || 'tcp').toLowerCase() === protocol && sameHost(mapping.hostIP, address) && !element.value!.endsWith(` . ${mapping.containerPort}`))
+    if (other) found.push(`runtimeConfig.portMappings has host port ${port}/${protocol} twice, to ports ${element.value!.split(' . ')[1]} and ${other.containerPort} of the container`)
+  }
+  return [...new Set(found)]
+}
+
+const sameHost = (hostIP: string | undefined, address: string | undefined): boolean => {
+  const asked = hostIP ? parseAddress(hostIP)! : undefined
+  return address === undefined ? asked === undefined || asked.value === 0n : asked !== undefined && addressText(asked) === address
+}
+
+/** What of a request can come to nothing, though it is no error: sentences. */
+export function unserved(pod: Pod, conf: NetConf): string[] {
+  const families = new Set(addressesOf(pod).map(({ family }) => family))
+  return mappings(conf as PortmapConf).flatMap(({ hostPort, protocol, hostIP }) => {
+    const family = hostIP ? parseAddress(hostIP)!.family : undefined
+    return family !== undefined && !families.has(family) ? [`host port ${hostPort}/${(protocol || 'tcp').toLowerCase()} on ${hostIP} is not published: the pod has no IPv${family} address`] : []
+  })
+}
