@@ -6,7 +6,7 @@
 
 import { call, netns, nft, sh } from './world.ts'
 import t from 'tap'
-import { ask, server } from './traffic.ts'
+import { ask, server, silent } from './traffic.ts'
 
 const ipam = { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1:2::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] }
 const ptp = { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', ipMasq: true, ipam }
@@ -21,7 +21,7 @@ const other = { container: 'c2', netns: '/run/netns/other' }
 netns('far')
 netns('pod')
 netns('other')
-sh(`ip link add u0 up type veth peer name eth0 netns far && ip addr add 192.0.2.1/24 dev u0 && ip addr add 192.0.2.11/24 dev u0 && ip addr add 2001:db8::1/64 dev u0 nodad
+sh(`ip link add u0 type veth peer name eth0 netns far && ip link set u0 addrgenmode none up && ip addr add 192.0.2.1/24 dev u0 && ip addr add 192.0.2.11/24 dev u0 && ip addr add 2001:db8::1/64 dev u0 nodad
 ip -n far link set lo up && ip -n far link set eth0 up && ip -n far addr add 192.0.2.2/24 dev eth0 && ip -n far addr add 2001:db8::2/64 dev eth0 nodad
 ip -n far route add default via 192.0.2.1 && ip -n far -6 route add default via 2001:db8::1
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
@@ -77,13 +77,13 @@ for (const conf of [ptp, bridge])
         t.match(ask(from, to, 8053, 'udp'), whom, `${from ?? 'the node'} to ${to}, UDP`)
       }
       t.equal(ask('pod', '192.0.2.2', 8080), 'far sees 192.0.2.1', 'what is only forwarded through the node is left alone')
-      t.equal(ask('far', '192.0.2.1', 8053), 'no answer', 'a port of UDP is none of TCP')
+      t.ok(silent('far', '192.0.2.1', 8053), 'a port of UDP is none of TCP')
       const check = { ...conf, ...ports(), prevResult: added.json }
       t.equal(call(conf.type, 'CHECK', chained ? { ...conf, prevResult: added.json } : check).stdout, '')
       if (chained) t.equal(call('portmap', 'CHECK', { ...check, type: 'portmap' }).stdout, '')
 
       del(conf, chained)
-      for (const to of ['192.0.2.1', '127.0.0.1', '::1']) t.equal(ask(undefined, to, 8080), 'no answer', `${to} after DEL`)
+      for (const to of ['192.0.2.1', '127.0.0.1', '::1']) t.ok(silent(undefined, to, 8080), `${to} after DEL`)
       for (const map of ['hostports_ip', 'hostports_ip6', 'hairpin_ip', 'hairpin_ip6', 'hostports_dev']) t.notMatch(nft(`list ${map.endsWith('dev') ? 'set' : 'map'} inet podwire ${map}`), 'elements')
       t.equal(shape(), before, 'and nothing else stays')
       t.equal(call(conf.type, 'DEL', conf, other).status, 0)

@@ -29,10 +29,13 @@ export async function server(netns: string | undefined, name: string, ...ports: 
   return child
 }
 
-/** What a server says to somebody in a namespace (undefined: this one), or `no answer`. */
-export function ask(netns: string | undefined, address: string, port: number, protocol: 'tcp' | 'udp' = 'tcp'): string {
+/** What a server says to somebody in a namespace (undefined: this one), or `no answer` after so many seconds. */
+export function ask(netns: string | undefined, address: string, port: number, protocol: 'tcp' | 'udp' = 'tcp', patience = 2): string {
   const line = `exec 3<>/dev/${protocol}/${address}/${port} && ${protocol === 'udp' ? 'echo hello >&3 && ' : ''}head -n1 <&3`
-  const command = [...(netns === undefined ? [] : ['nsenter', `--net=/run/netns/${netns}`]), 'timeout', '1', 'bash', '-c', line]
+  const command = [...(netns === undefined ? [] : ['nsenter', `--net=/run/netns/${netns}`]), 'timeout', String(patience), 'bash', '-c', line]
   const { status, stdout } = spawnSync(command[0]!, command.slice(1), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
   return status === 0 && stdout !== '' ? stdout.trim() : 'no answer'
 }
+
+/** True if nobody answers: asked briefly, because who is not there takes no time. */
+export const silent = (netns: string | undefined, address: string, port: number, protocol: 'tcp' | 'udp' = 'tcp'): boolean => ask(netns, address, port, protocol, 0.3) === 'no answer'
