@@ -10,7 +10,7 @@ node=$(bash scripts/node.sh)
 rm -rf dist
 mkdir -p dist/build dist/bin dist/lib/podwire
 "$node" scripts/build.ts
-for name in ptp bridge loopback host-local static vxlan; do
+for name in $("$node" -p 'Object.keys(require("./src/plugins.ts").PLUGINS).join(" ")'); do
   ln dist/bin/podwire "dist/bin/$name"
   ln dist/bin/podwire "dist/bin/podwire-$name"
 done

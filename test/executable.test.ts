@@ -3,11 +3,12 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs'
 import { sh, works } from './world.ts'
 import t from 'tap'
+import { PLUGINS } from '../src/plugins.ts'
 
 const bin = realpathSync('dist/bin')
 
 t.test('dist/bin is a CNI_PATH: one file under the name of every plugin, with and without prefix', async (t) => {
-  const names = ['podwire', ...['ptp', 'bridge', 'loopback', 'host-local', 'static', 'vxlan'].flatMap((name) => [name, `podwire-${name}`])]
+  const names = ['podwire', ...Object.keys(PLUGINS).flatMap((name) => [name, `podwire-${name}`])]
   t.same(sh(`ls ${bin}`).split('\n'), names.sort())
   t.equal(new Set(names.map((name) => statSync(`${bin}/${name}`).ino)).size, 1)
 })

@@ -3,6 +3,7 @@
 // taking anything back: pods go on while nobody watches.
 
 import { accessSync, constants } from 'node:fs'
+import { dirname } from 'node:path'
 import { isSea } from 'node:sea'
 import { serve } from '../cni/serve.ts'
 import { isErrno } from '../kernel/errno.ts'
@@ -12,7 +13,7 @@ import { Netns } from '../kernel/netns.ts'
 import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
-import { conflist, CONFLIST, hasPortmap, NETWORK, writeConflist } from './conflist.ts'
+import { conflist, CONFLIST, NETWORK, writeConflist } from './conflist.ts'
 import { Alarm } from './alarm.ts'
 import { peersFile } from './file.ts'
 import { listen } from './http.ts'
@@ -160,8 +161,8 @@ class Agent {
 
   /** The conflist, now that pods can be wired. */
   #configure(podCIDRs: string[], mtu: number): void {
-    const { confDir, binDir, stateDir } = this.#options
-    if (writeConflist(confDir, conflist(podCIDRs, mtu, stateDir, hasPortmap(binDir)))) log.info('wrote the conflist', { file: this.#status.conflist, pods: podCIDRs.join(','), mtu })
+    const { confDir, stateDir } = this.#options
+    if (writeConflist(confDir, conflist(podCIDRs, mtu, stateDir))) log.info('wrote the conflist', { file: this.#status.conflist, pods: podCIDRs.join(','), mtu })
     if (!this.#collected) setImmediate(() => this.#gc())
     this.#rest.within(REST)
   }
@@ -240,7 +241,7 @@ class Agent {
     const podCIDRs = this.#status.parts?.podCIDRs
     if (!podCIDRs) return
     this.#collected = true
-    const { plugins: [own] } = conflist(podCIDRs, 0, this.#options.stateDir, false) as { plugins: object[] }
+    const { plugins: [own] } = conflist(podCIDRs, 0, this.#options.stateDir) as { plugins: object[] }
     const { status, stdout } = serve(pluginOf('podwire')!, { CNI_COMMAND: 'GC', CNI_PATH: this.#options.binDir }, () => Buffer.from(JSON.stringify({ ...own, name: NETWORK, cniVersion: '1.1.0' })))
     if (status === 0) return
     const { code, msg, details } = JSON.parse(stdout)
@@ -259,12 +260,12 @@ class Agent {
 /** Without the device and its addresses no pod reaches another node; what one peer lacks hurts only that. */
 const breaks = ({ fact }: Outcome['failed'][number]): boolean => fact === undefined || ['vxlan', 'link set', 'addr'].includes(fact.fact)
 
-/** False for a directory that is mounted read-only; one that is not there yet can be made. */
+/** False below what is mounted read-only; a directory that is not there yet can be made. */
 function writable(directory: string): boolean {
   try {
     accessSync(directory, constants.W_OK)
     return true
   } catch (error) {
-    return isErrno(error, 'ENOENT')
+    return isErrno(error, 'ENOENT') && writable(dirname(directory))
   }
 }

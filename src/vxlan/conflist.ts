@@ -1,14 +1,16 @@
 // The network configuration of a node: what the container runtime reads. CNI 1.1 §1
 
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { remove, replaceText } from './replace.ts'
 
 export const NETWORK = 'podwire'
 export const CONFLIST = '10-podwire.conflist'
 
-/** The conflist for pods of these networks. `stateDir` is where the agent says whether its overlay is ready. Pure. */
-export function conflist(podCIDRs: string[], mtu: number, stateDir: string, portmap: boolean): object {
+/**
+ * The conflist for pods of these networks: one entry, so a pod costs one start. `stateDir` is where the agent says whether its
+ * overlay is ready. Pure.
+ */
+export function conflist(podCIDRs: string[], mtu: number, stateDir: string): object {
   return {
     // Older runtimes take the first, newer ones the best of the list: containerd 1.6, 1.7 and podman refuse 1.1.0 alone.
     cniVersion: '1.0.0',
@@ -17,6 +19,7 @@ export function conflist(podCIDRs: string[], mtu: number, stateDir: string, port
     plugins: [
       {
         type: 'podwire',
+        capabilities: { portMappings: true },
         mtu,
         overlay: stateDir,
         ipam: {
@@ -25,13 +28,9 @@ export function conflist(podCIDRs: string[], mtu: number, stateDir: string, port
           routes: [...new Set(podCIDRs.map((cidr) => (cidr.includes(':') ? '::/0' : '0.0.0.0/0')))].map((dst) => ({ dst })),
         },
       },
-      ...(portmap ? [{ type: 'portmap', capabilities: { portMappings: true } }] : []),
     ],
   }
 }
-
-/** True if the reference's portmap is there to be called. */
-export const hasPortmap = (binDir: string): boolean => existsSync(join(binDir, 'portmap'))
 
 /** Writes the file if it is not so already. True if it was written. */
 export const writeConflist = (confDir: string, content: object): boolean => replaceText(join(confDir, CONFLIST), `${JSON.stringify(content, null, 2)}\n`)
