@@ -50,6 +50,38 @@ export interface Port {
   isolated?: true
 }
 
+/** A device, up, that queues what is redirected to it and lets it go on; its alias says whose it is. man 8 ip-link */
+export interface Ifb {
+  fact: 'ifb'
+  name: string
+  mac: string
+  /** Bytes. */
+  mtu?: number
+  alias: string
+}
+
+/** How packets leave an interface: by a bucket of tokens that fills at a rate. Or that filters see those that come in. man 8 tc */
+export type Qdisc =
+  | { fact: 'qdisc'; dev: string; kind: 'ingress' }
+  | {
+      fact: 'qdisc'
+      dev: string
+      kind: 'tbf'
+      /** Bytes per second. */
+      rate: number
+      /** Bytes that go at once. */
+      burst: number
+      /** Bytes that wait; what is more is dropped. */
+      limit: number
+    }
+
+/** All that comes in by an interface goes to the queue of another. man 8 tc-u32, man 8 tc-mirred */
+export interface Filter {
+  fact: 'filter'
+  dev: string
+  redirect: string
+}
+
 /** A VXLAN device that learns nothing: what it sends, and where to, is said by neigh and fdb. man 8 ip-link, VXLAN Type Support */
 export interface Vxlan {
   fact: 'vxlan'
@@ -191,6 +223,8 @@ export interface Chain {
   name: string
   base?: { type: 'nat' | 'filter'; hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting'; priority: string }
   rules: string[]
+  /** What is in it is the operator's: one that is there is left as it is. */
+  open?: true
   keep: true
 }
 
@@ -208,6 +242,8 @@ export interface Element {
    * this one's, or the other way round.
    */
   exclusive?: string
+  /** Shared by those in the set of this name whose keys begin with the same part: it goes with the last of them. */
+  users?: string
 }
 
 /**
@@ -239,7 +275,7 @@ export interface PortFlows {
   ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Announcement | Flows | PortFlows
+export type Fact = Link | LinkSet | Bridge | Port | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -256,6 +292,12 @@ export function show(fact: Fact, pod = 'pod'): string {
       return lines(words('ip link add', fact.name, mtu(fact), 'type bridge'), `ip link set ${fact.name} address $(cat /sys/class/net/${fact.name}/address)`, fact.promisc && `ip link set ${fact.name} promisc on`)
     case 'port':
       return lines(`ip link set ${fact.dev} master ${fact.master}`, (fact.hairpin || fact.isolated) && words('bridge link set dev', fact.dev, fact.hairpin && 'hairpin on', fact.isolated && 'isolated on'))
+    case 'ifb':
+      return lines(words('ip link add', fact.name, 'up address', fact.mac, mtu(fact), 'txqueuelen 0 type ifb'), `ip link set ${fact.name} alias ${fact.alias}`)
+    case 'qdisc':
+      return fact.kind === 'ingress' ? `tc qdisc add dev ${fact.dev} ingress` : `tc qdisc add dev ${fact.dev} root handle 1: tbf rate ${fact.rate * 8}bit burst ${fact.burst} limit ${fact.limit}`
+    case 'filter':
+      return `tc filter add dev ${fact.dev} parent ffff: protocol all prio 1 u32 match u32 0 0 flowid 1:1 action mirred egress redirect dev ${fact.redirect}`
     case 'vxlan':
       return words('ip link add', fact.name, 'address', fact.mac, 'mtu', fact.mtu, 'type vxlan id', fact.id, 'dstport', fact.dstport, vxlanWords(fact))
     case 'feature':
@@ -300,6 +342,12 @@ export function change(fact: Fact, pod = 'pod'): string {
     }
     case 'bridge':
       return words(`ip link set ${fact.name}`, mtu(fact), fact.promisc && 'promisc on')
+    case 'ifb':
+      return words('ip link set', fact.name, 'up', mtu(fact), 'alias', fact.alias)
+    case 'qdisc':
+      return lines(`tc qdisc del dev ${fact.dev} ${fact.kind === 'ingress' ? 'ingress' : 'root'}`, show(fact))
+    case 'filter':
+      return lines(`tc filter del dev ${fact.dev} parent ffff:`, show(fact))
     case 'vxlan':
       return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} nomaster address ${fact.mac} mtu ${fact.mtu}`
     case 'neigh':

@@ -10,10 +10,13 @@ import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
 import * as fdb from './kernel/fdb.ts'
 import * as feature from './kernel/feature.ts'
+import * as filter from './kernel/filter.ts'
+import * as ifb from './kernel/ifb.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
 import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
+import * as qdisc from './kernel/qdisc.ts'
 import * as route from './kernel/route.ts'
 import * as sysctl from './kernel/sysctl.ts'
 import * as vxlan from './kernel/vxlan.ts'
@@ -110,7 +113,7 @@ function settled(kernel: Kernel, fact: Fact): boolean {
  */
 export function del(kernel: Kernel, plan: Plan): string[] {
   const problems: string[] = []
-  const links = new Set(plan.flatMap((fact) => (fact.fact === 'link' ? [fact.name, fact.peer.name] : [])))
+  const links = new Set(plan.flatMap((fact) => (fact.fact === 'link' ? [fact.name, fact.peer.name] : fact.fact === 'ifb' ? [fact.name] : [])))
   const own = plan.filter((fact) => !('keep' in fact && fact.keep) && !('dev' in fact && links.has(fact.dev)))
   for (const step of steps(own).reverse()) {
     try {
@@ -159,6 +162,12 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
       return bridge.add(kernel.host, fact, what)
     case 'port':
       return bridge.addPort(kernel.host, fact, what)
+    case 'ifb':
+      return ifb.add(kernel.host, fact, what)
+    case 'qdisc':
+      return qdisc.add(kernel.host, fact, what)
+    case 'filter':
+      return filter.add(kernel.host, fact, what)
     case 'vxlan':
       return vxlan.add(kernel.host, fact, what)
     case 'feature':
@@ -189,6 +198,10 @@ function delStep(kernel: Kernel, step: Fact[]): void {
   switch (fact.fact) {
     case 'link':
       return link.del(place(kernel, fact.in), fact.name)
+    case 'ifb':
+      return link.del(kernel.host, fact.name)
+    case 'qdisc':
+      return qdisc.del(kernel.host, fact)
     case 'addr':
       return addr.del(place(kernel, fact.in), fact)
     case 'route':
@@ -201,12 +214,13 @@ function delStep(kernel: Kernel, step: Fact[]): void {
     case 'sysctl':
     case 'bridge':
     case 'port':
+    case 'filter':
     case 'announcement':
     case 'vxlan':
     case 'feature':
     case 'neigh':
     case 'fdb':
-      return // goes with its link, or is kept
+      return // goes with its link or qdisc, or is kept
     default:
       return nft.del(kernel.host, step as nft.NftFact[])
   }
@@ -224,6 +238,12 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return bridge.check(kernel.host, fact)
       case 'port':
         return bridge.checkPort(kernel.host, fact)
+      case 'ifb':
+        return ifb.check(kernel.host, fact)
+      case 'qdisc':
+        return qdisc.check(kernel.host, fact)
+      case 'filter':
+        return filter.check(kernel.host, fact)
       case 'vxlan':
         return vxlan.check(kernel.host, fact)
       case 'feature':

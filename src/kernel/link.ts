@@ -17,6 +17,7 @@ const IFLA_IFNAME = 3
 const IFLA_MTU = 4
 const IFLA_LINK = 5
 const IFLA_MASTER = 10
+const IFLA_TXQLEN = 13
 const IFLA_OPERSTATE = 16
 const IF_OPER_UP = 6
 const IFLA_LINKINFO = 18
@@ -149,6 +150,28 @@ export const create = (netns: Netns, { name, mac, mtu, kind }: Common, what: str
 /** Makes a link of a kind that needs no more than a name. */
 export const createPlain = (netns: Netns, name: string, kind: string, what: string): void =>
   netns.rt.change({ what, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, header: ifinfomsg({}), attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_LINKINFO, (info) => info.push(IFLA_INFO_KIND, Buffer.from(kind)))) })
+
+/** What a link has that an attachment owns. */
+interface Owned extends Omit<Common, 'mtu'> {
+  mtu?: number
+  alias: string
+}
+
+/**
+ * Makes a link, up, without a queue of its own, and gives it its alias. Both messages are one datagram, which the kernel handles as
+ * a whole: who is killed in between leaves no link of which nobody knows whose it is.
+ */
+export function createOwned(netns: Netns, { name, mac, mtu, kind, alias }: Owned, what: string): void {
+  netns.indexes.delete(name)
+  const named = (out: Out) => out.push(IFLA_IFNAME, cstring(name))
+  const all = (out: Out) => (named(out), out.push(IFLA_ADDRESS, macBytes(mac)), mtu !== undefined && out.push(IFLA_MTU, u32(mtu)), out.push(IFLA_TXQLEN, u32(0)), out.push(IFLA_LINKINFO, (info) => info.push(IFLA_INFO_KIND, Buffer.from(kind))))
+  const refusals = netns.rt.batch([
+    { what, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, header: ifinfomsg({ up: true }), attrs: all },
+    { what, type: RTM_SETLINK, header: ifinfomsg({}), attrs: (out) => (named(out), out.push(IFLA_IFALIAS, Buffer.from(alias))) },
+  ])
+  const [error] = refusals.values()
+  if (error) throw error
+}
 
 /** Sets what is given of a link that is there. `master` is an interface index. */
 export const configure = (netns: Netns, name: string, what: string, { up, promisc, mac, mtu, master }: { up?: true; promisc?: true; mac?: string; mtu?: number; master?: number }): void =>

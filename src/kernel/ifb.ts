@@ -1,0 +1,20 @@
+// Intermediate functional block devices: what is redirected to one passes its queue, and goes on where it was going. So packets
+// that come in are queued, for which an interface of its own has no place. drivers/net/ifb.c, man 8 ip-link
+
+import type { Ifb } from '../facts.ts'
+import { differs, missing, type Difference } from './difference.ts'
+import * as link from './link.ts'
+import type { Netns } from './netns.ts'
+
+/** Makes the device. One of that name is an error. */
+export const add = (netns: Netns, fact: Ifb, what: string): void => link.createOwned(netns, { ...fact, kind: 'ifb' }, what)
+
+export function check(netns: Netns, { name, mac, mtu, alias }: Ifb): Difference | undefined {
+  const there = link.get(netns, name)
+  if (!there) return missing(`interface ${name} is missing`)
+  if (there.kind !== 'ifb') return { ...differs(`interface ${name} is of type ${there.kind ?? 'unknown'}, not ifb`), anew: true }
+  if (there.mac !== mac) return { ...differs(`interface ${name} has MAC address ${there.mac}, not ${mac}`), anew: true } // it cannot be set
+  if (!there.up) return differs(`interface ${name} is down`)
+  if (mtu !== undefined && there.mtu !== mtu) return differs(`interface ${name} has MTU ${there.mtu}, not ${mtu}`)
+  return there.alias === alias ? undefined : differs(`interface ${name} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`)
+}

@@ -1,0 +1,195 @@
+// bandwidth: what a pod's limits are in the kernel, behind any plugin that gives it a veth pair:
+//
+//     pod (netns)        this namespace
+//     eth0 ──── veth ─── vethx: tbf, ingress ──► bwp…: tbf
+
+import { ip, netns, sh } from './world.ts'
+import t from 'tap'
+import { bandwidth, remarks, type BandwidthConf } from '../src/bandwidth/bandwidth.ts'
+import type { Pod } from '../src/chained.ts'
+import { show, type Plan } from '../src/facts.ts'
+import { Netns } from '../src/kernel/netns.ts'
+import * as state from '../src/state.ts'
+
+const conf = { cniVersion: '1.1.0', name: 'podnet', type: 'bandwidth', ingressRate: 10_000_000, ingressBurst: 400_000, egressRate: 20_000_000, egressBurst: 320_000 } as const
+const pod: Pod = { attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' }, ips: [], routes: [], host: 'vethx', bridge: undefined, mtu: 1400 }
+const IFB = 'bwpec43057c07aa'
+
+const planOf = (changes: object = {}, of: Partial<Pod> = {}): Plan => bandwidth.plan({ ...pod, ...of }, { ...conf, ...changes } as BandwidthConf)
+const lines = (plan: Plan): string => plan.map((fact) => show(fact)).join('\n')
+const only = (changes: object): BandwidthConf => ({ cniVersion: '1.1.0', name: 'podnet', type: 'bandwidth', ...changes })
+const tbf = (changes: object, of: Partial<Pod> = {}): string => lines(bandwidth.plan({ ...pod, ...of }, only(changes))).replace(/^.* tbf /gm, '')
+
+t.test('a pod with limits both ways', async (t) => {
+  t.equal(
+    lines(planOf()),
+    `tc qdisc add dev vethx root handle 1: tbf rate 10000000bit burst 50000 limit 81250
+ip link add ${IFB} up address 02:dd:69:c0:b1:92 mtu 1400 txqueuelen 0 type ifb
+ip link set ${IFB} alias podnet/c1/eth0
+tc qdisc add dev ${IFB} root handle 1: tbf rate 20000000bit burst 40000 limit 102500
+tc qdisc add dev vethx ingress
+tc filter add dev vethx parent ffff: protocol all prio 1 u32 match u32 0 0 flowid 1:1 action mirred egress redirect dev ${IFB}`,
+  )
+})
+
+t.test('one way, or none', async (t) => {
+  t.equal(tbf({ ingressRate: 8_000_000, ingressBurst: 800_000 }), 'rate 8000000bit burst 100000 limit 90536')
+  t.equal(bandwidth.plan(pod, only({ egressRate: 8_000_000, egressBurst: 800_000 })).length, 4)
+  t.same(bandwidth.plan(pod, only({})), [])
+  t.same(bandwidth.plan(pod, only({ ingressRate: 0, ingressBurst: 0, egressRate: 0, egressBurst: 0 })), [], '0 is no limit')
+})
+
+t.test("a container's second interface has an ifb of its own", async (t) => {
+  const names = ['eth0', 'net1'].map((ifname) => planOf({}, { attachment: { ...pod.attachment, ifname } }).find(({ fact }) => fact === 'ifb'))
+  t.match(names, [{ name: IFB, mac: /^02(:[0-9a-f]{2}){5}$/ }, { name: /^bwp[0-9a-f]{12}$/, alias: 'podnet/c1/net1' }])
+  t.not(show(names[0]!), show(names[1]!))
+})
+
+t.test('what the configuration says itself counts, and not the runtime', async (t) => {
+  const runtimeConfig = { bandwidth: { ingressRate: 1_000_000, ingressBurst: 1_000_000 } }
+  t.equal(tbf({ runtimeConfig }), 'rate 1000000bit burst 125000 limit 72606')
+  t.equal(tbf({ runtimeConfig, ingressRate: 2_000_000, ingressBurst: 1_000_000 }), 'rate 2000000bit burst 125000 limit 72606')
+  t.equal(tbf({ runtimeConfig, egressRate: 0 }), '')
+})
+
+t.test('a burst that no packet fits into, or that is over before a timer can be right, is raised, and that is said', async (t) => {
+  t.equal(tbf({ ingressRate: 1_000_000, ingressBurst: 8000 }), 'rate 1000000bit burst 1414 limit 8484')
+  t.equal(tbf({ ingressRate: 1_000_000, ingressBurst: 8000 }, { mtu: 9000 }), 'rate 1000000bit burst 9014 limit 54084')
+  t.equal(tbf({ ingressRate: 1_000_000_000, ingressBurst: 8000 }), 'rate 1000000000bit burst 250000 limit 3190536')
+  t.same(remarks(pod, only({ ingressRate: 1_000_000, ingressBurst: 8000 })), ['ingressBurst is 8000: raised to 11312, with less ingressRate 1000000 would not be reached'])
+  t.same(remarks(pod, conf), [])
+})
+
+t.test('the burst that runtimes pass where an annotation of Kubernetes has none is not taken for one (kubernetes#90838)', async (t) => {
+  for (const burst of [2 ** 31 - 1, 2 ** 32 - 1, 2 ** 35 - 9]) {
+    const passed = only({ runtimeConfig: { bandwidth: { ingressRate: 1_000_000, ingressBurst: burst, egressRate: 1_000_000_000, egressBurst: burst } } })
+    t.match(lines(bandwidth.plan(pod, passed)), /vethx .* rate 1000000bit burst 14140 limit 21210\n[^]* rate 1000000000bit burst 1000000 limit 3190536\n/, `${burst}`)
+    t.same(bandwidth.problems!(pod, passed), [])
+    t.same(remarks(pod, passed), [])
+  }
+  t.match(tbf({ ingressRate: 1_000_000, ingressBurst: 2 ** 32 - 1 }), 'burst 536870911 ', 'who writes it into a configuration gets it')
+})
+
+t.test('sentences about what does not fit', async (t) => {
+  const problems = (changes: object, of: Partial<Pod> = {}) => bandwidth.problems!({ ...pod, ...of }, only(changes))
+  t.same(problems({ ingressRate: 100 }), ['ingressRate is 100 and ingressBurst is 0: if rate is set, burst must also be set'])
+  t.same(problems({ runtimeConfig: { bandwidth: { egressBurst: 100 } } }), ['runtimeConfig.bandwidth.egressBurst is 100 and runtimeConfig.bandwidth.egressRate is 0: if burst is set, rate must also be set'])
+  t.same(problems({ egressRate: 100, egressBurst: 8 * (2 ** 32 - 1) }), ['egressBurst is 34359738360: burst cannot be more than 4GB'])
+  t.same(problems({ egressRate: 100, egressBurst: 8 * (2 ** 32 - 1) - 1 }), [])
+  t.same(problems({ egressRate: 7, egressBurst: 100 }), ['egressRate is 7: expected at least 8, a byte per second'])
+  t.same(problems(conf, { host: undefined }), ["bandwidth needs the node's end of a veth pair, and eth0 of the pod is none"])
+  t.same(problems({}, { host: undefined }), [], 'without limits any interface will do')
+})
+
+/** Runs something with a new pod, whose interface is there, and a kernel that has not looked yet. */
+function withPod<T>(run: (kernel: state.Kernel) => T): T {
+  netns('pod')
+  ip('link add vethx up mtu 1400 type veth peer name eth0 mtu 1400 netns pod')
+  const kernel = { host: new Netns() }
+  try {
+    return run(kernel)
+  } finally {
+    kernel.host.close()
+    ip('netns del pod')
+    sh(`ip link del vethx; ip link del ${IFB}; true`)
+  }
+}
+
+const fresh = <T>(run: (kernel: state.Kernel) => T): T => {
+  const kernel = { host: new Netns() }
+  try {
+    return run(kernel)
+  } finally {
+    kernel.host.close()
+  }
+}
+const check = (plan: Plan) => fresh((kernel) => state.check(kernel, plan, 'pod'))
+const dump = (): string => sh(`tc -d qdisc show dev vethx; tc -d qdisc show dev ${IFB}; tc -d filter show dev vethx parent ffff:; ip -d link show type ifb | sed 's/^[0-9]*: //'`)
+
+const cases: [string, Plan][] = [
+  ['both ways', planOf()],
+  ['the least and the most', planOf({ ingressRate: 8, ingressBurst: 8, egressRate: 2 ** 53 - 1, egressBurst: 2 ** 35 - 9 })],
+  ['a burst of an hour', planOf({ ingressRate: 1_000_000, ingressBurst: 2 ** 35 - 9, egressRate: 40_000_000_000, egressBurst: 12_345_678 })],
+]
+for (const [name, plan] of cases)
+  t.test(`typed in a shell it is the same: ${name}`, async (t) => {
+    const made = withPod((kernel) => (state.add(kernel, plan, 'pod'), t.same(check(plan), []), dump()))
+    const typed = withPod(() => (sh(lines(plan).replaceAll('\n', ' &&\n')), t.same(check(plan), [], 'CHECK agrees'), dump()))
+    t.equal(made, typed)
+    t.match(made, /qdisc tbf 1: root [^]*qdisc ingress ffff: [^]*qdisc tbf 1: root [^]*Redirect to device bwp[^]* stolen[^]* ifb /)
+  })
+
+t.test('tc shows what was asked for', async (t) => {
+  withPod((kernel) => {
+    state.add(kernel, planOf(), 'pod')
+    t.match(sh('tc qdisc show dev vethx'), 'rate 10Mbit burst 50000b lat 25ms')
+    t.match(sh(`tc qdisc show dev ${IFB}`), 'rate 20Mbit burst 40000b lat 25ms')
+    t.match(ip(`link show ${IFB}`), /UP.*mtu 1400.*\n.*02:dd:69:c0:b1:92.*\n +alias podnet\/c1\/eth0/)
+  })
+})
+
+t.test('CHECK sees each thing broken, and its line repairs it', async (t) => {
+  const plan = planOf()
+  const broken: [string, RegExp][] = [
+    ['tc qdisc del dev vethx root', /^interface vethx has no qdisc tbf$/],
+    ['tc qdisc change dev vethx root handle 1: tbf rate 10000008bit burst 50000 limit 81250', /^qdisc tbf of vethx has rate 10000008bit, not 10000000bit$/],
+    ['tc qdisc change dev vethx root handle 1: tbf rate 10mbit burst 50002 limit 81250', /^qdisc tbf of vethx has burst 50002b, not 50000b$/],
+    ['tc qdisc change dev vethx root handle 1: tbf rate 10mbit burst 50000 limit 81251', /^qdisc tbf of vethx has limit 81251b, not 81250b$/],
+    ['tc qdisc del dev vethx root && tc qdisc add dev vethx root handle 1: htb', /^interface vethx has qdisc htb, not tbf$/],
+    [`tc qdisc del dev ${IFB} root`, new RegExp(`^interface ${IFB} has no qdisc tbf$`)],
+    ['tc qdisc del dev vethx ingress', /^interface vethx has no qdisc ingress; interface vethx has no filter/],
+    ['tc filter del dev vethx parent ffff:', new RegExp(`^interface vethx has no filter that redirects to ${IFB}$`)],
+    [`tc filter del dev vethx parent ffff: && tc filter add dev vethx parent ffff: protocol ip prio 1 u32 match u32 0 0 flowid 1:1 action mirred egress redirect dev ${IFB}`, /^interface vethx has a filter that does not redirect everything/],
+    [`tc filter del dev vethx parent ffff: && tc filter add dev vethx parent ffff: protocol all prio 1 u32 match ip dst 10.0.0.0/8 flowid 1:1 action mirred egress redirect dev ${IFB}`, /^interface vethx has a filter that does not redirect everything/],
+    [`tc filter del dev vethx parent ffff: && tc filter add dev vethx parent ffff: protocol all prio 1 u32 match u32 0 0 flowid 1:1 action mirred egress mirror dev ${IFB}`, /^interface vethx has a filter that does not redirect everything/],
+    ['tc filter del dev vethx parent ffff: && tc filter add dev vethx parent ffff: protocol all prio 1 u32 match u32 0 0 flowid 1:1 action mirred egress redirect dev lo', /^interface vethx has a filter that does not redirect everything/],
+    [`tc filter add dev vethx parent ffff: protocol ip prio 2 u32 match u32 0 0 flowid 1:1 action mirred egress redirect dev lo`, /^interface vethx has a filter that does not redirect everything/],
+    [`ip link set ${IFB} down`, new RegExp(`^interface ${IFB} is down$`)],
+    [`ip link set ${IFB} mtu 1300 alias other`, new RegExp(`^interface ${IFB} has MTU 1300, not 1400$`)],
+    [`ip link set ${IFB} alias other`, new RegExp(`^interface ${IFB} has alias "other", not "podnet/c1/eth0"$`)],
+    [`ip link del ${IFB} && ip link add ${IFB} up mtu 1400 type ifb`, new RegExp(`^interface ${IFB} has MAC address .*, not 02:dd:69:c0:b1:92`)],
+    [`ip link del ${IFB}`, new RegExp(`^interface ${IFB} is missing; there is no interface ${IFB}; interface vethx has a filter that does not redirect everything to ${IFB}$`)],
+    [`ip link del ${IFB} && ip link add ${IFB} up type veth peer name other`, new RegExp(`^interface ${IFB} is of type veth, not ifb`)],
+  ]
+  withPod((kernel) => {
+    state.add(kernel, plan, 'pod')
+    for (const [line, said] of broken) {
+      sh(line)
+      const findings = check(plan)
+      t.match(findings.map(({ sentence }) => sentence).join('; '), said, line)
+      for (const { repair } of findings) sh(repair)
+      t.same(check(plan), [], 'repaired')
+    }
+  })
+})
+
+t.test('a qdisc of somebody else is in the way: what was done is taken back, and theirs stays', async (t) => {
+  withPod((kernel) => {
+    sh('tc qdisc add dev vethx clsact')
+    const before = sh('tc qdisc show; ip -o link | cut -d: -f2')
+    t.throws(() => state.add(kernel, planOf(), 'pod'), { code: 'EEXIST', message: /^tc qdisc add dev vethx ingress: EEXIST/, left: [] })
+    t.equal(sh('tc qdisc show; ip -o link | cut -d: -f2'), before)
+    sh('tc qdisc del dev vethx clsact')
+    state.add(kernel, planOf(), 'pod')
+    t.throws(() => state.add(kernel, planOf(), 'pod'), { code: 'EEXIST' }, 'and so are ours: an ADD comes once')
+    t.same(check(planOf()), [])
+  })
+})
+
+t.test('taken back, nothing stays; and what is gone already, or is another by now, is no problem', async (t) => {
+  withPod((kernel) => {
+    const before = sh('tc qdisc show; ip -o link | cut -d: -f2')
+    state.add(kernel, planOf(), 'pod')
+    t.same(state.del(kernel, planOf()), [])
+    t.equal(sh('tc qdisc show; ip -o link | cut -d: -f2'), before)
+    t.same(fresh((again) => state.del(again, planOf())), [], 'repeated')
+    sh('tc qdisc add dev vethx root handle 7: htb')
+    t.same(fresh((again) => state.del(again, planOf())), [])
+    t.match(sh('tc qdisc show dev vethx'), 'htb 7:', "another's qdisc stays")
+    state.add(kernel, planOf({ ingressRate: 0, ingressBurst: 0 }), 'pod')
+    ip('netns del pod')
+    t.same(fresh((again) => state.del(again, planOf())), [], 'the veth is gone')
+    t.equal(ip('-br link show type ifb'), '')
+    netns('pod')
+  })
+})
