@@ -44,7 +44,7 @@ export function del(request: Request): void {
       ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
       linkFact(hostIfname(attachment)), // first to go: what holds a pod's frames to its address stays while it can send any
     ]
-    const problems = state.del(kernel, pod ? [podEnd(attachment), ...facts] : facts)
+    const problems = state.del(kernel, distinct(pod ? [podEnd(attachment), ...facts] : facts))
     if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
     ipam.del(lease)
   })
@@ -74,6 +74,9 @@ export function gc(request: Request): void {
 }
 
 const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))
+
+/** Facts once each. */
+const distinct = (plan: Plan): Plan => [...new Map(plan.map((fact) => [JSON.stringify(fact), fact])).values()]
 
 /** A link by name alone, enough to take it back. */
 const linkFact = (name: string): Link => ({ fact: 'link', name, mac: '', peer: { name: '', mac: '' } })

@@ -55,6 +55,8 @@ export const hostLocal: Ipam = {
     // Without a directory there is nothing to release. The ranges may have become anything since ADD.
     if (!isPresent(directory(conf))) return
     locked(directory(conf), (store) => {
+      const known = store.exactly(attachment, leased(conf))
+      if (known) return store.surrender(attachment, known)
       store.release(store.of(attachment, leased(conf)))
       store.tidy()
     })
@@ -85,7 +87,10 @@ export const hostLocal: Ipam = {
     rangeSets(conf).forEach((set, index) => next(store, set, index))
   },
 
-  addresses: ({ conf, attachment }) => peek(directory(conf)).of(attachment),
+  addresses({ conf, attachment }) {
+    const store = peek(directory(conf))
+    return store.exactly(attachment, leased(conf)) ?? store.of(attachment)
+  },
 
   holders: ({ conf }) => peek(directory(conf)).leases(),
 

@@ -11,7 +11,7 @@
 // lease exists whole or not at all. By the hash of its holder, ADD knows with one look that a container has no lease yet,
 // and DEL finds those it has in the directory's names alone, without reading a file. Since the content of all names is
 // the lease's, the reference's DEL, which removes every file with that content, removes them too. A name of ours without
-// its lease is what a crash left, and goes with the next change.
+// its lease is what a crash left, and goes with the next GC, or a DEL that has to read the directory.
 
 import { accessSync, closeSync, constants, existsSync, fstatSync, fsyncSync, linkSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, statfsSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -120,6 +120,23 @@ export class Store {
       return there && same(there, holder)
     })
     return [...new Set([...this.indexed(holder), ...read])]
+  }
+
+  /**
+   * The same for a holder who is said to have just these, if that can be seen without the directory's names: all names of ours
+   * for a holder are one file, which counts them. Undefined: it can't.
+   */
+  exactly(holder: Holder, said: string[]): string[] | undefined {
+    const card = lstatSync(this.#path(nameOf(holder)), { throwIfNoEntry: false })
+    const linked = (name: string) => lstatSync(this.#path(name), { throwIfNoEntry: false })?.ino === card?.ino
+    const own = card ? said.filter((address) => ADDRESS.test(address) && linked(address) && linked(nameOf(holder, address))) : []
+    return own.length > 0 && card?.nlink === 1 + 2 * own.length ? own : undefined
+  }
+
+  /** Frees these, with our names of them. */
+  surrender(holder: Holder, addresses: string[]): void {
+    this.#remove([...addresses, ...addresses.map((address) => nameOf(holder, address)), nameOf(holder)])
+    this.#names = undefined
   }
 
   /** All leases, read. A file of the reference's first days names no interface: it matches any. */

@@ -71,7 +71,7 @@ export function add(netns: Netns, facts: NftFact[]): void {
     const premise = exclusive.length > 0 ? generation(netns) : undefined
     requireFree(netns, exclusive)
     const shared = facts.filter((fact) => fact.fact !== 'element').flatMap((fact) => made(netns, fact))
-    const there = attempt === 1 && premise === undefined ? [] : own.filter((fact) => element(netns, fact)).map(deletion)
+    const there = attempt === 1 && premise === undefined ? [] : own.filter((fact) => fact.users === undefined && element(netns, fact)).map(deletion)
     const refused = transaction(netns, [...shared, ...there, ...own.flatMap((fact) => made(netns, fact))], premise)
     if (!refused) return
     const raced = isErrno(refused, 'EEXIST', 'EBUSY', 'ERESTART') || (isErrno(refused, 'ENOENT') && facts.some(({ fact }) => fact === 'set'))
@@ -79,18 +79,25 @@ export function add(netns: Netns, facts: NftFact[]): void {
   }
 }
 
-/** Takes elements back: each only if its owner is still the one in the fact. Shared facts stay. */
+/** Takes elements back: each only if its owner is still the one in the fact, and nobody else shares it. Shared facts stay. */
 export function del(netns: Netns, facts: NftFact[]): void {
   const ATTEMPTS = 200
-  const elements = facts.filter((fact) => fact.fact === 'element')
+  const elements = [...new Map(facts.filter((fact) => fact.fact === 'element').map((fact) => [`${fact.family} ${fact.map} ${fact.key} ${fact.owner}`, fact])).values()]
   for (let attempt = 1; elements.length > 0; attempt++) {
     const premise = generation(netns)
-    const mine = elements.filter((fact) => element(netns, fact)?.owner === fact.owner)
+    const mine = elements.filter((fact) => isOf(fact.owner, raw(netns, fact)))
     if (mine.length === 0) return
     const refused = transaction(netns, mine.map(deletion), premise)
     if (!refused) return
     if (!isErrno(refused, 'ERESTART', 'ENOENT', 'EINTR') || attempt === ATTEMPTS) throw refused
   }
+}
+
+/** Whether an element is shared by others than those that leave. */
+function isUsed(netns: Netns, { key, users }: Element, leaving: Element[]): boolean {
+  const first = (text: string) => text.split(' . ')[0]
+  const leaves = (one: Element) => leaving.some(({ map, key: gone, owner }) => map === one.map && gone === one.key && owner === one.owner)
+  return users !== undefined && elements(netns, (name) => name === users).some((one) => first(one.key) === first(key) && !leaves(one))
 }
 
 /** Takes back what is shared: chains and sets by name, and the table when nothing is left in it. Gone already is success. */
@@ -143,7 +150,8 @@ export function elements(netns: Netns, maps: (name: string) => boolean, whose: s
       if (!maps(map)) return []
       const types = typesOf(found)
       const list = message(MSG.GETSETELEM, family, map, `nft list map ${family} podwire ${map}`)
-      return netns.nf.collect(list, ({ data }) => (whose.some((begin) => data.includes(begin)) ? parse(family, map, types, data) : [])).flat().filter(({ owner }) => owner !== '' && begins(owner))
+      const about = (element: Buffer) => whose.some((begin) => element.includes(begin))
+      return netns.nf.collect(list, ({ data }) => listedElements(data).filter(about).flatMap((one) => parse(family, map, types, one))).flat().filter(({ owner }) => owner !== '' && begins(owner))
     }),
   )
 }
@@ -183,12 +191,19 @@ function isLonger(netns: Netns, { family = 'inet', key }: Element, sibling: stri
   return found !== undefined && partsIn(decode(Buffer.alloc(found.get(NFTA_SET_KEY_LEN)!.readUInt32BE(0)), typesOf(found).key)) > partsIn(key)
 }
 
-/** The element with that key, or undefined. */
-function element(netns: Netns, { family = 'inet', map, key }: Element): Element | undefined {
+/** The element with that key as the kernel tells it, or undefined. */
+function raw(netns: Netns, { family = 'inet', map, key }: Element): Buffer | undefined {
   const asked = message(MSG.GETSETELEM, family, map, `nft get element ${family} podwire ${map} { ${key} }`, (out) => elementList(out, (e) => pushKey(e, key)))
   const answer = netns.nf.get(asked, 'ENOENT')
-  const found = answer && get(netns, MSG.GETSET, family, map)
-  return found && parse(family, map, typesOf(found), answer.data)[0]
+  return answer && listedElements(answer.data)[0]
+}
+
+/** The same, read. */
+function element(netns: Netns, fact: Element): Element | undefined {
+  const { family = 'inet', map } = fact
+  const found = raw(netns, fact)
+  const types = found && get(netns, MSG.GETSET, family, map)
+  return types && parse(family, map, typesOf(types), found)[0]
 }
 
 interface Types {
@@ -198,14 +213,17 @@ interface Types {
 
 const typesOf = (found: Attrs): Types => ({ key: found.get(NFTA_SET_KEY_TYPE)?.readUInt32BE(0) ?? 0, data: found.get(NFTA_SET_DATA_TYPE)?.readUInt32BE(0) ?? 0 })
 
+/** One element; none if it has no key. */
 function parse(family: Family, map: string, types: Types, data: Buffer): Element[] {
-  return listedElements(data).flatMap((found): Element[] => {
-    const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(NFTA_DATA_VALUE)
-    if (!key) return []
-    const value = found.get(NFTA_SET_ELEM_DATA)
-    return [{ fact: 'element', ...(family !== 'inet' && { family }), map, key: decode(key, types.key), ...(value && { value: valueText(value, types) }), owner: comment(found.get(NFTA_SET_ELEM_USERDATA)) }]
-  })
+  const found = attributes(data)
+  const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(NFTA_DATA_VALUE)
+  if (!key) return []
+  const value = found.get(NFTA_SET_ELEM_DATA)
+  return [{ fact: 'element', ...(family !== 'inet' && { family }), map, key: decode(key, types.key), ...(value && { value: valueText(value, types) }), owner: ownerOf(data) }]
 }
+
+const isOf = (owner: string, data: Buffer | undefined): boolean => data !== undefined && ownerOf(data) === owner
+const ownerOf = (data: Buffer): string => comment(attributes(data).get(NFTA_SET_ELEM_USERDATA))
 
 function valueText(data: Buffer, types: Types): string {
   const inner = attributes(data)
@@ -213,8 +231,8 @@ function valueText(data: Buffer, types: Types): string {
   return verdict ? decodeVerdict(verdict) : decode(inner.get(NFTA_DATA_VALUE) ?? Buffer.alloc(0), types.data)
 }
 
-/** The attributes of each element in a message. */
-const listedElements = (data: Buffer): Attrs[] => items(attributes(data.subarray(NFGENMSG)).get(NFTA_SET_ELEM_LIST_ELEMENTS)).map(attributes)
+/** Each element in a message. */
+const listedElements = (data: Buffer): Buffer[] => items(attributes(data.subarray(NFGENMSG)).get(NFTA_SET_ELEM_LIST_ELEMENTS))
 
 function elementDifference(netns: Netns, fact: Element): Difference | undefined {
   const there = element(netns, fact)
@@ -235,9 +253,9 @@ function made(netns: Netns, fact: NftFact): Request[] {
     case 'set':
       return [creation(MSG.NEWSET, family, fact.name, what, (out) => setAttrs(out, NFT_SET_INTERVAL, fact.type)), ...filling(fact.name, setState(netns, fact))]
     case 'chain':
-      return chainDifference(netns, fact) ? [...unhooked(netns, fact), creation(MSG.NEWCHAIN, family, fact.name, what, (out) => chainAttrs(out, fact)), ...rules(fact)] : []
+      return chainDifference(netns, fact) ? [...unhooked(netns, fact), creation(MSG.NEWCHAIN, family, fact.name, what, (out) => chainAttrs(out, fact)), ...(fact.open ? [] : rules(fact))] : []
     case 'element':
-      return [creation(MSG.NEWSETELEM, family, fact.map, what, (out) => elementList(out, (e) => elementAttrs(e, fact)), NLM_F_EXCL)]
+      return [creation(MSG.NEWSETELEM, family, fact.map, what, (out) => elementList(out, (e) => elementAttrs(e, fact)), fact.users === undefined ? NLM_F_EXCL : 0)]
   }
 }
 
@@ -265,7 +283,7 @@ function filling(name: string, { lacking, extra, empty }: set.SetDifference): Re
 /** What of the set's elements is not as it should be; all, if there is no such set. */
 function setState(netns: Netns, { name, elements: wanted }: NetworkSet): set.SetDifference & { missing: boolean } {
   const absent = get(netns, MSG.GETSET, 'inet', name) === undefined
-  const listing = absent ? [] : netns.nf.dump(message(MSG.GETSETELEM, 'inet', name, `nft list set inet podwire ${name}`)).flatMap(({ data }) => listedElements(data))
+  const listing = absent ? [] : netns.nf.dump(message(MSG.GETSETELEM, 'inet', name, `nft list set inet podwire ${name}`)).flatMap(({ data }) => listedElements(data).map(attributes))
   return { ...set.compare(wanted, listing), missing: absent }
 }
 
@@ -287,6 +305,7 @@ function chainDifference(netns: Netns, chain: Chain): Difference | undefined {
   const [family, name] = [familyOf(chain), `nft chain ${tableOf(chain)} ${chain.name}`]
   const itself = get(netns, MSG.GETCHAIN, family, chain.name)
   if (!itself) return missing(`${name} is missing`)
+  if (chain.open) return undefined
   if (!sameHook(itself, chain.base)) return differs(`${name} has another hook`)
   const dump = netns.nf.dump(message(MSG.GETRULE, family, chain.name, `nft list chain ${tableOf(chain)} ${chain.name}`))
   const there = dump.map(({ data }) => attributes(data.subarray(NFGENMSG))).filter((rule) => nameIn(MSG.GETRULE, rule) === chain.name)
