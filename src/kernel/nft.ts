@@ -85,7 +85,7 @@ export function del(netns: Netns, facts: NftFact[]): void {
   const elements = [...new Map(facts.filter((fact) => fact.fact === 'element').map((fact) => [`${fact.family} ${fact.map} ${fact.key} ${fact.owner}`, fact])).values()]
   for (let attempt = 1; elements.length > 0; attempt++) {
     const premise = generation(netns)
-    const mine = elements.filter((fact) => isOf(fact.owner, raw(netns, fact)))
+    const mine = elements.filter((fact) => isOf(fact.owner, raw(netns, fact)) && !isUsed(netns, fact, elements))
     if (mine.length === 0) return
     const refused = transaction(netns, mine.map(deletion), premise)
     if (!refused) return
