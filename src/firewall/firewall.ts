@@ -1,0 +1,117 @@
+// firewall: what the node forwards to a pod and from it. What ADD makes, as facts; pure.
+//
+//   a packet is forwarded
+//     │  CNI-ADMIN        the operator's rules
+//     ▼
+//   isolation             from a bridge to another bridge with such pods: drop; from an isolated pod's to itself: drop
+//
+//   a frame is switched ──► bridge podwire, forward: from or to an isolated pod's port: drop
+//
+// Elements and not rules: a packet and an ADD cost the same for one pod and for a thousand. Keys are the reference's.
+// https://www.cni.dev/plugins/current/meta/firewall/
+
+import type { Belongings, Chained, Pod } from '../chained.ts'
+import { COMMON, type NetConf } from '../cni/conf.ts'
+import type { Schema } from '../cni/schema.ts'
+import type { Element, Fact, Plan } from '../facts.ts'
+import { addressText, parseCidr, type Family } from '../ip.ts'
+import { owner } from '../names.ts'
+
+export interface FirewallConf extends NetConf {
+  backend?: string
+  iptablesAdminChainName?: string
+  firewalldZone?: string
+  ingressPolicy?: string
+}
+
+const KEYS: Record<string, Schema> = {
+  ingressPolicy: { type: 'string', enum: ['', 'open', 'same-bridge', 'isolated'], expected: '"open", "same-bridge" or "isolated"', default: 'open', description: "`same-bridge`: nothing is forwarded between the pod's bridge and others with such pods; `isolated`: nor between pods on the bridge" },
+  iptablesAdminChainName: { type: 'string', pattern: '^(?:[A-Za-z_][A-Za-z0-9_.-]{0,27})?$', expected: 'the name of a chain: at most 28 letters, digits, "_", "." and "-"', default: 'CNI-ADMIN', description: "a chain for the operator's own rules, which podwire makes and leaves alone" },
+  backend: { type: 'string', enum: ['', 'iptables', 'nftables', 'firewalld'], expected: '"iptables", "nftables" or "firewalld"', description: 'accepted for compatibility' },
+  firewalldZone: { type: 'string', expected: 'the name of a zone', default: 'trusted', description: "firewalld's zone for the pod's addresses" },
+}
+
+/** Addresses of pods. */
+const ADDRESSES = { 4: 'firewall_ip', 6: 'firewall_ip6' } as const satisfies Record<Family, string>
+/** Bridges with such pods, pairs of one and itself where its pods may reach each other; and the ports for whose sake they are there. */
+const [BRIDGES, PORTS] = ['firewall_bridges', 'firewall_ports']
+const [SAME_BRIDGE, SAME_BRIDGE_PORTS] = ['firewall_same_bridge', 'firewall_same_bridge_ports']
+const ISOLATED = 'firewall_isolated'
+
+const owns: Belongings = { maps: (name) => name.startsWith('firewall_'), with: shared }
+
+export const firewall: Chained<FirewallConf> = {
+  schema: { $id: 'firewall', type: 'object', properties: { ...COMMON, ...KEYS } },
+  keys: KEYS,
+  runtime: {},
+  problems,
+  plan,
+  owns,
+}
+
+/** The facts of a pod. */
+function plan(pod: Pod, conf: FirewallConf): Plan {
+  const whose = owner(pod.attachment)
+  return [
+    { fact: 'table', keep: true },
+    ...([4, 6] as const).map((family): Fact => ({ fact: 'map', name: ADDRESSES[family], type: family === 4 ? 'ipv4_addr' : 'ipv6_addr', keep: true })),
+    { fact: 'chain', name: adminChain(conf), base: { type: 'filter', hook: 'forward', priority: 'filter - 10' }, rules: [], open: true, keep: true },
+    ...isolation(pod, conf, whose),
+    ...addressesOf(pod).map((address): Element => ({ fact: 'element', map: ADDRESSES[address.family], key: addressText(address), owner: whose })),
+  ]
+}
+
+const adminChain = ({ iptablesAdminChainName }: FirewallConf): string => iptablesAdminChainName || 'CNI-ADMIN'
+
+const addressesOf = ({ ips }: Pod) => ips.map(({ address }) => parseCidr(address)!)
+
+function isolation({ bridge, host }: Pod, { ingressPolicy }: FirewallConf, whose: string): Plan {
+  if (!restricts(ingressPolicy) || !bridge || host === undefined) return []
+  const pair = { type: 'ifname . ifname', keep: true } as const
+  const mine: Element[] = [PORTS, ...(ingressPolicy === 'same-bridge' ? [SAME_BRIDGE_PORTS] : [])].map((map) => ({ fact: 'element', map, key: `"${bridge.name}" . "${host}"`, owner: whose }))
+  return [
+    { fact: 'map', name: PORTS, ...pair },
+    { fact: 'map', name: SAME_BRIDGE_PORTS, ...pair },
+    { fact: 'map', name: BRIDGES, type: 'ifname', keep: true },
+    { fact: 'map', name: SAME_BRIDGE, ...pair },
+    { fact: 'chain', name: 'isolation', base: { type: 'filter', hook: 'forward', priority: 'filter' }, rules: [`iifname . oifname @${SAME_BRIDGE} return`, `iifname @${BRIDGES} oifname @${BRIDGES} drop`], keep: true },
+    ...mine.flatMap(shared),
+    ...mine,
+    ...(ingressPolicy === 'isolated' ? unswitched(host, whose) : []),
+  ]
+}
+
+const restricts = (policy: string | undefined): boolean => policy === 'same-bridge' || policy === 'isolated'
+
+/** What a port's element keeps in place: its bridge among those with such pods, as long as one of them is there. */
+function shared({ map, key }: Element): Element[] {
+  const [bridge = ''] = key.split(' . ')
+  const kept = { fact: 'element', users: map, owner: `bridge ${bridge.replaceAll('"', '')}` } as const
+  if (map === PORTS) return [{ ...kept, map: BRIDGES, key: bridge }]
+  return map === SAME_BRIDGE_PORTS ? [{ ...kept, map: SAME_BRIDGE, key: `${bridge} . ${bridge}` }] : []
+}
+
+/**
+ * Frames of an isolated pod go to the node and come from it, and nowhere else. The rules of the reference see them only
+ * where frames on a bridge pass iptables (br_netfilter).
+ */
+function unswitched(port: string, whose: string): Plan {
+  const table = { family: 'bridge', keep: true } as const
+  return [
+    { fact: 'table', ...table },
+    { fact: 'map', name: ISOLATED, type: 'ifname', ...table },
+    { fact: 'chain', name: 'forward', base: { type: 'filter', hook: 'forward', priority: '-200' }, rules: [`iifname @${ISOLATED} drop`, `oifname @${ISOLATED} drop`], ...table }, // NF_BR_PRI_FILTER_BRIDGED
+    { fact: 'element', family: 'bridge', map: ISOLATED, key: `"${port}"`, owner: whose },
+  ]
+}
+
+/** podwire's own chains in the same table. */
+const OWN = /^(?:prerouting|output|postrouting|overlay|isolation|hairpin|localhost|(?:hostports|outside|firewall).*)$/
+
+function problems({ bridge }: Pod, conf: FirewallConf): string[] {
+  const { ingressPolicy, iptablesAdminChainName: name = '' } = conf
+  return [
+    ...(restricts(ingressPolicy) && !bridge ? [`interface needs to be set for ingress policy "${ingressPolicy}", make sure to chain "firewall" plugin with "bridge": the pod's interface is not on a bridge`] : []),
+    ...(OWN.test(name) ? [`iptablesAdminChainName is "${name}": podwire has a chain of that name itself`] : []),
+  ]
+}
