@@ -3,16 +3,10 @@
 //     pod (netns)                      this namespace
 //     eth0 10.1.2.2/24 ──── veth ──── veth<hash> 10.1.2.1/32
 
-import { call, ip, netns, nft, sh, state, works } from './world.ts'
+import { call, ip, netns, nft, podnet, sh, state, works } from './world.ts'
 import t from 'tap'
 
-const conf = {
-  cniVersion: '1.1.0',
-  name: 'podnet',
-  type: 'ptp',
-  ipMasq: true,
-  ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
-}
+const conf = podnet
 
 t.test('ADD wires a dual-stack pod, CHECK agrees, DEL leaves nothing', async (t) => {
   netns('pod')

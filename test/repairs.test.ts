@@ -1,15 +1,9 @@
 // Every damage is found by CHECK, and what CHECK says, typed in a shell, repairs it.
 
-import { call, ip, netns, sh, works } from './world.ts'
+import { call, ip, netns, podnet, sh, works } from './world.ts'
 import t from 'tap'
 
-const conf = {
-  cniVersion: '1.1.0',
-  name: 'podnet',
-  type: 'ptp',
-  ipMasq: true,
-  ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
-}
+const conf = podnet
 const map = 'inet podwire masquerade_ip'
 const DAMAGES = `
 ip -n pod -6 addr del fd00:1::2/64 dev eth0

@@ -56,3 +56,15 @@ export function directory(path: string): string {
   mkdirSync(path, { recursive: true })
   return path
 }
+
+/** A network with both families, whose pods are masqueraded. */
+export const podnet = {
+  cniVersion: '1.1.0',
+  name: 'podnet',
+  type: 'ptp',
+  ipMasq: true,
+  ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
+}
+
+/** The same with all that one entry can ask for. */
+export const full = (hostPort = 8080) => ({ ...podnet, runtimeConfig: { portMappings: [{ hostPort, containerPort: 80, protocol: 'tcp' }, { hostPort, containerPort: 53, protocol: 'udp', hostIP: '127.0.0.1' }] } })

@@ -1,7 +1,7 @@
 // SIGKILL at many moments of a request to the executable as it is built: the delays cover the time in which it works, from
 // a little before it can have done anything to its end.
 
-import { call, netns, sh } from '../world.ts'
+import { call, full, netns, sh } from '../world.ts'
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,13 +9,7 @@ import { BUILT, execute } from '../reference.ts'
 
 export const MOMENTS = 100
 
-const conf = {
-  cniVersion: '1.1.0',
-  name: 'podnet',
-  type: 'ptp',
-  ipMasq: true,
-  ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
-}
+const conf = full()
 const pod = netns('pod')
 
 export const add = () => call('ptp', 'ADD', conf)

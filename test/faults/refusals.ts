@@ -1,19 +1,13 @@
 // System calls of the executable as it is built, refused one after the other: strace answers in the kernel's place.
 
-import { call, netns } from '../world.ts'
+import { call, full, netns } from '../world.ts'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { BUILT, builtIsMissing, execute } from '../reference.ts'
 
-const conf = {
-  cniVersion: '1.1.0',
-  name: 'podnet',
-  type: 'ptp',
-  ipMasq: true,
-  ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
-}
+const conf = full()
 
 export const cannotInject = spawnSync('strace', ['-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', 'inject=fsync:error=EIO', 'true']).status === 0 ? builtIsMissing : 'strace is missing, older than 5.3, or may not trace (apt-get install strace)'
 

@@ -1,17 +1,11 @@
 // An ADD that fails leaves nothing, whatever it was that failed, and when that is mended the same ADD succeeds.
 
-import { call, ip, netns, sh, state, works } from '../world.ts'
+import { call, ip, netns, podnet, sh, state, works } from '../world.ts'
 import { readdirSync } from 'node:fs'
 import t from 'tap'
 import { hostIfname } from '../../src/names.ts'
 
-const conf = {
-  cniVersion: '1.1.0',
-  name: 'podnet',
-  type: 'ptp',
-  ipMasq: true,
-  ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] },
-}
+const conf = podnet
 const host = hostIfname({ network: 'podnet', containerID: 'c1', ifname: 'eth0' })
 const address = { args: 'IP=10.1.2.99' }
 netns('pod')
