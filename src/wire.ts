@@ -2,7 +2,7 @@
 // state.ts. Here the pure parts meet the kernel and the disk. A plugin (ptp) brings its schema and its plan.
 
 import { act, complain, podName, refuse, requireNetns, withKernel } from './act.ts'
-import type { Pod } from './chained.ts'
+import type { Filters, Pod } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
 import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
@@ -10,6 +10,7 @@ import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Plan } from './facts.ts'
 import { extras } from './extras.ts'
+import { filtersOf } from './filters.ts'
 import { GUARDS } from './guards.ts'
 import { parseCidr, type Family } from './ip.ts'
 import type { ConfWithIpam } from './ipam/conf.ts'
@@ -44,6 +45,7 @@ export interface Wiring {
   advertised: string[]
   /** Whether the pod has other interfaces, whose routes may lead to the same places: ours are put behind theirs. */
   others: boolean
+  filters?: Filters
 }
 
 /** A plugin that wires: pure functions. */
@@ -102,7 +104,8 @@ export function planOf(wirer: Wirer, wiring: Wiring): Plan {
   return [...wirer.plan(wiring), ...extras(wiring.conf).flatMap(({ plugin, conf }) => plugin.plan(pod, conf as never))]
 }
 
-const podOf = (wirer: Wirer, { attachment, conf, ips, routes, mtu }: Wiring): Pod => ({ attachment, ips, routes, host: hostIfname(attachment), bridge: wirer.bridge?.(conf), mtu })
+/** The pod as plugins behind see it. */
+export const podOf = (wirer: Wirer, { attachment, conf, ips, routes, mtu, filters }: Wiring): Pod => ({ attachment, ips, routes, host: hostIfname(attachment), bridge: wirer.bridge?.(conf), mtu, ...(filters && { filters }) })
 
 /** A result added to that of the plugins before us in the chain. CNI 1.1 §2 ADD */
 function behind(prev: Result | undefined, own: Result): Result {
@@ -154,7 +157,7 @@ export function wiringOf(host: Netns, request: Request, { ips, routes }: Pick<Re
   requireIPv6(host, families)
   if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
   const { mtu, advertised } = uplink(host, families)
-  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac, ipv6: hasIPv6(), advertised, others: false }
+  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac, ipv6: hasIPv6(), advertised, others: false, filters: filtersOf(host) }
 }
 
 export function ipamOf({ conf, env, stdin }: Request): Ipam {

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { podName } from '../act.ts'
+import type { Pod } from '../chained.ts'
 import { checkName, type NetConf } from '../cni/conf.ts'
 import { CniError, withNotes } from '../cni/error.ts'
 import { decodeObject, excerpt } from '../cni/json.ts'
@@ -13,6 +14,7 @@ import type { Result } from '../cni/result.ts'
 import { canonical } from '../cni/schema.ts'
 import { configuration, type Answer, type Served } from '../cni/serve.ts'
 import { parseVersion } from '../cni/version.ts'
+import { EXTRAS } from '../extras.ts'
 import { show, type Plan } from '../facts.ts'
 import { Netns } from '../kernel/netns.ts'
 import { pluginOf, WIRERS } from '../plugins.ts'
@@ -21,7 +23,7 @@ import { parsePeers } from '../vxlan/file.ts'
 import { planOf } from '../vxlan/plugin.ts'
 import { findUnderlay, NoUnderlay, type FindUnderlay } from '../vxlan/underlay.ts'
 import { viewOf, type View, type Wishes } from '../vxlan/view.ts'
-import { ipamOf, planOf as wiredPlan, wiringOf } from '../wire.ts'
+import { ipamOf, planOf as wiredPlan, podOf, wiringOf } from '../wire.ts'
 import { WISHES, wishesOf } from './wishes.ts'
 
 interface Part {
@@ -39,7 +41,7 @@ export function plan(args: string[]): Answer {
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new CniError(4, 'expected one configuration: podwire plan CONF')
   const conf = decodeObject(read(file), file)
-  const parts = conf.nodes === undefined ? entries(conf).map((input) => partOf(input, values)) : [peersPart(file, conf, values.node ?? process.env.NODE_NAME ?? '', wishesOf(values))]
+  const parts = conf.nodes === undefined ? chainOf(entries(conf), values) : [peersPart(file, conf, values.node ?? process.env.NODE_NAME ?? '', wishesOf(values))]
   const stdout = values.json ? `${JSON.stringify(parts, null, 2)}\n` : parts.map((part) => text(part, podName(values.netns), parts.length > 1)).join('\n')
   return { status: 0, stdout, stderr: parts.flatMap(({ notes }) => notes.map((note) => `podwire: ${note}\n`)).join('') }
 }
@@ -81,13 +83,31 @@ function entries(conf: Record<string, unknown>): Record<string, unknown>[] {
   })
 }
 
-function partOf(input: Record<string, unknown>, { netns, container, ifname }: { netns: string; container: string; ifname: string }): Part {
+interface About {
+  netns: string
+  container: string
+  ifname: string
+}
+
+/** The plans of a list's entries; what one wires the next ones add to. */
+function chainOf(inputs: Record<string, unknown>[], about: About): Part[] {
+  let pod: Pod = { attachment: { network: String(inputs[0]?.name), containerID: about.container, ifname: about.ifname }, ips: EXAMPLE.ips, routes: [], host: 'veth0', bridge: undefined, mtu: undefined }
+  return inputs.map((input) => {
+    const { wired, ...part } = partOf(input, about, pod)
+    pod = wired ?? pod
+    return part
+  })
+}
+
+function partOf(input: Record<string, unknown>, { netns, container, ifname }: About, before: Pod): Part & { wired?: Pod } {
   const type = String(input.type ?? '')
   const [plugin, wirer] = [pluginOf(type), WIRERS[type.replace(/^podwire-/, '')]]
   if (!plugin) return { type, plan: [], notes: [`type ${JSON.stringify(type)} is not podwire's: its executable does its own work`] }
   const notes: string[] = []
   const conf = decode(plugin, input, notes)
   if (conf.type.replace(/^podwire-/, '') === 'vxlan') return overlayPart(type, (host, find) => planOf(host, conf as VxlanConf, find))
+  const extra = EXTRAS[conf.type.replace(/^podwire-/, '')]
+  if (extra) return { type, plan: extra.plan(before, conf as never), notes }
   if (!wirer) return { type, plan: type === 'loopback' ? [{ fact: 'link set', in: 'pod', dev: 'lo', up: true }] : [], notes }
   const env = readEnvironment({ CNI_COMMAND: 'ADD', CNI_CONTAINERID: container, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_PATH: process.env.CNI_PATH || '/opt/cni/bin' })
   const request: Request = { env, conf, stdin: Buffer.alloc(0), notes }
@@ -97,7 +117,7 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: { 
     const wiring = wiringOf(host, request, wirer.result?.({ conf, ...leased }) ?? leased)
     const wrong = wirer.problems(wiring)
     if (wrong.length > 0) throw new CniError(7, wrong.join('; '))
-    return { type, plan: wiredPlan(wirer, wiring), notes }
+    return { type, plan: wiredPlan(wirer, wiring), notes, wired: podOf(wirer, wiring) }
   } finally {
     host.close()
   }
@@ -112,14 +132,16 @@ function decode(plugin: Served, given: Record<string, unknown>, notes: string[])
   }
 }
 
-/** What ADD would lease next; an executable of somebody else's cannot be asked, so its addresses are examples (RFC 5737). */
+const EXAMPLE: Result = { interfaces: [], ips: [{ address: '192.0.2.2/24', gateway: '192.0.2.1' }], routes: [], dns: {} } // RFC 5737
+
+/** What ADD would lease next; an executable of somebody else's cannot be asked, so its addresses are examples. */
 function leases(request: Request, notes: string[]): Result {
   const conf = request.conf as Parameters<NonNullable<ReturnType<typeof ipamOf>['preview']>>[0]['conf']
   const attachment = { network: conf.name, containerID: request.env.containerID, ifname: request.env.ifname }
   const preview = ipamOf(request).preview?.({ conf, attachment, args: {} })
   if (preview) return preview
   notes.push(`addresses come from ${conf.ipam.type} at ADD: the ones shown are examples`)
-  return { interfaces: [], ips: [{ address: '192.0.2.2/24', gateway: '192.0.2.1' }], routes: conf.ipam.routes ?? [], dns: {} }
+  return { ...EXAMPLE, routes: conf.ipam.routes ?? [] }
 }
 
 function text({ type, plan }: Part, pod: string, titled: boolean): string {

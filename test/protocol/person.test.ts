@@ -15,7 +15,7 @@ const plan = (conf: object) => {
   writeFileSync('/run/typed', JSON.stringify(conf))
   return typed('plan /run/typed')
 }
-const LIST = { cniVersion: '1.0.0', cniVersions: ['1.1.0'], name: 'podnet', plugins: [{ ...CONF, ipMasq: true, capabilities: { portMappings: true } }, { type: 'portmap', snat: true, capabilities: { portMappings: true } }, { type: 'loopback' }] }
+const LIST = { cniVersion: '1.0.0', cniVersions: ['1.1.0'], name: 'podnet', plugins: [{ ...CONF, ipMasq: true, capabilities: { portMappings: true } }, { type: 'portmap', runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80 }] } }, { type: 'macvlan' }, { type: 'loopback' }] }
 
 t.test('podwire help says what it is and what to type', async (t) => {
   const alone = await podwire('help')
@@ -80,8 +80,8 @@ t.test('podwire plan of a configuration: what ADD would do, and nothing is done'
 t.test('podwire plan of a list, with a plugin in it that is not ours', async (t) => {
   const { status, stdout, stderr } = await podwire('plan -', JSON.stringify(LIST))
   t.equal(status, 0)
-  t.match(stdout, /^# ptp\n[^]*nft add element inet podwire masquerade_ip[^]*\n# portmap\n\n# loopback\nip -n pod link set lo up\n$/)
-  t.match(stderr, /^podwire: type "portmap" is not podwire's: its executable does its own work\n$/)
+  t.match(stdout, /^# ptp\n[^]*nft add element inet podwire masquerade_ip[^]*\n# portmap\n[^]*nft add element inet podwire hostports_ip '\{ tcp \. 8080 comment \"podnet\/example\/eth0\" : 10\.1\.2\.2 \. 80 \}'\n\n# macvlan\n\n# loopback\nip -n pod link set lo up\n$/)
+  t.match(stderr, /^podwire: type "macvlan" is not podwire's: its executable does its own work\n$/)
   const lists: [object, RegExp][] = [
     [{ ...LIST, plugins: [] }, /plugins is \[\]: expected a list/],
     [{ ...LIST, plugins: {} }, /plugins is {}: expected a list/],
