@@ -7,6 +7,7 @@ import { CniError } from './cni/error.ts'
 import type { Plugin, Request } from './cni/plugin.ts'
 import type { Result } from './cni/result.ts'
 import type { Chained, Pod } from './chained.ts'
+import { filtersOf } from './filters.ts'
 import { GUARDS } from './guards.ts'
 import * as link from './kernel/link.ts'
 import { networkOwner, owner, type Attachment } from './names.ts'
@@ -83,5 +84,6 @@ function podOf(kernel: Kernel, request: Request, { interfaces, ips, routes }: Re
     host: end?.name,
     bridge: master?.kind === 'bridge' ? { name: master.name, promisc: (master.flags & link.IFF_PROMISC) !== 0 } : undefined,
     mtu: inside.mtu,
+    filters: filtersOf(kernel.host),
   }
 }

@@ -6,6 +6,7 @@ import type { NetConf } from './cni/conf.ts'
 import type { IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Element, Plan } from './facts.ts'
+import type { Family } from './ip.ts'
 import type { Attachment } from './names.ts'
 
 /** A pod whose interface is wired, by podwire or by somebody else's plugin. */
@@ -20,6 +21,13 @@ export interface Pod {
   bridge: { name: string; promisc: boolean } | undefined
   /** Bytes. */
   mtu: number | undefined
+  filters?: Filters
+}
+
+/** What else on the node filters what it forwards; looked up when it is asked for. */
+export interface Filters {
+  /** iptables' table filter: whether its chain FORWARD drops what no rule accepts, and its chains; undefined if there is none. */
+  iptables(family: Family): { drops: boolean; chains: string[] } | undefined
 }
 
 /** What of the kernel is a plugin's: elements by the name of their map or set, links by their kind and name. */

@@ -246,6 +246,22 @@ export interface Element {
   users?: string
 }
 
+/** A chain of iptables' table filter, or a rule in it, in iptables' words: what is dropped there no other table can accept. man 8 iptables */
+export interface Iptables {
+  fact: 'iptables'
+  family: 4 | 6
+  chain: string
+  rule?: string
+  /** Before all rules that are there. */
+  first?: true
+  keep?: true
+}
+
+/** No filter on the node drops all that is forwarded. Nothing of podwire's makes it so; CHECK says which does not. */
+export interface Passage {
+  fact: 'passage'
+}
+
 /**
  * Everybody on the link has heard who holds the addresses of an interface: when its MAC address is set, be it to what it is, the
  * kernel tells (sysctls arp_notify and ndisc_notify). Nothing of it stays, so there is nothing to take back or to check.
@@ -275,7 +291,7 @@ export interface PortFlows {
   ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Announcement | Flows | PortFlows
+export type Fact = Link | LinkSet | Bridge | Port | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Passage | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -325,6 +341,10 @@ export function show(fact: Fact, pod = 'pod'): string {
       return [`nft add chain ${table(fact)} ${fact.name}${base(fact)}`, ...fact.rules.map((rule) => `nft ${quoted(`add rule ${table(fact)} ${fact.name} ${rule}`)}`)].join('\n')
     case 'element':
       return `nft add element ${table(fact)} ${fact.map} '{ ${fact.key} comment "${fact.owner}"${fact.value === undefined ? '' : ` : ${fact.value}`} }'`
+    case 'iptables':
+      return words(fact.family === 4 ? 'iptables' : 'ip6tables', '-w', fact.rule === undefined ? '-N' : fact.first ? '-I' : '-A', fact.chain, fact.rule)
+    case 'passage':
+      return ''
     case 'announcement':
       return words(ip(fact, pod), 'link set', fact.dev, 'address', fact.mac)
     case 'flows':

@@ -12,6 +12,7 @@ import * as fdb from './kernel/fdb.ts'
 import * as feature from './kernel/feature.ts'
 import * as filter from './kernel/filter.ts'
 import * as ifb from './kernel/ifb.ts'
+import * as iptables from './kernel/iptables.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
 import type { Netns } from './kernel/netns.ts'
@@ -182,7 +183,10 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
       return route.add(place(kernel, fact.in), fact, what)
     case 'sysctl':
       return sysctl.add(place(kernel, fact.in), fact)
+    case 'iptables':
+      return iptables.add(kernel.host, fact)
     case 'flows':
+    case 'passage':
     case 'announcement':
       return
     case 'port flows':
@@ -210,6 +214,9 @@ function delStep(kernel: Kernel, step: Fact[]): void {
       return conntrack.flush(kernel.host, fact.address)
     case 'port flows':
       return conntrack.flushPorts(kernel.host, fact.ports, false)
+    case 'iptables':
+      return iptables.del(kernel.host, fact)
+    case 'passage':
     case 'link set':
     case 'sysctl':
     case 'bridge':
@@ -258,6 +265,10 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return route.check(place(kernel, fact.in), fact)
       case 'sysctl':
         return sysctl.check(place(kernel, fact.in), fact)
+      case 'iptables':
+        return iptables.check(kernel.host, fact)
+      case 'passage':
+        return iptables.checkPassage(kernel.host)
       case 'flows':
       case 'port flows':
       case 'announcement':

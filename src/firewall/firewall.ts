@@ -1,19 +1,22 @@
 // firewall: what the node forwards to a pod and from it. What ADD makes, as facts; pure.
 //
 //   a packet is forwarded
-//     │  CNI-ADMIN        the operator's rules
+//     │  CNI-ADMIN          the operator's rules
 //     ▼
-//   isolation             from a bridge to another bridge with such pods: drop; from an isolated pod's to itself: drop
+//   firewall_mark         a pod's: marked                                    ┐ only where iptables drops
+//   isolation             between bridges with such pods, or on one: drop    │ what no rule accepts
+//   iptables' FORWARD ──► CNI-FORWARD: CNI-ADMIN, then what is marked: accept │
+//   firewall_unmark       as it was                                          ┘
 //
 //   a frame is switched ──► bridge podwire, forward: from or to an isolated pod's port: drop
 //
 // Elements and not rules: a packet and an ADD cost the same for one pod and for a thousand. Keys are the reference's.
 // https://www.cni.dev/plugins/current/meta/firewall/
 
-import type { Belongings, Chained, Pod } from '../chained.ts'
+import type { Belongings, Chained, Filters, Pod } from '../chained.ts'
 import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Schema } from '../cni/schema.ts'
-import type { Element, Fact, Plan } from '../facts.ts'
+import type { Element, Fact, Iptables, Plan } from '../facts.ts'
 import { addressText, parseCidr, type Family } from '../ip.ts'
 import { owner } from '../names.ts'
 
@@ -52,18 +55,57 @@ export const firewall: Chained<FirewallConf> = {
 /** The facts of a pod. */
 function plan(pod: Pod, conf: FirewallConf): Plan {
   const whose = owner(pod.attachment)
+  const closed = familiesOf(pod).filter((family) => isClosed(pod.filters?.iptables(family), adminChain(conf)))
   return [
     { fact: 'table', keep: true },
     ...([4, 6] as const).map((family): Fact => ({ fact: 'map', name: ADDRESSES[family], type: family === 4 ? 'ipv4_addr' : 'ipv6_addr', keep: true })),
     { fact: 'chain', name: adminChain(conf), base: { type: 'filter', hook: 'forward', priority: 'filter - 10' }, rules: [], open: true, keep: true },
+    ...(closed.some((family) => pod.filters!.iptables(family)!.drops) ? MARKING : []),
     ...isolation(pod, conf, whose),
     ...addressesOf(pod).map((address): Element => ({ fact: 'element', map: ADDRESSES[address.family], key: addressText(address), owner: whose })),
+    ...closed.flatMap((family) => opening(family, adminChain(conf), pod.filters!.iptables(family)!.drops)),
+    { fact: 'passage' },
+  ]
+}
+
+/** Bit of a packet's mark that is set for as long as iptables decides about it. */
+const MARK = '0x80000000'
+const KEEP = '0x7fffffff'
+
+/**
+ * What belongs to a pod as the reference would say it in two rules for each: from its address, or to it and of a connection that
+ * there is. One rule of iptables accepts the mark, whatever the number of pods.
+ */
+const MARKING: Plan = [
+  {
+    fact: 'chain',
+    name: 'firewall_mark',
+    base: { type: 'filter', hook: 'forward', priority: 'filter - 5' },
+    rules: Object.entries({ ip: ADDRESSES[4], ip6: ADDRESSES[6] }).flatMap(([ip, set]) => [`${ip} saddr @${set} meta mark set meta mark or ${MARK}`, `${ip} daddr @${set} ct state established,related meta mark set meta mark or ${MARK}`]),
+    keep: true,
+  },
+  { fact: 'chain', name: 'firewall_unmark', base: { type: 'filter', hook: 'forward', priority: 'filter + 5' }, rules: [`meta mark set meta mark and ${KEEP}`], keep: true },
+]
+
+/** Chains and rules of iptables', under the reference's names. */
+function opening(family: Family, admin: string, drops: boolean): Plan {
+  const fact = (chain: string, rule?: string): Iptables => ({ fact: 'iptables', family, chain, ...(rule !== undefined && { rule, first: true }), keep: true })
+  return [
+    fact('CNI-FORWARD'),
+    fact(admin),
+    ...(drops ? [fact('CNI-FORWARD', `-m comment --comment "podwire: of pods" -m mark --mark ${MARK}/${MARK} -j ACCEPT`)] : []),
+    fact('CNI-FORWARD', `-m comment --comment "CNI firewall plugin admin overrides" -j ${admin}`),
+    fact('FORWARD', '-m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD'),
   ]
 }
 
 const adminChain = ({ iptablesAdminChainName }: FirewallConf): string => iptablesAdminChainName || 'CNI-ADMIN'
 
 const addressesOf = ({ ips }: Pod) => ips.map(({ address }) => parseCidr(address)!)
+const familiesOf = (pod: Pod): Family[] => [...new Set(addressesOf(pod).map(({ family }) => family))]
+
+/** Whether iptables has a say in what is forwarded: by what FORWARD drops, or by rules of the operator's. */
+const isClosed = (table: ReturnType<Filters['iptables']>, admin: string): boolean => table !== undefined && (table.drops || table.chains.includes(admin))
 
 function isolation({ bridge, host }: Pod, { ingressPolicy }: FirewallConf, whose: string): Plan {
   if (!restricts(ingressPolicy) || !bridge || host === undefined) return []

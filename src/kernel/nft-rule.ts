@@ -39,7 +39,8 @@ const [LINK_LAYER, NETWORK, TRANSPORT] = [0, 1, 2] // NFT_PAYLOAD_*_HEADER
 const NFPROTO_IPV4 = 2
 const NFPROTO_IPV6 = 10
 
-const expression = (out: Out, name: string, ...data: ([number, number | Buffer | ((inner: Out) => void)])[]): void =>
+/** Writes an expression: its name, and attributes of it as numbers or bytes. */
+export const expression = (out: Out, name: string, ...data: ([number, number | Buffer | ((inner: Out) => void)])[]): void =>
   out.push(NFTA_LIST_ELEM, (e) => {
     e.push(NFTA_EXPR_NAME, cstring(name))
     if (data.length > 0) e.push(NFTA_EXPR_DATA, (inner) => data.forEach(([type, value]) => (typeof value === 'number' ? be32(inner, type, value) : inner.push(type, value as Buffer))))
@@ -100,7 +101,6 @@ const FIELDS: Record<string, Field> = {
   'ether saddr': { length: 6, ...payload(LINK_LAYER, 6), value: mac },
   'th dport': { length: 2, ...payload(TRANSPORT, 2), value: port },
   'th sport': { length: 2, ...payload(TRANSPORT, 0), value: port },
-  'meta nfproto': { length: 1, ...meta(15), value: (value) => ({ bytes: words({ ipv4: NFPROTO_IPV4, ipv6: NFPROTO_IPV6 })(value).bytes.subarray(0, 1) }) }, // NFT_META_NFPROTO
   'meta l4proto': { length: 1, ...meta(16), value: protocol },
   iifname: { length: 16, ...meta(6), value: name },
   oifname: { length: 16, ...meta(7), value: name },
@@ -109,6 +109,9 @@ const FIELDS: Record<string, Field> = {
   'fib daddr type': { length: 4, ...fib(2), value: words(TYPES) }, // NFTA_FIB_F_DADDR
   'fib saddr type': { length: 4, ...fib(1), value: words(TYPES) }, // NFTA_FIB_F_SADDR
 }
+
+const META_NFPROTO = meta(15) // NFT_META_NFPROTO
+const NFPROTO: Record<string, number> = { ipv4: NFPROTO_IPV4, ipv6: NFPROTO_IPV6 }
 
 const VERDICTS: Record<string, number> = { accept: 1, drop: 0, return: -5 } // NF_*, NFT_RETURN
 const CHAINED: Record<string, number> = { jump: -3, goto: -4 } // NFT_JUMP, NFT_GOTO
@@ -119,7 +122,7 @@ export function encodeRule(out: Out, rule: string): void {
   let nfproto: number | undefined
   const need = (wanted: number | undefined) => {
     if (wanted === undefined || wanted === nfproto) return
-    FIELDS['meta nfproto']!.load(out, registerAt(0), 1)
+    META_NFPROTO.load(out, registerAt(0), 1)
     compare(out, NFT_CMP_EQ, Buffer.from([wanted]))
     nfproto = wanted
   }
@@ -140,9 +143,15 @@ function statement(out: Out, tokens: string[], need: (nfproto: number | undefine
   } else if (CHAINED[first] !== undefined && second !== undefined) {
     tokens.splice(0, 2)
     immediate(out, CHAINED[first], second)
+  } else if (first === 'meta' && second === 'nfproto' && NFPROTO[tokens[2] ?? '']) {
+    need(NFPROTO[tokens[2]!]) // nft, too, says it once, whoever needs it
+    tokens.splice(0, 3)
   } else if (first === 'masquerade') {
     tokens.shift()
     expression(out, 'masq')
+  } else if (tokens.slice(0, 5).join(' ') === 'meta mark set meta mark') {
+    const [, , , , , operator, bits] = tokens.splice(0, 7) // meta mark set meta mark or 0x80000000
+    setMark(out, operator === 'or', Number(bits))
   } else if (first === 'dnat') {
     const family = second === 'ip' ? 4 : 6
     tokens.splice(0, 3) // dnat ip to
@@ -153,6 +162,18 @@ function statement(out: Out, tokens: string[], need: (nfproto: number | undefine
     expression(out, 'nat', [1, 1], [2, family === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6], [3, registerAt(0)], [5, registerAt(family === 4 ? 1 : 4)]) // NFT_NAT_DNAT; address, port
   } else return false
   return true
+}
+
+const NFT_META_MARK = 3
+
+/** Sets bits of a packet's mark, or clears all but these. */
+function setMark(out: Out, or: boolean, bits: number): void {
+  const [mask, xor] = [Buffer.alloc(4), Buffer.alloc(4)]
+  mask.writeInt32LE(or ? ~bits : bits | 0)
+  xor.writeInt32LE(or ? bits | 0 : 0)
+  expression(out, 'meta', [1, registerAt(0)], [2, NFT_META_MARK])
+  bitwise(out, mask, xor)
+  expression(out, 'meta', [2, NFT_META_MARK], [3, registerAt(0)]) // NFTA_META_SREG
 }
 
 /** `field . field …` from the front of the tokens. */
@@ -213,12 +234,12 @@ function load(out: Out, fields: Field[]): void {
 /** A register by its 32-bit word, as the kernel tells it: NFT_REG_1 … where one of 128 bits begins, else NFT_REG32_00 … */
 const registerAt = (word: number): number => (word % 4 === 0 ? 1 + word / 4 : 8 + word)
 
-const compare = (out: Out, op: number, value: Buffer): void => expression(out, 'cmp', [1, registerAt(0)], [2, op], [3, (data) => data.push(NFTA_DATA_VALUE, value)])
+export const compare = (out: Out, op: number, value: Buffer): void => expression(out, 'cmp', [1, registerAt(0)], [2, op], [3, (data) => data.push(NFTA_DATA_VALUE, value)])
 
-const bitwise = (out: Out, keep: Buffer): void =>
-  expression(out, 'bitwise', [1, registerAt(0)], [2, registerAt(0)], [3, keep.length], [4, (data) => data.push(NFTA_DATA_VALUE, keep)], [5, (data) => data.push(NFTA_DATA_VALUE, Buffer.alloc(keep.length))])
+const bitwise = (out: Out, keep: Buffer, flip: Buffer = Buffer.alloc(keep.length)): void =>
+  expression(out, 'bitwise', [1, registerAt(0)], [2, registerAt(0)], [3, keep.length], [4, (data) => data.push(NFTA_DATA_VALUE, keep)], [5, (data) => data.push(NFTA_DATA_VALUE, flip)])
 
-const immediate = (out: Out, code: number, chain?: string): void => expression(out, 'immediate', [1, NFT_REG_VERDICT], [2, (data) => verdict(data, code, chain)])
+export const immediate = (out: Out, code: number, chain?: string): void => expression(out, 'immediate', [1, NFT_REG_VERDICT], [2, (data) => verdict(data, code, chain)])
 
 const NFTA_VERDICT_CODE = 1
 const NFTA_VERDICT_CHAIN = 2
@@ -246,7 +267,7 @@ export function decodeVerdict(data: Buffer): string {
   return chain === undefined ? word : `${word} ${chain}`
 }
 
-interface Expression {
+export interface Expression {
   name: string
   data: Attrs
 }
