@@ -8,7 +8,7 @@ import { show, type Plan } from '../src/facts.ts'
 import { Netns } from '../src/kernel/netns.ts'
 import { ptp } from '../src/ptp/ptp.ts'
 import * as state from '../src/state.ts'
-import type { Wirer, Wiring } from '../src/wire.ts'
+import { planOf, type Wirer, type Wiring } from '../src/wire.ts'
 
 sh('mount -t sysfs sysfs /sys') // that of this namespace
 
@@ -24,6 +24,7 @@ const wiring: Wiring = {
   others: false,
 }
 
+const published = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }, { hostPort: 53, containerPort: 5353, protocol: 'udp', hostIP: '2001:db8::1' }, { hostPort: 53, containerPort: 5353, protocol: 'udp', hostIP: '127.0.0.1' }] } }
 const bridged = (keys: object): Wiring => ({ ...wiring, mac: undefined, conf: { ...wiring.conf, type: 'bridge', ...keys } as Wiring['conf'] })
 
 const cases: [string, Wirer, Wiring][] = [
@@ -31,12 +32,14 @@ const cases: [string, Wirer, Wiring][] = [
   ['IPv4 with a whole-length prefix', ptp, { ...wiring, mac: undefined, conf: { ...wiring.conf, ipMasq: false }, ips: [{ address: '10.9.9.9/32', gateway: '169.254.1.1' }], routes: [{ dst: '0.0.0.0/0' }] }],
   ['bridge: gateway, hairpin, dual-stack, masqueraded', bridge, bridged({ isGateway: true, hairpinMode: true, forceAddress: true })],
   ['bridge: isolated, promiscuous, only IPv4, not masqueraded', bridge, { ...bridged({ isDefaultGateway: true, portIsolation: true, promiscMode: true, ipMasq: false }), ips: wiring.ips.slice(0, 1), routes: [], mac: '02:11:22:33:44:55' }],
+  ['host ports', ptp, { ...wiring, conf: { ...wiring.conf, ...published } as Wiring['conf'] }],
+  ['bridge: host ports under conditions, masqueraded for all', bridge, bridged({ ...published, portmap: { masqAll: true, conditionsV4: ['!', '-s', '192.0.2.0/24'], conditionsV6: ['iifname', '"eth0"'] } })],
   ['bridge: no addresses', bridge, { ...bridged({ ipMasq: false }), ips: [], routes: [] }],
 ]
 
 for (const [name, wirer, of] of cases)
   t.test(name, async (t) => {
-    const plan = wirer.plan(of)
+    const plan = planOf(wirer, of)
     const made = inFreshPod((kernel) => state.add(kernel, plan, 'pod'), plan)
     const typed = inFreshPod(() => sh(plan.map((fact) => show(fact, 'pod')).filter(Boolean).join(' &&\n')), plan)
     t.same(made, typed)
@@ -54,7 +57,7 @@ function inFreshPod(run: (kernel: state.Kernel) => void, plan: Plan) {
       pod: links(ip('-n pod -j -d addr')),
       routes: [...routesOf(ip('-j route show table all')), ...routesOf(ip('-j -6 route show table all'))],
       podRoutes: [...routesOf(ip('-n pod -j route show table all')), ...routesOf(ip('-n pod -j -6 route show table all'))],
-      sysctls: sh('cd /proc/sys/net; grep . ipv4/ip_forward ipv6/conf/{veth*,cni*,all}/{accept_ra,disable_ipv6,forwarding} || true'),
+      sysctls: sh('cd /proc/sys/net; grep . ipv4/ip_forward ipv4/conf/{veth*,cni*}/route_localnet ipv6/conf/{veth*,cni*,all}/{accept_ra,disable_ipv6,forwarding} || true'),
       podSysctls: sh('ip netns exec pod bash -c "cd /proc/sys/net; grep . ipv4/conf/eth0/arp_notify ipv6/conf/eth0/{accept_ra,disable_ipv6,keep_addr_on_down,ndisc_notify}"'),
       kept: sh('grep . /sys/class/net/cni*/addr_assign_type || true'), // 3: a MAC address that was set
       nft: JSON.parse(nft('-j list ruleset'), (key, value) => (key === 'handle' ? undefined : value)),

@@ -155,8 +155,9 @@ function statement(out: Out, tokens: string[], need: (nfproto: number | undefine
   } else if (first === 'dnat') {
     const family = second === 'ip' ? 4 : 6
     tokens.splice(0, 3) // dnat ip to
-    need(family === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6)
-    load(out, fieldsFrom(tokens))
+    const key = fieldsFrom(tokens)
+    key.forEach((field) => need(field.nfproto))
+    load(out, key)
     const [, map = ''] = tokens.splice(0, 2) // map @name
     expression(out, 'lookup', [1, cstring(map.slice(1))], [2, registerAt(0)], [3, registerAt(0)])
     expression(out, 'nat', [1, 1], [2, family === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6], [3, registerAt(0)], [5, registerAt(family === 4 ? 1 : 4)]) // NFT_NAT_DNAT; address, port

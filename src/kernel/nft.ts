@@ -34,6 +34,7 @@ const NFTA_SET_KEY_LEN = 5
 const NFTA_SET_DATA_TYPE = 6
 const NFTA_SET_DATA_LEN = 7
 const NFTA_SET_ID = 10
+const NFTA_SET_USERDATA = 13
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_DATA = 2
@@ -338,11 +339,15 @@ function priority(text: string): number {
   return (PRIORITIES[name] ?? Number(name)) + (sign === '-' ? -1 : 1) * Number(digits ?? 0)
 }
 
+// Tells nft(8) in which order the bytes of a key are: NFTNL_UDATA_SET_KEYBYTEORDER, 4 bytes, BYTEORDER_HOST_ENDIAN. <libnftnl/udata.h>
+const HOST_ENDIAN = Buffer.from([0, 4, 1, 0, 0, 0])
+
 function setAttrs(out: Out, flags: number, type: string): void {
   const { id, length } = typeOf(type)
   be32(out, NFTA_SET_FLAGS, flags)
   be32(out, NFTA_SET_KEY_TYPE, id)
   be32(out, NFTA_SET_KEY_LEN, length)
+  if (type === 'ifname') out.push(NFTA_SET_USERDATA, HOST_ENDIAN)
   be32(out, NFTA_SET_ID, 1) // wanted by the kernel though nothing in the transaction refers to it
 }
 

@@ -105,7 +105,7 @@ function plan(pod: Pod, conf: PortmapConf): Plan {
     ]),
     { fact: 'map', name: PUBLISHED, type: 'ifname', keep: true },
     ...chains(conf, suffix),
-    ...(conf.snat === false && !conf.masqAll ? [] : addresses.flatMap((address) => hairpin(address, conf.masqAll === true, whose))),
+    ...(conf.snat === false && !conf.masqAll ? [] : hairpins(addresses, conf.masqAll === true, whose)),
     ...(pod.host === undefined ? [] : [{ fact: 'element', map: PUBLISHED, key: `"${pod.host}"`, owner: whose } as const]),
     ...elements,
     flows(elements),
@@ -152,14 +152,16 @@ function chains(conf: PortmapConf, suffix: string): Chain[] {
 }
 
 /** Who is masqueraded on the way to a pod: all, or the node by its loopback address and the pod's own network, the pod itself in it. */
-function hairpin(address: Cidr, all: boolean, whose: string): Fact[] {
-  const [ip, loopback] = address.family === 4 ? ['ip', '127.0.0.0/8'] : ['ip6', '::1/128']
-  const own = cidrText(network(address))
-  const rules = all ? ['masquerade'] : [`${ip} saddr ${loopback} masquerade`, `${ip} saddr ${own} masquerade`]
-  const chain = `inside_${hash(8, ...rules)}`
+function hairpins(addresses: Cidr[], all: boolean, whose: string): Fact[] {
+  const chains = addresses.map((address) => {
+    const [ip, loopback] = address.family === 4 ? ['ip', '127.0.0.0/8'] : ['ip6', '::1/128']
+    const rules = all ? ['masquerade'] : [`${ip} saddr ${loopback} masquerade`, `${ip} saddr ${cidrText(network(address))} masquerade`]
+    return { address, name: `inside_${hash(8, ...rules)}`, rules }
+  })
+  const distinct = new Map(chains.map(({ name, rules }) => [name, rules]))
   return [
-    { fact: 'chain', name: chain, rules, keep: true },
-    { fact: 'element', map: MAPS[address.family].hairpin, key: addressText(address), value: `goto ${chain}`, owner: whose },
+    ...[...distinct].map(([name, rules]): Chain => ({ fact: 'chain', name, rules, keep: true })),
+    ...chains.map(({ address, name }): Element => ({ fact: 'element', map: MAPS[address.family].hairpin, key: addressText(address), value: `goto ${name}`, owner: whose })),
   ]
 }
 
