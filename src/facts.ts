@@ -36,6 +36,10 @@ export interface Bridge {
   /** Bytes. */
   mtu?: number
   promisc?: true
+  /** Ports have VLANs, and frames of others are dropped. */
+  vlanFiltering?: true
+  /** false: it does not listen to router advertisements; absent: this kernel has no IPv6. */
+  acceptRa?: false
   keep: true
 }
 
@@ -80,6 +84,36 @@ export interface Filter {
   fact: 'filter'
   dev: string
   redirect: string
+}
+
+/** VLANs of which a port of a bridge is a member, or the bridge itself. A port's go with the link. man 8 bridge */
+export interface Vlans {
+  fact: 'vlans'
+  dev: string
+  /** `dev` is the bridge: what the node itself hears of it. */
+  self?: true
+  vlans: VlanRange[]
+  /** And of no others. */
+  only?: true
+  keep?: true
+}
+
+export interface VlanRange {
+  vid: number
+  /** The last of several. */
+  end?: number
+  /** Frames without a tag are of this one, and its frames leave without. */
+  native?: true
+}
+
+/** A VLAN of a bridge as an interface of the node. man 8 ip-link, VLAN Type Support */
+export interface Vlan {
+  fact: 'vlan'
+  name: string
+  /** The bridge. */
+  lower: string
+  id: number
+  keep: true
 }
 
 /** A VXLAN device that learns nothing: what it sends, and where to, is said by neigh and fdb. man 8 ip-link, VXLAN Type Support */
@@ -291,7 +325,7 @@ export interface PortFlows {
   ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Passage | Announcement | Flows | PortFlows
+export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Passage | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -305,7 +339,12 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'link set':
       return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
     case 'bridge':
-      return lines(words('ip link add', fact.name, mtu(fact), 'type bridge'), `ip link set ${fact.name} address $(cat /sys/class/net/${fact.name}/address)`, fact.promisc && `ip link set ${fact.name} promisc on`)
+      return lines(
+        words('ip link add', fact.name, mtu(fact), 'type bridge', fact.vlanFiltering && 'vlan_filtering 1'),
+        `ip link set ${fact.name} address $(cat /sys/class/net/${fact.name}/address)`,
+        fact.promisc && `ip link set ${fact.name} promisc on`,
+        fact.acceptRa === false && show(acceptNoRa(fact)),
+      )
     case 'port':
       return lines(`ip link set ${fact.dev} master ${fact.master}`, (fact.hairpin || fact.isolated) && words('bridge link set dev', fact.dev, fact.hairpin && 'hairpin on', fact.isolated && 'isolated on'))
     case 'ifb':
@@ -314,6 +353,10 @@ export function show(fact: Fact, pod = 'pod'): string {
       return fact.kind === 'ingress' ? `tc qdisc add dev ${fact.dev} ingress` : `tc qdisc add dev ${fact.dev} root handle 1: tbf rate ${fact.rate * 8}bit burst ${fact.burst} limit ${fact.limit}`
     case 'filter':
       return `tc filter add dev ${fact.dev} parent ffff: protocol all prio 1 u32 match u32 0 0 flowid 1:1 action mirred egress redirect dev ${fact.redirect}`
+    case 'vlans':
+      return lines(fact.only && `bridge vlan del dev ${fact.dev} vid 1-4094`, ...fact.vlans.map((range) => words('bridge vlan add dev', fact.dev, vlanWords(range), fact.self && 'self')))
+    case 'vlan':
+      return `ip link add link ${fact.lower} name ${fact.name} type vlan id ${fact.id}`
     case 'vxlan':
       return words('ip link add', fact.name, 'address', fact.mac, 'mtu', fact.mtu, 'type vxlan id', fact.id, 'dstport', fact.dstport, vxlanWords(fact))
     case 'feature':
@@ -361,7 +404,7 @@ export function change(fact: Fact, pod = 'pod'): string {
       return `${end('ip', fact)}\n${end(`ip -n ${pod}`, fact.peer)}`
     }
     case 'bridge':
-      return words(`ip link set ${fact.name}`, mtu(fact), fact.promisc && 'promisc on')
+      return lines((mtu(fact) || fact.promisc) && words(`ip link set ${fact.name}`, mtu(fact), fact.promisc && 'promisc on'), fact.vlanFiltering && `ip link set ${fact.name} type bridge vlan_filtering 1`, fact.acceptRa === false && show(acceptNoRa(fact)))
     case 'ifb':
       return words('ip link set', fact.name, 'up', mtu(fact), 'alias', fact.alias)
     case 'qdisc':
@@ -409,6 +452,8 @@ export function routeWords(route: Route): string {
 
 const SCOPES: Record<number, string> = { 0: 'global', 200: 'site', 253: 'link', 254: 'host', 255: 'nowhere' } // <linux/rtnetlink.h>
 
+const acceptNoRa = ({ name }: Bridge): Sysctl => ({ fact: 'sysctl', key: `net/ipv6/conf/${name}/accept_ra`, value: '0' })
+const vlanWords = ({ vid, end, native }: VlanRange): string => words('vid', end === undefined ? vid : `${vid}-${end}`, native && 'pvid untagged')
 // What of a VXLAN device can be changed while it is there. `df inherit`: what may not be fragmented inside, may not outside.
 const vxlanWords = ({ local, dev }: Vxlan): string => words(`local ${local}`, dev && `dev ${dev}`, 'nolearning df inherit')
 const words = (...parts: (string | number | false | undefined)[]): string => parts.filter(Boolean).join(' ')

@@ -20,6 +20,7 @@ import * as nft from './kernel/nft.ts'
 import * as qdisc from './kernel/qdisc.ts'
 import * as route from './kernel/route.ts'
 import * as sysctl from './kernel/sysctl.ts'
+import * as vlan from './kernel/vlan.ts'
 import * as vxlan from './kernel/vxlan.ts'
 import { waiting } from './kernel/wait.ts'
 
@@ -169,6 +170,10 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
       return qdisc.add(kernel.host, fact, what)
     case 'filter':
       return filter.add(kernel.host, fact, what)
+    case 'vlans':
+      return vlan.addMember(kernel.host, fact, what)
+    case 'vlan':
+      return vlan.add(kernel.host, fact, what)
     case 'vxlan':
       return vxlan.add(kernel.host, fact, what)
     case 'feature':
@@ -222,6 +227,8 @@ function delStep(kernel: Kernel, step: Fact[]): void {
     case 'bridge':
     case 'port':
     case 'filter':
+    case 'vlans':
+    case 'vlan':
     case 'announcement':
     case 'vxlan':
     case 'feature':
@@ -251,6 +258,10 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return qdisc.check(kernel.host, fact)
       case 'filter':
         return filter.check(kernel.host, fact)
+      case 'vlans':
+        return vlan.checkMember(kernel.host, fact)
+      case 'vlan':
+        return vlan.check(kernel.host, fact)
       case 'vxlan':
         return vxlan.check(kernel.host, fact)
       case 'feature':

@@ -23,9 +23,10 @@ t.test('an IPv4 pod on a bridge that is its gateway', async (t) => {
   t.equal(
     plan({ isGateway: true }),
     `sysctl -qw net/ipv4/ip_forward=1
-ip link add cni0 up mtu 1450 type bridge
+ip link add cni0 mtu 1450 type bridge
 ip link set cni0 address $(cat /sys/class/net/cni0/address)
 sysctl -qw net/ipv6/conf/cni0/accept_ra=0
+ip link set cni0 up
 ip link add vethec43057c07a up address 6e:1c:25:89:d4:f4 mtu 1450 type veth peer name eth0 address b2:26:8e:ef:3b:65 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
 ip link set vethec43057c07a master cni0

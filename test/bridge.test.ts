@@ -7,6 +7,7 @@
 //     other (netns)
 
 import { call, ip, netns, nft, sh, state, works } from './world.ts'
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Fact } from '../src/facts.ts'
 import { Netns } from '../src/kernel/netns.ts'
@@ -149,10 +150,21 @@ t.test('what cannot be told to others is the fact that failed, and everything is
   t.equal(state(), before)
 })
 
-t.test('keys that are not here yet are refused before anything is touched', async (t) => {
-  netns('pod')
-  for (const [keys, said] of [[{ vlan: 100 }, 'vlan is 100'], [{ vlanTrunk: [{ id: 5 }] }, 'vlanTrunk is given']] as const) t.match(call('bridge', 'ADD', { ...conf, ...keys }).json, { code: 2, msg: new RegExp(said) })
-  t.notOk(works('ip link show cni0'))
-  t.match(call('bridge', 'ADD', { ...conf, vlan: 5000 }).json, { code: 7, msg: /vlan is 5000: expected a VLAN ID from 0 to 4094/ })
-  sh('ip netns del pod')
+t.test('conf/10-bridge.conflist, as it is in the page of keys, wires pods in each of its versions', async (t) => {
+  const text = readFileSync('conf/10-bridge.conflist', 'utf8')
+  t.ok(readFileSync('docs/configuration.md', 'utf8').includes(`\`\`\`json\n${text}\`\`\``))
+  const { plugins, name, cniVersions } = JSON.parse(text)
+  for (const cniVersion of cniVersions) {
+    for (const pod of ['pod', 'other']) netns(pod)
+    const request = { ...plugins[0], name, cniVersion }
+    const [added, second] = [call('bridge', 'ADD', request), call('bridge', 'ADD', request, other)]
+    t.equal(added.status, 0, added.stdout)
+    const addresses = second.json.ips.map(({ address }: { address: string }) => address.split('/')[0]!)
+    t.equal(addresses.length, 2)
+    for (const address of addresses) t.ok(works(`ping -c1 -W1 ${address} && ip netns exec pod ping -c1 -W1 ${address}`), `${cniVersion}: node and pod reach ${address}`)
+    t.equal(call('bridge', 'CHECK', { ...request, prevResult: added.json }).stdout, '')
+    for (const each of [{}, other]) t.equal(call('bridge', 'DEL', request, each).stdout, '')
+    for (const pod of ['pod', 'other']) ip(`netns del ${pod}`)
+  }
+  sh('ip link del cni0; nft delete table inet podwire')
 })

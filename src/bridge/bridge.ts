@@ -14,7 +14,7 @@ import { COMMON } from '../cni/conf.ts'
 import type { Interface, IP, Result, ResultRoute } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
 import { extraKeys, extraRuntime } from '../extras.ts'
-import type { Fact, Plan, Route } from '../facts.ts'
+import type { Fact, Plan, Route, VlanRange } from '../facts.ts'
 import { addressText, bits, cidrText, network, parseCidr, type Cidr } from '../ip.ts'
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
@@ -34,8 +34,12 @@ export interface BridgeConf extends WireConf {
   enabledad?: boolean
   disableContainerInterface?: boolean
   macspoofchk?: boolean
+  vlan?: number
+  vlanTrunk?: { id?: number; minID?: number; maxID?: number }[]
+  preserveDefaultVlan?: boolean
 }
 
+const vid = (description: string): Schema => ({ type: 'integer', minimum: 1, maximum: 4094, expected: 'a VLAN ID from 1 to 4094', description })
 const flag = (description: string): Schema => ({ type: 'boolean', expected: 'true or false', default: false, description })
 
 export const BRIDGE: Schema = {
@@ -53,21 +57,28 @@ export const BRIDGE: Schema = {
     portIsolation: flag('pods on the bridge reach the node, but not each other'),
     enabledad: flag('IPv6 addresses wait for duplicate address detection'),
     disableContainerInterface: flag("the pod's interface stays down; not together with ipam"),
-    vlan: { type: 'integer', minimum: 0, maximum: 4094, expected: 'a VLAN ID from 0 to 4094', default: 0, description: 'not supported but for 0 (code 2)' },
-    vlanTrunk: { type: ['array', 'null'], expected: 'a list', description: 'not supported (code 2)' },
-    preserveDefaultVlan: flag('without VLANs it means nothing'),
+    vlan: { type: 'integer', minimum: 0, maximum: 4094, expected: 'a VLAN ID from 0 to 4094', default: 0, description: 'the VLAN of the pod: its frames have no tag on its side. The gateway is then the interface `BRIDGE.VLAN` of the node. 0: none' },
+    vlanTrunk: {
+      type: ['array', 'null'],
+      expected: 'a list of VLANs and of ranges: [{"id": 5}, {"minID": 10, "maxID": 19}]',
+      items: { type: 'object', expected: 'a VLAN or a range: {"id": 5} or {"minID": 10, "maxID": 19}', properties: { id: vid('one VLAN'), minID: vid('the first of a range'), maxID: vid('and the last') } },
+      description: 'VLANs that the pod is in with tagged frames. Without `vlan` its other frames are of VLAN 1',
+    },
+    preserveDefaultVlan: flag("with VLANs, the port stays in the bridge's default VLAN, too"),
     macspoofchk: flag('frames of the pod with another source MAC address than its own are dropped'),
     ...MASQUERADE_KEYS,
     ...extraKeys(),
-    mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of bridge and both ends; 0: that of the interface with the node's default route" },
-    ipam: IPAM,
+    mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of both ends, and at most of the bridge; 0: that of the interface with the node's default route" },
+    ipam: { ...IPAM, part: 'ipam or none', required: [], properties: { ...IPAM.properties, type: { ...IPAM.properties!.type, pattern: '^[^/\\0]*$' } } },
   },
 }
 
-export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, unsupported, bridge: (conf) => ({ name: nameOf(conf), promisc: (conf as BridgeConf).promiscMode === true }), forwards: (conf) => gates(conf) }
+export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, bridge: (conf) => ({ name: nameOf(conf), promisc: (conf as BridgeConf).promiscMode === true }), forwards: (conf) => gates(conf) }
 
 const nameOf = (conf: BridgeConf): string => conf.bridge || 'cni0'
 const gates = (conf: BridgeConf): boolean => conf.isGateway === true || conf.isDefaultGateway === true
+/** Where the gateways' addresses are. */
+const gateOf = (conf: BridgeConf): string => (conf.vlan ? `${nameOf(conf)}.${conf.vlan}` : nameOf(conf))
 
 /** Gateways that IPAM left open are the first addresses of their networks; each family has one default route by its gateway. */
 function result({ conf, ips, routes }: Pick<Wiring, 'conf' | 'ips' | 'routes'>): Pick<Result, 'ips' | 'routes'> {
@@ -94,22 +105,19 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
     ...(gates(own) && has(4) ? [{ ...sysctl('net/ipv4/ip_forward', '1'), keep: true as const }] : []),
     ...(gates(own) && has(6) ? [...advertised.map((uplink): Fact => ({ ...sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2'), keep: true })), { ...sysctl('net/ipv6/conf/all/forwarding', '1'), keep: true as const }] : []),
-    { fact: 'bridge', name, ...size, ...(own.promiscMode && { promisc: true as const }), keep: true },
-    // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
-    ...(ipv6 ? [{ ...sysctl(`net/ipv6/conf/${name}/accept_ra`, '0'), keep: true as const }] : []),
-    // The node asks for a pod's MAC address with the bridge's link-local one, which for a second would be tentative.
-    ...(has(6) && !own.enabledad ? [{ ...sysctl(`net/ipv6/conf/${name}/accept_dad`, '0'), keep: true as const }] : []),
-    { fact: 'link set', dev: name, up: true, keep: true },
+    { fact: 'bridge', name, ...size, ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), ...(ipv6 && { acceptRa: false as const }), keep: true },
+    ...up(own, name, has(6)),
     ...(own.macspoofchk ? macspoof(host, requested ?? mac(attachment, 'pod'), owner(attachment)) : []),
     { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
     { fact: 'link set', dev: host, alias: owner(attachment) },
     { fact: 'port', dev: host, master: name, ...(own.hairpinMode && { hairpin: true as const }), ...(own.portIsolation && { isolated: true as const }) },
+    ...vlans(own, host),
     ...(has(6) ? podIPv6(dev) : []),
     ...(has(6) && own.enabledad ? ['accept_dad', 'enhanced_dad'].map((key): Fact => ({ ...sysctl(`net/ipv6/conf/${dev}/${key}`, '1'), in: 'pod' })) : []),
     ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), ...(own.enabledad && address.family === 6 && { dad: true as const }) })),
     ...(own.disableContainerInterface ? [] : [{ fact: 'link set', in: 'pod', dev, up: true } as const]),
     ...podRoutes(dev, ips, routes).map((route) => ({ ...route, ...(others && { append: true as const }) })),
-    ...(gates(own) ? gateways(own, ips, has(6)) : []),
+    ...(gates(own) && addresses.length > 0 ? gateways(own, ips, ipv6, has(6)) : []),
     ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
     // Others on the bridge may remember a former holder's MAC address (containernetworking/plugins#858).
     ...(has(4) ? [{ ...sysctl(`net/ipv4/conf/${dev}/arp_notify`, '1'), in: 'pod' as const }] : []),
@@ -118,36 +126,55 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
   ])
 }
 
-/** The gateways' addresses on the bridge, each once. */
-function gateways(conf: BridgeConf, ips: IP[], ipv6: boolean): Fact[] {
-  const name = nameOf(conf)
+/** The node asks for a pod's MAC address with this interface's link-local address, which for a second would be tentative. */
+const up = (conf: BridgeConf, dev: string, ipv6: boolean): Fact[] => [
+  ...(ipv6 && !conf.enabledad ? [{ ...sysctl(`net/ipv6/conf/${dev}/accept_dad`, '0'), keep: true as const }] : []),
+  { fact: 'link set', dev, up: true, keep: true },
+]
+
+/** The port's VLANs: the pod's own, in which its frames have no tag, and those with tags. */
+function vlans({ vlan, vlanTrunk, preserveDefaultVlan }: BridgeConf, dev: string): Fact[] {
+  const tagged = (vlanTrunk ?? []).flatMap(({ id, minID, maxID }): VlanRange[] => [...(minID !== undefined && maxID !== undefined ? [{ vid: minID, ...(maxID > minID && { end: maxID }) }] : []), ...(id === undefined ? [] : [{ vid: id }])])
+  if (!vlan && tagged.length === 0) return []
+  // Who is named twice is what was said last.
+  return [{ fact: 'vlans', dev, vlans: [...tagged, { vid: vlan || 1, native: true }], ...(!preserveDefaultVlan && { only: true as const }) }]
+}
+
+/** The gateways' addresses on the bridge, or on its VLAN, each once. */
+function gateways(conf: BridgeConf, ips: IP[], kernelIPv6: boolean, ipv6: boolean): Fact[] {
+  const name = gateOf(conf)
   const texts = ips.flatMap(({ address, gateway }) => (gateway === undefined ? [] : [`${addressText(parseCidr(`${gateway}/${bits(gateway.includes(':') ? 6 : 4)}`)!)}/${parseCidr(address)!.prefix}`]))
   const addresses = [...new Set(texts)].map((address): Fact => ({ fact: 'addr', dev: name, address, ...(conf.forceAddress && { instead: true as const }), keep: true }))
-  return [...(ipv6 ? [{ ...sysctl(`net/ipv6/conf/${name}/disable_ipv6`, '0'), keep: true as const }] : []), ...addresses]
+  return [
+    ...(conf.vlan ? vlanOf(conf, conf.vlan, kernelIPv6, ipv6) : []),
+    ...(ipv6 ? [{ ...sysctl(`net/ipv6/conf/${name}/disable_ipv6`, '0'), keep: true as const }] : []),
+    ...addresses,
+  ]
 }
+
+/** A VLAN of the bridge as an interface of the node. */
+const vlanOf = (conf: BridgeConf, id: number, kernelIPv6: boolean, ipv6: boolean): Fact[] => [
+  { fact: 'vlans', dev: nameOf(conf), self: true, vlans: [{ vid: id }], keep: true },
+  { fact: 'vlan', name: gateOf(conf), lower: nameOf(conf), id, keep: true },
+  ...(kernelIPv6 ? [{ ...sysctl(`net/ipv6/conf/${gateOf(conf)}/accept_ra`, '0'), keep: true as const }] : []),
+  ...up(conf, gateOf(conf), ipv6),
+]
 
 function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
   const gateway = new Map(ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [[gateway.includes(':') ? 6 : 4, gateway] as const])).reverse())
   return routes.map((route) => ipamRoute(dev, route, gateway))
 }
 
-/** The result's interfaces, in the reference's order: 0 the bridge, 1 the node's end, 2 the pod's. */
-function interfaces({ attachment, conf, mtu, mac: requested }: Wiring, sandbox: string, macOf: (dev: string) => string): Interface[] {
+/** The result's interfaces, in the reference's order: 0 the bridge, 1 the node's end, 2 the pod's, 3 the gateway's if it is a VLAN. */
+function interfaces({ attachment, conf, ips, mtu, mac: requested }: Wiring, sandbox: string, macOf: (dev: string) => string): Interface[] {
   const size = mtu !== undefined && { mtu }
-  const name = nameOf(conf as BridgeConf)
+  const own = conf as BridgeConf
+  const [name, gate] = [nameOf(own), gateOf(own)]
   return [
-    { name, mac: macOf(name), ...size },
+    { name, mac: macOf(name) },
     { name: hostIfname(attachment), mac: mac(attachment, 'host'), ...size },
     { name: attachment.ifname, mac: requested ?? mac(attachment, 'pod'), ...size, sandbox },
-  ]
-}
-
-/** Keys of the reference's that are not here yet. Their defaults are. */
-function unsupported(conf: WireConf): string[] {
-  const { vlan, vlanTrunk } = conf as { vlan?: number; vlanTrunk?: unknown[] }
-  return [
-    ...(vlan ? [`vlan is ${vlan}: podwire's bridge has no VLANs`] : []),
-    ...(vlanTrunk && vlanTrunk.length > 0 ? ["vlanTrunk is given: podwire's bridge has no VLANs"] : []),
+    ...(gate !== name && gates(own) && ips.length > 0 ? [{ name: gate, mac: macOf(gate) }] : []),
   ]
 }
 
@@ -158,6 +185,11 @@ function problems({ conf, ips, mtu }: Wiring): string[] {
   if (own.hairpinMode && own.promiscMode) found.push('cannot set hairpin mode and promiscuous mode at the same time: hairpinMode and promiscMode are both true')
   if (own.disableContainerInterface && conf.ipam?.type) found.push('cannot use IPAM when disableContainerInterface is true: addresses need an interface that is up')
   if (conf.ipam?.type && ips.length === 0) found.push('IPAM plugin returned missing IP config')
+  for (const [i, { minID, maxID }] of (own.vlanTrunk ?? []).entries()) {
+    if ((minID === undefined) !== (maxID === undefined)) found.push(`vlanTrunk[${i}] has ${minID === undefined ? 'maxID and no minID' : 'minID and no maxID'}: a range needs both`)
+    if (minID !== undefined && maxID !== undefined && minID > maxID) found.push(`vlanTrunk[${i}] goes from minID ${minID} to maxID ${maxID}: the first is the smaller`)
+  }
+  if (gates(own) && gateOf(own).length > 15) found.push(`the gateway of VLAN ${own.vlan} would be the interface ${gateOf(own)}: a name has at most 15 characters, choose a shorter one for the bridge`)
   const least = ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
   if (mtu !== undefined && mtu !== 0 && mtu < least) found.push(`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`)
   return found

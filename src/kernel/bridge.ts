@@ -1,29 +1,63 @@
 // Bridges and their ports. <linux/if_link.h>, man 8 ip-link, man 8 bridge
 
+import { readFileSync } from 'node:fs'
 import type { Bridge, Port } from '../facts.ts'
+import { parseCidr } from '../ip.ts'
+import * as addr from './addr.ts'
 import { differs, missing, type Difference } from './difference.ts'
-import { isErrno } from './errno.ts'
+import { isErrno, KernelError } from './errno.ts'
 import * as link from './link.ts'
 import { attributes } from './netlink.ts'
 import type { Netns } from './netns.ts'
+import * as route from './route.ts'
+import * as sysctl from './sysctl.ts'
 
+const IFLA_BR_VLAN_FILTERING = 7
 const IFLA_BRPORT_MODE = 4 // hairpin
 const IFLA_BRPORT_ISOLATED = 33
-const IFF_PROMISC = 0x100 // <linux/if.h>
+const IPV6_MIN_MTU = 1280 // RFC 8200 §5
+
+/** Makes the bridge if there is none; one that is there is brought to what is wanted, where that harms nobody who is on it. */
+export function add(netns: Netns, fact: Bridge, what: string): void {
+  const there = link.get(netns, fact.name)
+  if (there) adapt(netns, there, fact)
+  else if (create(netns, fact, what.split('\n')[0]!)) deafen(netns, fact, true)
+  else adapt(netns, link.get(netns, fact.name), fact) // another pod's ADD was faster
+}
 
 /**
- * Makes the bridge if there is none, and brings one that is there to what is wanted. Its MAC address is set to what it is:
- * one that nobody set is the lowest of the ports', and changes as they come and go.
+ * False if there is one by now. With a MAC address from the beginning: one that nobody set is the lowest of the ports', changes
+ * as they come and go, and may be replaced by udev (MACAddressPolicy). The MTU is not set but begun with: so the kernel goes on
+ * to keep it at that of the port with the smallest (br_mtu_auto_adjust, Linux 4.17).
  */
-export function add(netns: Netns, { name, mtu, promisc }: Bridge, what: string): void {
+function create(netns: Netns, { name, mtu, promisc, vlanFiltering }: Bridge, what: string): boolean {
   try {
-    if (!link.get(netns, name)) link.createPlain(netns, name, 'bridge', what)
+    link.createPlain(netns, { name, kind: 'bridge', mac: randomMac(), ...(mtu !== undefined && { mtu }) }, what, (data) => vlanFiltering && data.push(IFLA_BR_VLAN_FILTERING, Buffer.from([1])))
   } catch (error) {
-    if (!isErrno(error, 'EEXIST')) throw error // another pod's ADD was faster
+    if (isErrno(error, 'EEXIST')) return false
+    throw vlanFiltering && isErrno(error, 'EOPNOTSUPP') ? new NoVlans(what) : error
   }
-  const there = link.get(netns, name)
+  if (promisc) link.configure(netns, name, `ip link set ${name} promisc on`, { promisc })
+  return true
+}
+
+/** Locally administered, unicast. Two nodes' bridges may be on one wire, so it is computed from nothing that they share. */
+function randomMac(): string {
+  const bytes = Buffer.from(readFileSync('/proc/sys/kernel/random/uuid', 'latin1').replaceAll('-', ''), 'hex').subarray(-6) // man 4 random
+  bytes[0] = (bytes[0]! & 0xfe) | 0x02
+  return link.macText(bytes)
+}
+
+function adapt(netns: Netns, there: link.LinkState | undefined, fact: Bridge): void {
+  const { name, promisc } = fact
   if (there?.kind !== 'bridge') throw new NotABridge(name, there?.kind)
-  link.configure(netns, name, what, { mac: there.mac, ...(mtu !== undefined && there.mtu !== mtu && { mtu }), ...(promisc && { promisc: true }) })
+  if (fact.vlanFiltering && !filters(there)) filter(netns, there)
+  const mtu = mtuFor(netns, there, fact)
+  if (mtu !== undefined) link.configure(netns, name, `ip link set ${name} mtu ${mtu}`, { mtu })
+  if (promisc && !isPromisc(there)) link.configure(netns, name, `ip link set ${name} promisc on`, { promisc })
+  // Only once: when it is set, the kernel forgets the neighbours there.
+  if (!isPinned(there)) link.configure(netns, name, `ip link set ${name} address ${there.mac}`, { mac: there.mac })
+  deafen(netns, fact, false)
 }
 
 export class NotABridge extends Error {
@@ -32,18 +66,80 @@ export class NotABridge extends Error {
   }
 }
 
-export function check(netns: Netns, { name, mtu, promisc }: Bridge): Difference | undefined {
+class NoVlans extends KernelError {
+  constructor(what: string) {
+    super(what, 95, 'this kernel has no VLANs on bridges (CONFIG_BRIDGE_VLAN_FILTERING, module 8021q)')
+  }
+}
+
+/** Whoever is on the bridge already may be sending tagged frames, which nobody is told of, and which would then be dropped. */
+function filter(netns: Netns, { name, index }: link.LinkState): void {
+  const line = `ip link set ${name} type bridge vlan_filtering 1`
+  const port = link.list(netns).find(({ master }) => master === index)
+  if (port) throw new Error(`bridge ${name} has no VLAN filtering, and port ${port.name}, whose tagged frames would be dropped with it: if there are none, type ${line}`)
+  try {
+    link.configureKind(netns, name, 'bridge', line, (data) => data.push(IFLA_BR_VLAN_FILTERING, Buffer.from([1])))
+  } catch (error) {
+    throw isErrno(error, 'EOPNOTSUPP') ? new NoVlans(line) : error
+  }
+}
+
+/**
+ * The MTU that it should have and has not. What is longer than a port takes is dropped without a word, so the smallest of them is
+ * the most; and less than is asked for hurts nobody.
+ */
+function mtuFor(netns: Netns, there: link.LinkState, { name, mtu }: Bridge): number | undefined {
+  if (mtu === undefined || mtu === there.mtu) return undefined
+  if (mtu > there.mtu) {
+    const least = link.list(netns).reduce((least, port) => (port.master === there.index ? Math.min(least, port.mtu) : least), mtu)
+    return least > there.mtu ? least : undefined
+  }
+  const six = mtu < IPV6_MIN_MTU && addr.list(netns, name).find((address) => parseCidr(address)!.family === 6)
+  if (six) throw new Error(`bridge ${name} has MTU ${there.mtu} and address ${six}, which it would lose with an MTU of ${mtu}: IPv6 needs ${IPV6_MIN_MTU}`)
+  return mtu
+}
+
+/** Whether the MAC address was set, and does not follow the ports'. Only sysfs tells, if it is that of this namespace. */
+function isPinned({ name, mac }: link.LinkState): boolean {
+  try {
+    const read = (file: string) => readFileSync(`/sys/class/net/${name}/${file}`, 'latin1').trim()
+    return read('addr_assign_type') === '3' && read('address') === mac // NET_ADDR_SET, <linux/netdevice.h>
+  } catch {
+    return false
+  }
+}
+
+/**
+ * No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749). Only where the node itself got its
+ * default route by one over this bridge they are listened to; and somebody has said 2 who wants them while forwarding, too.
+ */
+function deafen(netns: Netns, fact: Bridge, made: boolean): void {
+  if (fact.acceptRa === false && (made || listens(netns, fact))) sysctl.add(netns, { fact: 'sysctl', key: acceptRa(fact), value: '0', keep: true })
+}
+
+const listens = (netns: Netns, fact: Bridge): boolean =>
+  sysctl.read(netns, acceptRa(fact)) === '1' && !route.defaults(netns, 6).some(({ oif, protocol }) => oif === link.index(netns, fact.name) && protocol === route.RTPROT_RA)
+
+const acceptRa = ({ name }: Bridge): string => `net/ipv6/conf/${name}/accept_ra`
+const filters = (there: link.LinkState): boolean => attributes(there.data ?? Buffer.alloc(0)).get(IFLA_BR_VLAN_FILTERING)?.[0] === 1
+const isPromisc = ({ flags }: link.LinkState): boolean => (flags & link.IFF_PROMISC) !== 0
+
+export function check(netns: Netns, fact: Bridge): Difference | undefined {
+  const { name, mtu } = fact
   const there = link.get(netns, name)
   if (!there) return missing(`bridge ${name} is missing`)
   if (there.kind !== 'bridge') return differs(`interface ${name} is of type ${there.kind ?? 'unknown'}, not bridge`)
-  if (mtu !== undefined && there.mtu !== mtu) return differs(`bridge ${name} has MTU ${there.mtu}, not ${mtu}`)
-  return promisc && (there.flags & IFF_PROMISC) === 0 ? differs(`bridge ${name} is not in promiscuous mode`) : undefined
+  if (mtu !== undefined && there.mtu > mtu) return differs(`bridge ${name} has MTU ${there.mtu}, more than ${mtu}`)
+  if (fact.vlanFiltering && !filters(there)) return differs(`bridge ${name} has no VLAN filtering`)
+  if (fact.promisc && !isPromisc(there)) return differs(`bridge ${name} is not in promiscuous mode`)
+  return fact.acceptRa === false && listens(netns, fact) ? differs(`bridge ${name} accepts router advertisements`) : undefined
 }
 
 export function addPort(netns: Netns, { dev, master, hairpin, isolated }: Port, what: string): void {
-  link.configure(netns, dev, what, { master: link.index(netns, master) })
+  const [enslave, set] = what.split('\n') as [string, string]
+  link.configure(netns, dev, enslave, { master: link.index(netns, master) })
   if (hairpin || isolated)
-    link.configurePort(netns, dev, what, (out) => {
+    link.configurePort(netns, dev, set, (out) => {
       if (hairpin) out.push(IFLA_BRPORT_MODE, Buffer.from([1]))
       if (isolated) out.push(IFLA_BRPORT_ISOLATED, Buffer.from([1]))
     })

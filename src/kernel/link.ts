@@ -46,7 +46,7 @@ export interface LinkState {
   alias: string | undefined
   /** Index of the bridge or the like that it belongs to; 0: none. */
   master: number
-  /** Index of the other end of a veth pair, in its namespace; 0: it has none. */
+  /** Index of the other end of a veth pair, in its namespace, or of the link that this one stands on; 0: it has none. */
   peer: number
   /** IFF_*, <linux/if.h> */
   flags: number
@@ -147,9 +147,21 @@ export const create = (netns: Netns, { name, mac, mtu, kind }: Common, what: str
     attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu)), kindAttrs(out, kind, data)),
   })
 
-/** Makes a link of a kind that needs no more than a name. */
-export const createPlain = (netns: Netns, name: string, kind: string, what: string): void =>
-  netns.rt.change({ what, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, header: ifinfomsg({}), attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_LINKINFO, (info) => info.push(IFLA_INFO_KIND, Buffer.from(kind)))) })
+/** Makes a link of which only what is given is said; the kernel chooses the rest. `lower` is the index of the link it stands on. */
+export const createPlain = (netns: Netns, { name, kind, mac, mtu, lower }: { name: string; kind: string; mac?: string; mtu?: number; lower?: number }, what: string, data: (out: Out) => void = () => {}): void =>
+  netns.rt.change({
+    what,
+    type: RTM_NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    header: ifinfomsg({}),
+    attrs: (out) => {
+      out.push(IFLA_IFNAME, cstring(name))
+      if (mac !== undefined) out.push(IFLA_ADDRESS, macBytes(mac))
+      if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
+      if (lower !== undefined) out.push(IFLA_LINK, u32(lower))
+      kindAttrs(out, kind, data)
+    },
+  })
 
 /** What a link has that an attachment owns. */
 interface Owned extends Omit<Common, 'mtu'> {
@@ -197,10 +209,14 @@ export const configurePort = (netns: Netns, name: string, what: string, data: (o
 
 /** Changes a link that is there: what is its kind's own, then what all have, because VXLAN does not take an MTU among its own. */
 export function modify(netns: Netns, { name, mac, mtu, kind }: Common, what: string, data: (out: Out) => void): void {
+  configureKind(netns, name, kind, what, data)
   const header = ifinfomsg({ index: index(netns, name) })
-  netns.rt.change({ what, type: RTM_NEWLINK, header, attrs: (out) => kindAttrs(out, kind, data) })
   netns.rt.change({ what, type: RTM_SETLINK, header, attrs: (out) => (out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu)), out.push(IFLA_MASTER, u32(0))) })
 }
+
+/** Sets what is its kind's own of a link that is there. */
+export const configureKind = (netns: Netns, name: string, kind: string, what: string, data: (out: Out) => void): void =>
+  netns.rt.change({ what, type: RTM_NEWLINK, header: ifinfomsg({ index: index(netns, name) }), attrs: (out) => kindAttrs(out, kind, data) })
 
 const kindAttrs = (out: Out, kind: string, data: (out: Out) => void): void =>
   out.push(IFLA_LINKINFO, (info) => (info.push(IFLA_INFO_KIND, Buffer.from(kind)), info.push(IFLA_INFO_DATA, data)))
