@@ -44,7 +44,7 @@ function del(conf: typeof ptp, chained: boolean, more = {}, who = {}): void {
 /** Links, addresses, routes and rules, but for what pods share: the table of nf_tables, and what a bridge has for good. */
 const shape = (): string =>
   sh(`ip -br link; ip -br addr; ip route show table all; ip -6 route show table all; ip -n pod -br addr; nft list tables`)
-    .split('\n').map((line) => line.replace(/@\S+|fe80\S+| (?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN)\b|<.*>/g, '').trimEnd()).filter((line) => !/inet podwire|cni0|fe80|ff00::/.test(line)).sort().join('\n')
+    .split('\n').filter((line) => !/inet podwire|cni0|dev.* fe80|fe80.* dev|ff00::/.test(line)).map((line) => line.replace(/@\S+|fe80\S+| (?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN)\b|<.*>/g, '').trimEnd()).sort().join('\n')
 
 const SAW: [from: string | undefined, to: string, whom: RegExp][] = [
   ['far', '192.0.2.1', /^pod sees 192\.0\.2\.2$/],
