@@ -2,13 +2,13 @@
 // kernel, what it made is found again by owner. CNI 1.1 §2
 
 import { act, complain, podName, refuse, requireNetns, withKernel } from './act.ts'
-import { remains } from './clean.ts'
+import { addressesOf, remains } from './clean.ts'
 import { CniError } from './cni/error.ts'
 import type { Plugin, Request } from './cni/plugin.ts'
 import type { Result } from './cni/result.ts'
 import type { Chained, Pod } from './chained.ts'
 import { filtersOf } from './filters.ts'
-import { GUARDS } from './guards.ts'
+import { FORMER, GUARDS, STATUSES } from './guards.ts'
 import * as link from './kernel/link.ts'
 import { networkOwner, owner, type Attachment } from './names.ts'
 import * as state from './state.ts'
@@ -44,7 +44,7 @@ export function chain(plugin: Chained<never>): Plugin {
 
     del(request) {
       const mine = attachmentOf(request)
-      withKernel(undefined, (kernel) => takeBack(100, state.del(kernel, remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine)))))
+      withKernel(undefined, (kernel) => takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(addressesOf(request.conf.prevResult)) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))])))
     },
 
     // Who made the pod's interface knows without a list what is dead; here nothing tells.
@@ -54,7 +54,9 @@ export function chain(plugin: Chained<never>): Plugin {
       withKernel(undefined, (kernel) => takeBack(107, state.del(kernel, remains(kernel.host, plugin.owns, [networkOwner(name)], (whose) => !living.has(whose)))))
     },
 
-    status() {},
+    status(request) {
+      withKernel(undefined, ({ host }) => STATUSES[plugin.schema.$id!]?.(host, request.conf))
+    },
   }
 }
 

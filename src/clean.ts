@@ -5,8 +5,10 @@ import { withKernel } from './act.ts'
 import type { Belongings } from './chained.ts'
 import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
-import { EXTRAS } from './extras.ts'
+import type { Result } from './cni/result.ts'
+import { EXTRAS, extras } from './extras.ts'
 import type { Link, Plan } from './facts.ts'
+import { FORMER } from './guards.ts'
 import { addressText, parseCidr } from './ip.ts'
 import * as link from './kernel/link.ts'
 import { netnsKind, type Netns } from './kernel/netns.ts'
@@ -35,11 +37,12 @@ export function del(request: Request): void {
   const pod = env.netns && netnsKind(env.netns) === 'namespace' ? env.netns : undefined
   withKernel(pod, (kernel) => {
     const leased = ipam.addresses?.(lease)
-    const previous = (conf.prevResult?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
+    const previous = addressesOf(conf.prevResult)
     const mine = owner(attachment)
     const facts = [
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
+      ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(previous) ?? []),
       ...remains(kernel.host, ALL, [mine], (whose) => whose === mine),
       ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
       linkFact(hostIfname(attachment)), // first to go: what holds a pod's frames to its address stays while it can send any
@@ -74,6 +77,9 @@ export function gc(request: Request): void {
 }
 
 const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))
+
+/** The addresses of a result. */
+export const addressesOf = (result: Result | undefined): string[] => (result?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
 
 /** Facts once each. */
 const distinct = (plan: Plan): Plan => [...new Map(plan.map((fact) => [JSON.stringify(fact), fact])).values()]

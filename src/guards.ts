@@ -1,12 +1,21 @@
-// What plugins behind the wiring one look at before anything is touched, by the plugin's name: something of the node may be in
-// the way.
+// What plugins behind the wiring one look at on the node, by the plugin's name: before anything is touched, for something may be
+// in the way; whether what pods share is there still; and what others than podwire made for a pod.
 
 import type { Pod } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
+import { firewallStatus, formerRules, guardFirewall } from './firewall/guard.ts'
+import type { Plan } from './facts.ts'
+import type { Netns } from './kernel/netns.ts'
 import { guardPorts } from './portmap/guard.ts'
 import type { Kernel } from './state.ts'
 
 /** Throws what makes an ADD impossible; what an operator should know goes into `notes`. */
 export type Guard = (kernel: Kernel, pod: Pod, conf: NetConf, notes: string[]) => void
 
-export const GUARDS: Record<string, Guard> = { portmap: guardPorts }
+export const GUARDS: Record<string, Guard> = { portmap: guardPorts, firewall: guardFirewall }
+
+/** Throws error 51 if pods that run are cut off. */
+export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus }
+
+/** What the reference's plugins made for a pod with such addresses, and DEL takes back. */
+export const FORMER: Record<string, (addresses: string[]) => Plan> = { firewall: formerRules }

@@ -2,6 +2,8 @@
 
 import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
+import { extras } from './extras.ts'
+import { STATUSES } from './guards.ts'
 import { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import { read } from './kernel/sysctl.ts'
@@ -19,6 +21,7 @@ export function status({ forwards }: Wirer, request: Request): void {
     if (forwards?.(conf) !== false && read(host, 'net/ipv4/ip_forward') === '0') throw new CniError(51, 'net.ipv4.ip_forward is 0: pods reach nothing but this node', 'to repair it: sysctl -w net.ipv4.ip_forward=1')
     const gone = conf.ipMasq ? nft.check(host, { fact: 'table', keep: true }) : undefined
     if (gone) throw new CniError(51, `${gone.sentence}: pods are not masqueraded`, 'the next ADD makes the table anew; pods that run need theirs added or to be restarted')
+    for (const { plugin, conf: own } of extras(conf)) STATUSES[plugin.schema.$id!]?.(host, own)
   } finally {
     host.close()
   }

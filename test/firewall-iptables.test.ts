@@ -3,8 +3,10 @@
 //   pod, other ── this namespace (the node) ── far 192.0.2.2, 2001:db8::2
 //   10.1.1.0/24, fd00:1::/64; far has routes to the pods
 
-import { call, sh, works } from './world.ts'
+import { call, nft, sh, works } from './world.ts'
 import t, { type Test } from 'tap'
+import { execute, REFERENCE, referenceIsMissing } from './reference.ts'
+import { ask, server } from './traffic.ts'
 
 const ptp = { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.1.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] } }
 const firewall = (prevResult?: object, keys = {}) => ({ cniVersion: '1.1.0', name: 'podnet', type: 'firewall', ...keys, ...(prevResult && { prevResult }) })
@@ -74,6 +76,154 @@ t.test('iptables lists and deletes the rules, and restores what it has saved', a
   sh(String(error.details).replaceAll(/^.*to repair it: /gm, ''))
   t.equal(call('firewall', 'CHECK', firewall(pod)).stdout, '', 'typed')
   t.same(pings('pod', FAR), [true, true])
+  call('firewall', 'DEL', firewall())
+  call('ptp', 'DEL', ptp)
+})
+
+t.test('a chain that ends in REJECT drops as well; one that does not is left alone', async (t) => {
+  const pod = wired(t)
+  both('-A FORWARD -i u0 -j REJECT')
+  t.equal(call('firewall', 'ADD', firewall(pod)).status, 0)
+  t.notMatch(sh('iptables -S; ip6tables -S'), 'CNI-', 'a rule with a condition is none of our business')
+  call('firewall', 'DEL', firewall())
+  both('-F FORWARD && iptables -A FORWARD -s 10.9.0.0/16 -j ACCEPT')
+  both('-A FORWARD -m comment --comment "the rest" -j REJECT')
+  t.same(pings('pod', FAR, 0.3), [false, false])
+  t.equal(call('firewall', 'ADD', firewall(pod)).status, 0)
+  t.same(pings('pod', FAR), [true, true])
+  call('firewall', 'DEL', firewall())
+  call('ptp', 'DEL', ptp)
+})
+
+t.test('only the families that the pod has, and only those that drop', async (t) => {
+  both('-P FORWARD ACCEPT')
+  sh('ip6tables -P FORWARD DROP')
+  const pod = wired(t)
+  t.equal(call('firewall', 'ADD', firewall(pod)).status, 0)
+  t.same([sh('iptables -S').includes('CNI-'), sh('ip6tables -S').includes('CNI-')], [false, true])
+  t.same(pings('pod', FAR), [true, true])
+  call('firewall', 'DEL', firewall())
+  call('ptp', 'DEL', ptp)
+})
+
+t.test("where the operator has a chain of that name in iptables, it is asked, whatever FORWARD's policy", async (t) => {
+  sh('iptables -N MINE && iptables -A MINE -d 192.0.2.2 -j DROP')
+  const pod = wired(t)
+  t.equal(call('firewall', 'ADD', firewall(pod, { iptablesAdminChainName: 'MINE' })).status, 0)
+  t.same(pings('pod', FAR, 0.5), [false, true])
+  t.notMatch(sh('iptables -S'), 'mark')
+  call('firewall', 'DEL', firewall())
+  call('ptp', 'DEL', ptp)
+})
+
+t.test('published ports: from the node, and from outside if the operator says so', async (t) => {
+  both('-P FORWARD DROP')
+  const web = await server('pod', 'pod', 80)
+  const conf = { ...ptp, firewall: {}, runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] } }
+  const added = call('ptp', 'ADD', conf)
+  t.equal(added.status, 0, added.stdout)
+  for (const address of ['192.0.2.1', '2001:db8::1']) {
+    t.match(ask(undefined, address, 8080), 'pod sees')
+    t.equal(ask('far', address, 8080), 'no answer')
+  }
+  both('-A CNI-ADMIN -m conntrack --ctstate DNAT -j ACCEPT')
+  for (const address of ['192.0.2.1', '2001:db8::1']) t.match(ask('far', address, 8080), 'pod sees')
+  web.kill()
+  call('ptp', 'DEL', conf)
+})
+
+t.test('the mark is gone when iptables has decided', async (t) => {
+  both('-P FORWARD DROP')
+  nft(`-f - <<< 'table inet seen { chain late { type filter hook postrouting priority 0; meta mark & 0x80000000 != 0 counter comment "marked"\n ip saddr 10.1.1.0/24 counter comment "seen"; }; chain early { type filter hook forward priority -1; meta mark & 0x80000000 != 0 counter comment "while"; }; }'`)
+  const pod = wired(t)
+  call('firewall', 'ADD', firewall(pod))
+  t.same(pings('pod', FAR), [true, true])
+  const packets = Object.fromEntries([...nft('list table inet seen').matchAll(/packets (\d+) bytes \d+ comment "(\w+)"/g)].map(([, count, comment]) => [comment, Number(count)]))
+  t.match(packets, { marked: 0, seen: 1, while: 4 }, 'of request and answer, both families')
+  call('firewall', 'DEL', firewall())
+  call('ptp', 'DEL', ptp)
+})
+
+t.test("the reference's plugin and podwire's take over from each other", { skip: referenceIsMissing }, async (t) => {
+  both('-P FORWARD DROP')
+  const conf = { cniVersion: '1.0.0', name: 'podnet', type: 'firewall', backend: 'iptables' }
+  const its = (command: string, prevResult: object, who = {}) => execute(`${REFERENCE}/firewall`, command, { ...conf, prevResult: { ...prevResult, cniVersion: '1.0.0' } }, who)
+  const rules = () => sh('iptables-save -t filter; ip6tables-save -t filter').match(/^-A .*$/gm)!
+
+  const pod = wired(t)
+  t.equal(its('ADD', pod).status, 0)
+  t.match(rules().join('\n'), '-A CNI-FORWARD -s 10.1.1.2/32 -j ACCEPT')
+  const second = wired(t, other)
+  t.equal(call('firewall', 'ADD', firewall(second), other).status, 0)
+  t.same(pings('other', FAR), [true, true])
+  t.equal(rules().filter((rule) => /FORWARD.*CNI-FORWARD$|CNI-ADMIN$/.test(rule)).length, 4, 'the jumps are there once')
+  t.equal(call('firewall', 'DEL', firewall(pod)).stdout, '')
+  t.notMatch(rules().join('\n'), /10\.1\.1\.2|fd00:1::2/, 'what the reference made goes with our DEL')
+  t.same(pings('other', FAR), [true, true])
+
+  t.equal(its('ADD', pod).status, 0)
+  t.equal(rules().filter((rule) => /FORWARD.*CNI-FORWARD$|CNI-ADMIN$/.test(rule)).length, 4, 'and it takes ours for its own')
+  t.same(pings('pod', FAR), [true, true])
+  t.equal(its('DEL', pod).status, 0)
+  t.equal(call('firewall', 'CHECK', firewall(second), other).stdout, '')
+  t.same(pings('other', FAR), [true, true])
+  call('firewall', 'DEL', firewall(second), other)
+  for (const who of [{}, other]) call('ptp', 'DEL', ptp, who)
+})
+
+t.test('STATUS tells when pods that run are cut off; who is not there hurts nobody', async (t) => {
+  both('-P FORWARD DROP')
+  const status = () => call('firewall', 'STATUS', firewall())
+  const within = () => call('ptp', 'STATUS', { ...ptp, firewall: {} })
+  t.same([status().stdout, within().stdout], ['', ''])
+  const pod = wired(t)
+  call('firewall', 'ADD', firewall(pod))
+  t.same([status().stdout, within().stdout], ['', ''])
+  for (const damage of ['iptables -F FORWARD', 'iptables -F CNI-FORWARD', 'nft flush chain inet podwire firewall_mark']) {
+    sh(damage)
+    for (const { json } of [status(), within()]) t.match(json, { code: 51, msg: /pods that run are not forwarded/ }, damage)
+    sh(status().json.details.replace(/^to repair it: /, ''))
+    t.same([status().stdout, within().stdout], ['', ''])
+  }
+  sh('iptables -F FORWARD')
+  t.equal(call('firewall', 'ADD', firewall(wired(t, other)), other).status, 0)
+  t.equal(status().stdout, '', 'the next ADD repairs it for all')
+  t.same(pings('pod', FAR), [true, true])
+  for (const who of [{}, other]) call('firewall', 'DEL', firewall(), who)
+  sh('iptables -F FORWARD')
+  t.equal(status().stdout, '')
+  for (const who of [{}, other]) call('ptp', 'DEL', ptp, who)
+})
+
+t.test('CHECK names a chain of somebody else that lets nothing pass, and no other', async (t) => {
+  const pod = wired(t)
+  t.equal(call('firewall', 'ADD', firewall(pod)).status, 0)
+  const CHAINS: [rules: string, breaks: boolean][] = [
+    ['', true],
+    ['ct state established,related accept; ct state invalid drop', true],
+    ['counter; ip daddr 192.0.2.99 drop', true],
+    ['ip saddr 10.1.1.0/24 accept', false],
+    ['ct state vmap { established : accept, new : accept }', false],
+    ['ct state new,established accept', false],
+    ['jump other', false],
+  ]
+  for (const [rules, breaks] of CHAINS) {
+    nft(`-f - <<< 'table inet custom { chain other { }; chain forward { type filter hook forward priority 0; policy drop; ${rules.replace('; ', ';\n')}; }; }'`)
+    const { json } = call('firewall', 'CHECK', firewall(pod))
+    if (breaks) t.match(json, { code: 102, msg: /^nft chain inet custom forward drops all that is forwarded/ }, rules)
+    else t.equal(json, undefined, rules)
+    t.equal(call('firewall', 'ADD', firewall(pod)).stderr.includes('inet custom forward'), breaks, 'ADD says so on standard error')
+    nft('delete table inet custom')
+  }
+  nft(`-f - <<< 'table ip custom { chain input { type filter hook input priority 0; policy drop; }; }'`)
+  t.equal(call('firewall', 'CHECK', firewall(pod)).stdout, '', 'another hook')
+  call('firewall', 'DEL', firewall())
+  call('ptp', 'DEL', ptp)
+})
+
+t.test('iptables-legacy is not reached, which is said', { skip: works('iptables-legacy -L && grep -q filter /proc/thread-self/net/ip_tables_names') ? false : 'this kernel has no ip_tables' }, async (t) => {
+  const pod = wired(t)
+  t.match(call('firewall', 'ADD', firewall(pod)).stderr, 'podwire: iptables-legacy has a table filter here, which podwire does not reach')
   call('firewall', 'DEL', firewall())
   call('ptp', 'DEL', ptp)
 })

@@ -17,7 +17,7 @@ import type { Belongings, Chained, Filters, Pod } from '../chained.ts'
 import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Schema } from '../cni/schema.ts'
 import type { Element, Fact, Iptables, Plan } from '../facts.ts'
-import { addressText, parseCidr, type Family } from '../ip.ts'
+import { addressText, bits, parseCidr, type Family } from '../ip.ts'
 import { owner } from '../names.ts'
 
 export interface FirewallConf extends NetConf {
@@ -145,6 +145,16 @@ function unswitched(port: string, whose: string): Plan {
     { fact: 'chain', name: 'forward', base: { type: 'filter', hook: 'forward', priority: '-200' }, rules: [`iifname @${ISOLATED} drop`, `oifname @${ISOLATED} drop`], ...table }, // NF_BR_PRI_FILTER_BRIDGED
     { fact: 'element', family: 'bridge', map: ISOLATED, key: `"${port}"`, owner: whose },
   ]
+}
+
+/** A pod that runs, by its elements; undefined if there is none. */
+export function podOf(elements: Element[]): Pod | undefined {
+  const own = elements.filter(({ owner: one }) => one === elements[0]?.owner)
+  const ips = own.filter(({ map }) => map === ADDRESSES[4] || map === ADDRESSES[6]).map(({ key }) => ({ address: `${key}/${bits(key.includes(':') ? 6 : 4)}` }))
+  if (ips.length === 0) return undefined
+  const [bridge, host] = own.find(({ map }) => map === PORTS)?.key.replaceAll('"', '').split(' . ') ?? []
+  const [network = '', containerID = '', ifname = ''] = own[0]!.owner.split('/')
+  return { attachment: { network, containerID, ifname }, ips, routes: [], host, bridge: bridge === undefined ? undefined : { name: bridge, promisc: false }, mtu: undefined }
 }
 
 /** podwire's own chains in the same table. */

@@ -9,7 +9,7 @@ import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import { acceptsNew, encodeRule, essence, essenceOf, stopsAll } from './iptables-rule.ts'
 import { attributes, NLM_F_APPEND, NLM_F_CREATE, type Attrs, type Out, type Request } from './netlink.ts'
-import { cstring, generation, MSG, NFGENMSG, text, transaction } from './nft-message.ts'
+import { be32, cstring, generation, MSG, NFGENMSG, text, transaction } from './nft-message.ts'
 import { expressions, type Expression } from './nft-rule.ts'
 import type { Netns } from './netns.ts'
 
@@ -21,10 +21,12 @@ const NFTA_TABLE = 1
 const NFTA_CHAIN_NAME = 3
 const NFTA_CHAIN_HOOK = 4
 const NFTA_CHAIN_POLICY = 5
+const NFTA_CHAIN_TYPE = 7
 const NFTA_RULE_CHAIN = 2
 const NFTA_RULE_HANDLE = 3
 const NFTA_RULE_EXPRESSIONS = 4
 const NF_DROP = 0
+const NF_ACCEPT = 1
 const NF_INET_FORWARD = 2
 
 /** What matters to who forwards: whether chain FORWARD drops what no rule accepts, and which chains there are. */
@@ -36,9 +38,9 @@ export interface FilterTable {
 /** iptables' table filter of a family; undefined if iptables-nft has none here. */
 export function filterTable(netns: Netns, family: Family): FilterTable | undefined {
   const chains = chainsOf(netns, NFPROTO[family]).filter(({ table }) => table === 'filter')
-  const forward = chains.find((chain) => isForward(chain))
-  if (!forward) return undefined
-  return { drops: forward.drops || rulesOf(netns, forward).some(({ list }) => stopsAll(list)), chains: chains.map(({ name }) => name) }
+  if (chains.length === 0) return undefined
+  const drops = chains.some((chain) => isForward(chain) && (chain.drops || rulesOf(netns, chain).some(({ list }) => stopsAll(list))))
+  return { drops, chains: chains.map(({ name }) => name) }
 }
 
 const isForward = ({ table, name, hook }: Chain): boolean => table === 'filter' && name === 'FORWARD' && hook === NF_INET_FORWARD
@@ -69,7 +71,7 @@ export function add(netns: Netns, fact: Iptables): void {
   for (let attempt = 1; ; attempt++) {
     const premise = generation(netns)
     if (!check(netns, fact)) return
-    const refused = transaction(netns, [creation(fact)], premise)
+    const refused = transaction(netns, [...(fact.chain === 'FORWARD' && !exists(netns, fact) ? [forward(fact)] : []), creation(fact)], premise)
     if (!refused) return
     if (!isErrno(refused, 'ERESTART', 'EINTR') || attempt === ATTEMPTS) throw refused
   }
@@ -90,7 +92,7 @@ export function del(netns: Netns, fact: Iptables): void {
 
 export function check(netns: Netns, fact: Iptables): Difference | undefined {
   const what = `${PROGRAMS[fact.family]} chain ${fact.chain}`
-  if (!netns.nf.get(message(MSG.GETCHAIN, fact, `${PROGRAMS[fact.family]} -S ${fact.chain}`), 'ENOENT')) return missing(`${what} is missing`)
+  if (!exists(netns, fact)) return missing(`${what} is missing`)
   return fact.rule === undefined || alike(netns, fact).length > 0 ? undefined : missing(`${what} lacks the rule "${fact.rule}"`)
 }
 
@@ -99,6 +101,8 @@ export function checkPassage(netns: Netns): Difference | undefined {
   const [first, ...more] = barriers(netns)
   return first === undefined ? undefined : differs(`nft chain ${[first, ...more].join(' and ')} drops all that is forwarded to pods and from them: its policy is drop, and no rule of it accepts what is new`)
 }
+
+const exists = (netns: Netns, fact: Iptables): boolean => netns.nf.get(message(MSG.GETCHAIN, fact, `${PROGRAMS[fact.family]} -S ${fact.chain}`), 'ENOENT') !== undefined
 
 /** Rules of a chain that are the fact's. */
 function alike(netns: Netns, { family, chain: name, rule }: Iptables): Rule[] {
@@ -112,6 +116,16 @@ function creation(fact: Iptables): Request {
   if (rule === undefined) return { ...message(MSG.NEWCHAIN, fact, show(fact)), flags: NLM_F_CREATE }
   return { ...message(MSG.NEWRULE, fact, show(fact), (out) => out.push(NFTA_RULE_EXPRESSIONS, (list) => encodeRule(list, family, rule))), flags: NLM_F_CREATE | (first ? 0 : NLM_F_APPEND) }
 }
+
+/** The chain FORWARD, which iptables makes when it first needs it. */
+const forward = (fact: Iptables): Request => ({
+  ...message(MSG.NEWCHAIN, fact, `${PROGRAMS[fact.family]} -L FORWARD`, (out) => {
+    out.push(NFTA_CHAIN_HOOK, (hook) => (be32(hook, 1, NF_INET_FORWARD), be32(hook, 2, 0))) // NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY: NF_IP_PRI_FILTER
+    be32(out, NFTA_CHAIN_POLICY, NF_ACCEPT)
+    out.push(NFTA_CHAIN_TYPE, cstring('filter'))
+  }),
+  flags: NLM_F_CREATE,
+})
 
 /** A message about a chain of iptables', or a rule in it. */
 const message = (kind: number, { family, chain }: Iptables, what: string, attrs?: (out: Out) => void): Request => ({
