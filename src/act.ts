@@ -46,6 +46,9 @@ export function complain(findings: Finding[]): void {
   throw new CniError(102, findings.map(({ sentence }) => sentence).join('; '), details.join('\n'))
 }
 
+/** The pod's namespace, if there is one still. */
+export const podNetns = ({ netns }: Environment): string | undefined => (netns && netnsKind(netns) === 'namespace' ? netns : undefined)
+
 export function requireNetns({ netns }: Environment, unknown = 4): void {
   const kind = netnsKind(netns)
   const said = `CNI_NETNS=${JSON.stringify(netns)}`

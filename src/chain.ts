@@ -1,7 +1,7 @@
 // A plugin that stands behind another in a list, as the protocol sees it: the pod it is about comes from prevResult and from the
 // kernel, what it made is found again by owner. CNI 1.1 §2
 
-import { act, complain, podName, refuse, requireNetns, withKernel } from './act.ts'
+import { act, complain, podName, podNetns, refuse, requireNetns, withKernel } from './act.ts'
 import { addressesOf, remains } from './clean.ts'
 import { CniError } from './cni/error.ts'
 import type { Plugin, Request } from './cni/plugin.ts'
@@ -44,7 +44,7 @@ export function chain(plugin: Chained<never>): Plugin {
 
     del(request) {
       const mine = attachmentOf(request)
-      withKernel(undefined, (kernel) => takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(addressesOf(request.conf.prevResult)) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))])))
+      withKernel(podNetns(request.env), (kernel) => takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(addressesOf(request.conf.prevResult)) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))])))
     },
 
     // Who made the pod's interface knows without a list what is dead; here nothing tells.

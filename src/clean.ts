@@ -1,7 +1,7 @@
 // How plugins clean up: DEL of one attachment, GC of all that are dead. What belongs to whom is written in the kernel: names of
 // links are computed, an alias or a comment is the owner.
 
-import { withKernel } from './act.ts'
+import { podNetns, withKernel } from './act.ts'
 import type { Belongings } from './chained.ts'
 import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
@@ -11,7 +11,7 @@ import type { Link, Plan } from './facts.ts'
 import { FORMER } from './guards.ts'
 import { addressText, parseCidr } from './ip.ts'
 import * as link from './kernel/link.ts'
-import { netnsKind, type Netns } from './kernel/netns.ts'
+import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import { hostIfname, networkOwner, owner, type Attachment } from './names.ts'
 import { MASQUERADED } from './nat.ts'
@@ -34,7 +34,7 @@ const ALL: Belongings = { maps: () => true, with: (element) => holdings().flatMa
 export function del(request: Request): void {
   const { env, conf, attachment, lease } = parts(request)
   const ipam = ipamOf(request)
-  const pod = env.netns && netnsKind(env.netns) === 'namespace' ? env.netns : undefined
+  const pod = podNetns(env)
   withKernel(pod, (kernel) => {
     const leased = ipam.addresses?.(lease)
     const previous = addressesOf(conf.prevResult)

@@ -216,9 +216,9 @@ function delStep(kernel: Kernel, step: Fact[]): void {
     case 'route':
       return route.del(place(kernel, fact.in), fact)
     case 'flows':
-      return conntrack.flush(kernel.host, fact.address)
+      return conntrack.flush(kernel.host, fact.address, kernel.pod)
     case 'port flows':
-      return conntrack.flushPorts(kernel.host, fact.ports, false)
+      return conntrack.flushPorts(kernel.host, fact.ports, false, kernel.pod)
     case 'iptables':
       return iptables.del(kernel.host, fact)
     case 'passage':

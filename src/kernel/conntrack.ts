@@ -5,6 +5,7 @@ import { addressBytes, bytesText, parseAddress, type Address, type Family } from
 import type { PortFlows } from '../facts.ts'
 import { isErrno } from './errno.ts'
 import { u32 } from './link.ts'
+import { serves } from './listen.ts'
 import { attributes, nest, type NetlinkMessage, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 import { PROTOCOLS } from './nft-data.ts'
@@ -37,14 +38,23 @@ type Direction = typeof CTA_TUPLE_ORIG | typeof CTA_TUPLE_REPLY
 
 /**
  * Deletes the connections that the address began (it is the source of the original direction) and those that it answers
- * (the source of the reply, which is also where destination NAT had led).
+ * (the source of the reply, which is also where destination NAT had led). Not those of a `pod` that goes on.
  */
-export function flush(netns: Netns, address: string): void {
+export function flush(netns: Netns, address: string, pod?: Netns): void {
   // To look for one walks the whole hash table, a dozen milliseconds on a usual node.
   if (read(netns, 'net/netfilter/nf_conntrack_count') === '0') return
-  const source = parseAddress(address)!
+  const [source, goesOn] = [parseAddress(address)!, ongoing(pod)]
   for (const direction of [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] as const)
-    for (const connection of list(netns, source, direction)) forget(netns, source, connection)
+    for (const connection of list(netns, source, direction)) if (!goesOn(protocolOf(connection))) forget(netns, source, connection)
+}
+
+/**
+ * Whether connections go on: by TCP, if there are servers in the pod still, because the runtime only makes its network anew
+ * (`podman network reload`). Forgotten, the pod's next packet would seem to begin one, and get another port on its way out.
+ */
+function ongoing(pod: Netns | undefined): (protocol: number) => boolean {
+  let lives: boolean | undefined
+  return (protocol) => pod !== undefined && protocol === PROTOCOLS.tcp && (lives ??= serves(pod))
 }
 
 type Port = PortFlows['ports'][number]
@@ -52,17 +62,18 @@ type Port = PortFlows['ports'][number]
 /**
  * Forgets connections to ports of the node. When ports are published: those led to another pod, and of protocols that never end
  * a connection also those to the node itself, which would go on as long as packets come. When they are taken back: those
- * led to the pod.
+ * led to the pod, but for those that go on.
  */
-export function flushPorts(netns: Netns, ports: Port[], published: boolean): void {
+export function flushPorts(netns: Netns, ports: Port[], published: boolean, pod?: Netns): void {
   if (read(netns, 'net/netfilter/nf_conntrack_count') === '0') return
+  const goesOn = ongoing(pod)
   for (const family of [4, 6] as const) {
     const own = ports.filter(({ to }) => to.includes(':') === (family === 6))
     for (const connection of toPorts(netns, family, own)) {
       const found = tupleOf(connection.get(CTA_TUPLE_ORIG), family)
       const answers = tupleOf(connection.get(CTA_TUPLE_REPLY), family).src
       const port = own.find((one) => PROTOCOLS[one.protocol] === found.protocol && one.port === found.dport && (one.address === undefined || one.address === found.dst))
-      if (port && (published ? isStale(netns, port, found, answers) : answers === port.to)) forget(netns, parseAddress(port.to)!, connection)
+      if (port && (published ? isStale(netns, port, found, answers) : answers === port.to && !goesOn(found.protocol))) forget(netns, parseAddress(port.to)!, connection)
     }
   }
 }
@@ -95,7 +106,7 @@ function tupleOf(tuple: Buffer | undefined, family: Family): Tuple {
   const inner = attributes(tuple ?? Buffer.alloc(0))
   const [ip, proto] = [attributes(inner.get(CTA_TUPLE_IP) ?? Buffer.alloc(0)), attributes(inner.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0))]
   const text = (type: number) => bytesText(ip.get(type) ?? Buffer.alloc(family === 4 ? 4 : 16))
-  return { src: text(family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC), dst: text(family === 4 ? CTA_IP_V4_DST : CTA_IP_V6_DST), protocol: proto.get(CTA_PROTO_NUM)?.[0] ?? 0, dport: proto.get(CTA_PROTO_DST_PORT)?.readUInt16BE(0) ?? 0 }
+  return { src: text(family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC), dst: text(family === 4 ? CTA_IP_V4_DST : CTA_IP_V6_DST), protocol: protocolIn(inner), dport: proto.get(CTA_PROTO_DST_PORT)?.readUInt16BE(0) ?? 0 }
 }
 
 /** Connections of a family; none if this kernel tracks none. */
@@ -130,6 +141,9 @@ function forget(netns: Netns, source: Address, connection: Map<number, Buffer>):
     if (!isErrno(error, 'ENOENT')) throw error
   }
 }
+
+const protocolOf = (connection: Map<number, Buffer>): number => protocolIn(attributes(connection.get(CTA_TUPLE_ORIG)!))
+const protocolIn = (tuple: Map<number, Buffer>): number => attributes(tuple.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0)).get(CTA_PROTO_NUM)?.[0] ?? 0
 
 function hasSource(tuple: Buffer | undefined, source: Address): boolean {
   const ip = tuple && attributes(tuple).get(CTA_TUPLE_IP)

@@ -24,6 +24,9 @@ export function listeners(netns: Netns, wanted: Listener[]): Listener[] {
   )
 }
 
+/** True if somebody in a namespace waits for packets. */
+export const serves = (netns: Netns): boolean => FAMILIES.some((family) => ['tcp', 'udp'].some((protocol) => sockets(netns, family, protocol).length > 0))
+
 const overlap = (asked: string | undefined, bound: string): boolean => asked === undefined || asked === bound || bound === '0.0.0.0' || bound === '::'
 
 function sockets(netns: Netns, family: number, protocol: string): Listener[] {
