@@ -1,12 +1,13 @@
 // The plugins that can stand behind the one that wires, by name; and what of them an entry of ptp or bridge asks for.
 
+import { bandwidth } from './bandwidth/bandwidth.ts'
 import type { Chained } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
 import type { Schema } from './cni/schema.ts'
 import { firewall } from './firewall/firewall.ts'
 import { portmap } from './portmap/portmap.ts'
 
-export const EXTRAS: Record<string, Chained<never>> = { portmap: portmap as Chained<never>, firewall: firewall as Chained<never> }
+export const EXTRAS: Record<string, Chained<never>> = { portmap: portmap as Chained<never>, bandwidth: bandwidth as Chained<never>, firewall: firewall as Chained<never> }
 
 /** One of them, and its configuration. */
 export interface Extra {

@@ -1,6 +1,7 @@
 // What plugins behind the wiring one look at on the node, by the plugin's name: before anything is touched, for something may be
 // in the way; whether what pods share is there still; and what others than podwire made for a pod.
 
+import { remarks } from './bandwidth/bandwidth.ts'
 import type { Pod } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
 import { firewallStatus, formerRules, guardFirewall } from './firewall/guard.ts'
@@ -12,7 +13,7 @@ import type { Kernel } from './state.ts'
 /** Throws what makes an ADD impossible; what an operator should know goes into `notes`. */
 export type Guard = (kernel: Kernel, pod: Pod, conf: NetConf, notes: string[]) => void
 
-export const GUARDS: Record<string, Guard> = { portmap: guardPorts, firewall: guardFirewall }
+export const GUARDS: Record<string, Guard> = { portmap: guardPorts, bandwidth: (_, pod, conf, notes) => void notes.push(...remarks(pod, conf)), firewall: guardFirewall }
 
 /** Throws error 51 if pods that run are cut off. */
 export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus }

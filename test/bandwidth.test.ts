@@ -3,7 +3,7 @@
 //     pod (netns)        this namespace
 //     eth0 ──── veth ─── vethx: tbf, ingress ──► bwp…: tbf
 
-import { ip, netns, sh } from './world.ts'
+import { call, ip, netns, sh } from './world.ts'
 import t from 'tap'
 import { bandwidth, remarks, type BandwidthConf } from '../src/bandwidth/bandwidth.ts'
 import type { Pod } from '../src/chained.ts'
@@ -63,7 +63,7 @@ t.test('a burst that no packet fits into, or that is over before a timer can be 
 t.test('the burst that runtimes pass where an annotation of Kubernetes has none is not taken for one (kubernetes#90838)', async (t) => {
   for (const burst of [2 ** 31 - 1, 2 ** 32 - 1, 2 ** 35 - 9]) {
     const passed = only({ runtimeConfig: { bandwidth: { ingressRate: 1_000_000, ingressBurst: burst, egressRate: 1_000_000_000, egressBurst: burst } } })
-    t.match(lines(bandwidth.plan(pod, passed)), /vethx .* rate 1000000bit burst 14140 limit 21210\n[^]* rate 1000000000bit burst 1000000 limit 3190536\n/, `${burst}`)
+    t.match(lines(bandwidth.plan(pod, passed)), /vethx .* rate 1000000bit burst 3125 limit 10195\n[^]* rate 1000000000bit burst 3125000 limit 3190536\n/, `${burst}`)
     t.same(bandwidth.problems!(pod, passed), [])
     t.same(remarks(pod, passed), [])
   }
@@ -192,4 +192,89 @@ t.test('taken back, nothing stays; and what is gone already, or is another by no
     t.equal(ip('-br link show type ifb'), '')
     netns('pod')
   })
+})
+
+const ptp = { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', mtu: 1400, ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]] } }
+const all = (): string => sh('tc qdisc show; ip -o link | cut -d: -f2; find /var/lib -name "10.*" -o -name "fd*"')
+
+t.test('behind ptp: the result gains the ifb, CHECK sees what is broken, DEL needs no namespace', async (t) => {
+  netns('pod')
+  const before = all()
+  const prevResult = call('ptp', 'ADD', ptp).json
+  const wired = all()
+  const added = call('bandwidth', 'ADD', { ...conf, prevResult })
+  t.same(added.json, { ...prevResult, interfaces: [...prevResult.interfaces, { name: IFB, mac: '02:dd:69:c0:b1:92' }] })
+  t.match(sh(`tc qdisc show dev ${prevResult.interfaces[0].name}`), 'rate 10Mbit burst 50000b lat 25ms')
+  const passed = { ...conf, prevResult: added.json }
+  t.equal(call('bandwidth', 'CHECK', passed).stdout, '')
+  t.equal(call('ptp', 'CHECK', { ...ptp, prevResult: added.json }).stdout, '')
+  sh(`tc qdisc del dev ${IFB} root`)
+  t.match(call('bandwidth', 'CHECK', passed).json, { code: 102, msg: `interface ${IFB} has no qdisc tbf`, details: /to repair it: tc qdisc add dev bwp/ })
+  t.equal(call('bandwidth', 'DEL', passed, { netns: '' }).stdout, '')
+  t.notMatch(all(), IFB)
+  t.equal(call('bandwidth', 'DEL', conf, { netns: '/run/netns/gone' }).stdout, '', 'again, and without prevResult')
+  t.equal(call('ptp', 'DEL', { ...ptp, prevResult }).stdout, '')
+  t.equal(all(), before)
+  t.not(wired, before)
+  ip('netns del pod')
+})
+
+t.test('within ptp: as the runtime passes it, in its spelling', async (t) => {
+  netns('pod')
+  const before = all()
+  const single = { ...ptp, runtimeConfig: { bandwidth: { IngressRate: 8_000_000, IngressBurst: 2 ** 32 - 1, EgressRate: 16_000_000, EgressBurst: 8000 } } }
+  const added = call('ptp', 'ADD', single)
+  t.match(added.json.interfaces, [{ name: /^veth/ }, { name: 'eth0' }, { name: IFB, mac: '02:dd:69:c0:b1:92' }])
+  t.match(added.stderr, 'runtimeConfig.bandwidth.egressBurst is 8000: raised to 32000')
+  t.match(sh(`tc qdisc show dev ${added.json.interfaces[0].name}`), 'rate 8Mbit burst 25000b lat 25ms')
+  t.match(sh(`tc qdisc show dev ${IFB}`), 'rate 16Mbit burst 4000b lat 25ms')
+  t.equal(call('ptp', 'CHECK', { ...single, prevResult: added.json }).stdout, '')
+  ip(`link del ${IFB}`)
+  t.match(call('ptp', 'CHECK', { ...single, prevResult: added.json }).json, { code: 102, msg: new RegExp(`^interface ${IFB} is missing`) })
+  ip('netns del pod')
+  t.equal(call('ptp', 'DEL', single).stdout, '')
+  t.equal(all(), before)
+
+  netns('pod')
+  const own = call('ptp', 'ADD', { ...ptp, bandwidth: { egressRate: 16_000_000, egressBurst: 800_000 } })
+  t.match(sh(`tc qdisc show dev ${IFB}`), 'rate 16Mbit burst 100000b', 'or as the configuration says')
+  t.equal(call('ptp', 'DEL', ptp).stdout, '', 'DEL need not know of it')
+  t.equal(own.status, 0)
+  t.equal(all(), before)
+  ip('netns del pod')
+})
+
+t.test('GC: the ifb of a pod that is not among the living goes, others stay', async (t) => {
+  for (const name of ['pod', 'other']) netns(name)
+  const single = { ...ptp, bandwidth: { egressRate: 16_000_000, egressBurst: 800_000 } }
+  const other = { container: 'c2', netns: '/run/netns/other' }
+  const [, kept] = [call('ptp', 'ADD', single), call('ptp', 'ADD', single, other)]
+  const living = kept.json.interfaces.at(-1).name
+  for (const type of ['bandwidth', 'ptp']) t.equal(call(type, 'GC', { ...single, type, 'cni.dev/valid-attachments': [{ containerID: 'c1', ifname: 'eth0' }, { containerID: 'c2', ifname: 'eth0' }] }).stdout, '')
+  t.match(all(), new RegExp(`${IFB}[^]*${living}`))
+  t.equal(call('bandwidth', 'GC', { ...single, type: 'bandwidth', 'cni.dev/valid-attachments': [{ containerID: 'c2', ifname: 'eth0' }] }).stdout, '')
+  t.notMatch(all(), IFB)
+  t.match(all(), living)
+  call('ptp', 'DEL', single)
+  call('ptp', 'DEL', single, other)
+  for (const name of ['pod', 'other']) ip(`netns del ${name}`)
+})
+
+t.test('what cannot be is refused before anything is touched', async (t) => {
+  netns('pod')
+  const before = all()
+  for (const [keys, said] of [
+    [{ ingressRate: -1, ingressBurst: 1 }, 'ingressRate is -1: expected a whole number of bits, 0 for no limit'],
+    [{ ingressRate: 1.5, ingressBurst: 1 }, 'ingressRate is 1.5: expected a whole number'],
+    [{ ingressRate: '1M', ingressBurst: 1 }, 'ingressRate is "1M": expected a whole number'],
+    [{ egressRate: 1000 }, 'egressRate is 1000 and egressBurst is 0: if rate is set, burst must also be set'],
+  ] as const) {
+    t.match(call('ptp', 'ADD', { ...ptp, bandwidth: keys }).json, { code: 7, msg: `bandwidth.${said}`.replace('bandwidth.egress', 'egress') })
+    const wired = call('ptp', 'ADD', ptp).json
+    t.match(call('bandwidth', 'ADD', { cniVersion: '1.1.0', name: 'podnet', type: 'bandwidth', ...keys, prevResult: wired }).json, { code: 7, msg: said })
+    call('ptp', 'DEL', ptp)
+    t.equal(all(), before)
+  }
+  t.match(call('bandwidth', 'ADD', conf).json, { code: 7, msg: 'Required prevResult missing', details: /must be called as chained plugin/ })
+  ip('netns del pod')
 })

@@ -36,7 +36,7 @@ const KEYS: Record<string, Schema> = {
 }
 
 const RUNTIME: Record<string, Schema> = {
-  bandwidth: { part: 'bandwidth', type: ['object', 'null'], expected: 'an object with ingressRate, ingressBurst, egressRate, egressBurst', properties: KEYS, description: 'the same keys from the runtime; where the configuration has one of them itself, these do not count' },
+  bandwidth: { part: 'rates', type: ['object', 'null'], expected: 'an object with ingressRate, ingressBurst, egressRate, egressBurst', properties: KEYS, description: 'the same keys from the runtime; where the configuration has one of them itself, these do not count' },
 }
 
 export const bandwidth: Chained<BandwidthConf> = {
@@ -142,10 +142,10 @@ const ETH_DATA_LEN = 1500
 function bucket({ rate: bitrate, burst: asked, any }: Limit, mtu = ETH_DATA_LEN): { rate: number; burst: number; limit: number } {
   const rate = Math.floor(bitrate / 8)
   const packet = mtu + ETH_HLEN
-  const in_ = (ms: number) => Math.ceil((rate * ms) / 1000)
-  const least = Math.max(packet, in_(2))
-  const burst = Math.min(any ? Math.max(10 * packet, in_(8)) : Math.max(Math.floor(asked / 8), least), U32)
-  return { rate, burst, limit: Math.min(Math.max(in_(25), 5 * packet) + Math.min(burst, GSO), U32) }
+  const during = (ms: number) => Math.ceil((rate * ms) / 1000)
+  const burst = any ? Math.max(2 * packet, during(25)) : Math.max(packet, during(2), Math.floor(asked / 8))
+  const limit = Math.max(5 * packet, during(25)) + Math.min(burst, GSO)
+  return { rate, burst: Math.min(burst, U32), limit: Math.min(limit, U32) }
 }
 
 const GSO = 0x10000
