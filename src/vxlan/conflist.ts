@@ -19,7 +19,7 @@ export function conflist(podCIDRs: string[], mtu: number, stateDir: string): obj
     plugins: [
       {
         type: 'podwire',
-        capabilities: { portMappings: true },
+        capabilities: { portMappings: true, bandwidth: true },
         mtu,
         overlay: stateDir,
         ipam: {

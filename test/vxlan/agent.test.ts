@@ -72,7 +72,7 @@ t.test('an agent, from nothing to ready', async (t) => {
       cniVersion: '1.0.0',
       cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
       name: 'podwire',
-      plugins: [{ type: 'podwire', capabilities: { portMappings: true }, mtu: 1450, overlay: agent.stateDir, ipam: { type: 'host-local', ranges: [[{ subnet: '10.244.1.0/24' }], [{ subnet: 'fd00:10:244:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] } }],
+      plugins: [{ type: 'podwire', capabilities: { portMappings: true, bandwidth: true }, mtu: 1450, overlay: agent.stateDir, ipam: { type: 'host-local', ranges: [[{ subnet: '10.244.1.0/24' }], [{ subnet: 'fd00:10:244:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] } }],
     })
     t.equal(wire(agent, 'ADD', 'early').status, 0, 'and pods are wired')
   })
@@ -92,14 +92,15 @@ t.test('an agent, from nothing to ready', async (t) => {
     t.match(on('a', 'ss -Hltn'), '127.0.0.1:9466', 'for this host alone')
   })
 
-  await t.test('a runtime passes host ports to it, and no other plugin is asked', async (t) => {
+  await t.test('a runtime passes host ports and bandwidth to it, and no other plugin is asked', async (t) => {
     const { plugins, ...list } = JSON.parse(readFileSync(CONFLIST, 'utf8'))
     t.equal(plugins.length, 1)
-    t.same(plugins[0].capabilities, { portMappings: true })
     ip('netns add ports')
-    const published = { ...list, ...plugins[0], runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] } }
-    t.equal(inside('a', () => call('podwire', 'ADD', published, { container: 'ports', netns: '/run/netns/ports' })).status, 0)
+    const published = { ...list, ...plugins[0], runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }], bandwidth: { ingressRate: 8_000_000, ingressBurst: 8_000_000 } } }
+    const added = inside('a', () => call('podwire', 'ADD', published, { container: 'ports', netns: '/run/netns/ports' }))
+    t.equal(added.status, 0, added.stdout)
     t.match(on('a', 'nft list map inet podwire hostports_ip'), 'tcp . 8080 comment "podwire/ports/eth0" : 10.244.1.')
+    t.match(on('a', 'tc qdisc'), 'tbf')
     t.equal(inside('a', () => call('podwire', 'DEL', { ...list, ...plugins[0] }, { container: 'ports', netns: '' })).status, 0)
     t.notMatch(on('a', 'nft list table inet podwire'), 'podwire/ports')
     ip('netns del ports')
