@@ -12,7 +12,7 @@ if [ -z "${UML:-}" ]; then # on the machine
     ln -sfn ../usr/lib/uml/modules "$cache/lib/modules" # where modprobe -d looks
   fi
   "$cache/usr/bin/linux.uml" mem=512M rootfstype=hostfs rootflags=/ ro init="$PWD/scripts/uml.sh" UML="$cache" DIR="$PWD" \
-    NODE="$(bash scripts/node.sh)" TESTS="\"$*\"" con=null con0=fd:0,fd:1 quiet </dev/null | tee /dev/stderr | grep -q '^all passed'
+    REFERENCE="${REFERENCE:-/usr/lib/cni}" NODE="$(bash scripts/node.sh)" TESTS="\"$*\"" con=null con0=fd:0,fd:1 quiet </dev/null | tee /dev/stderr | grep -q '^all passed'
   exit
 fi
 
