@@ -272,10 +272,10 @@ export interface Element {
   value?: string
   owner: string
   /**
-   * One that is somebody else's is an error and not replaced; and so is one in the map of this name whose key begins with
-   * this one's, or the other way round.
+   * One that is somebody else's is an error and not replaced; and so is one in the map of this name, whose keys are longer or
+   * shorter by a part, if one of the two keys begins with the other.
    */
-  exclusive?: string
+  exclusive?: { map: string; keys: 'longer' | 'shorter' }
   /** Shared by those in the set of this name whose keys begin with the same part: it goes with the last of them. */
   users?: string
 }
@@ -289,6 +289,15 @@ export interface Iptables {
   /** Before all rules that are there. */
   first?: true
   keep?: true
+}
+
+/** An address among the sources of a zone of firewalld, wherever it was before. man 5 firewalld.zone */
+export interface Source {
+  fact: 'source'
+  /** Empty, to take it back: the one that it is in. */
+  zone: string
+  /** With prefix length. */
+  address: string
 }
 
 /** No filter on the node drops all that is forwarded. Nothing of podwire's makes it so; CHECK says which does not. */
@@ -325,7 +334,7 @@ export interface PortFlows {
   ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Passage | Announcement | Flows | PortFlows
+export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Source | Passage | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -386,6 +395,8 @@ export function show(fact: Fact, pod = 'pod'): string {
       return `nft add element ${table(fact)} ${fact.map} '{ ${fact.key} comment "${fact.owner}"${fact.value === undefined ? '' : ` : ${fact.value}`} }'`
     case 'iptables':
       return words(fact.family === 4 ? 'iptables' : 'ip6tables', '-w', fact.rule === undefined ? '-N' : fact.first ? '-I' : '-A', fact.chain, fact.rule)
+    case 'source':
+      return `firewall-cmd --zone=${fact.zone} --change-source=${fact.address}`
     case 'passage':
       return ''
     case 'announcement':

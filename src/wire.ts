@@ -98,10 +98,27 @@ export function add(wirer: Wirer, request: Request): Result {
   })
 }
 
-/** All that ADD makes: the wiring, and what plugins add to it that the configuration asks for. */
+/**
+ * All that ADD makes: the wiring, and what plugins add to it that the configuration asks for. What stands in nf_tables comes
+ * together, since neighbours are one transaction.
+ */
 export function planOf(wirer: Wirer, wiring: Wiring): Plan {
   const pod = podOf(wirer, wiring)
-  return [...wirer.plan(wiring), ...extras(wiring.conf).flatMap(({ plugin, conf }) => plugin.plan(pod, conf as never))]
+  const own = wirer.plan(wiring)
+  const end = own.findLastIndex((fact) => !state.isNft(fact)) + 1
+  const more = extras(wiring.conf).map(({ plugin, conf }) => around(plugin.plan(pod, conf as never)))
+  return [...own.slice(0, end), ...more.flatMap(({ before }) => before), ...own.slice(end), ...more.flatMap(({ nft }) => nft), ...more.flatMap(({ behind }) => behind)]
+}
+
+/** A plan in three: what comes before its first facts of nf_tables, these, and what is behind them. */
+function around(plan: Plan): Record<'before' | 'nft' | 'behind', Plan> {
+  const first = (is: boolean, from: number) => {
+    const index = plan.findIndex((fact, i) => i >= from && state.isNft(fact) === is)
+    return index < 0 ? plan.length : index
+  }
+  const start = first(true, 0)
+  const end = first(false, start)
+  return { before: plan.slice(0, start), nft: plan.slice(start, end), behind: plan.slice(end) }
 }
 
 /** The pod as plugins behind see it. */

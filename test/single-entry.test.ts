@@ -23,7 +23,7 @@ const kernel = (): string =>
   ['ip -d addr', 'ip -n pod -d addr', 'ip route show table all', 'ip -6 route show table all', 'ip -n pod route show table all', 'ip -n pod -6 route show table all', 'ip -n pod rule', 'nft list ruleset', 'tc qdisc show', 'bridge -d link', 'ip netns exec pod sysctl net.core.somaxconn', 'cd /proc/sys/net/ipv4/conf && grep -H . veth*/route_localnet cni0/route_localnet 2>/dev/null || true']
     .map((line) => sh(line))
     .join('\n')
-    .replace(/^\d+: |<.*?>| state \w+| linkdown/gm, '').replace(/@if\d+|link-netns\S* \S+|valid_lft.*|tentative/g, '').replace(/qdisc (\w+) [0-9a-f]+:/g, 'qdisc $1').replace(/\.\w+ .*(?:bridge_id|timer).*$/gm, '').replace(/\d+\.\d\d\b/g, '')
+    .replace(/^\d+: |<.*?>| state \w+| linkdown/gm, '').replace(/@if\d+|link-netns\S* \S+|valid_lft.*|tentative/g, '').replace(/qdisc (\w+) [0-9a-f]+:/g, 'qdisc $1').replace(/\.\w+ .*(?:bridge_id|timer).*$/gm, '').replace(/\d+\.\d\d\b/g, '').replace(/ +$/gm, '')
 
 for (const main of [{ ...full(), type: 'ptp' }, { ...full(), type: 'bridge', bridge: 'cni0', isDefaultGateway: true }]) {
   const { runtimeConfig: _, ...alone } = main

@@ -1,6 +1,7 @@
 // libc through node:ffi: the system calls that Node has no name for. The only file that knows FFI.
 // The library is opened at the first call and not at import, because a startup snapshot cannot hold it.
 
+import { closeSync } from 'node:fs'
 import { KernelError } from './errno.ts'
 
 const signatures = {
@@ -10,6 +11,7 @@ const signatures = {
   recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   poll: { return: 'int32', arguments: ['buffer', 'uint64', 'int32'] },
   bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
+  connect: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
   fcntl: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
   ioctl: { return: 'int32', arguments: ['int32', 'uint64'] },
@@ -73,6 +75,23 @@ export function subscribe(fd: number, groups: number): void {
   address.writeUInt16LE(AF_NETLINK, 0)
   address.writeUInt32LE(groups, 8)
   call('bind(netlink)', 'bind', fd, address, address.length)
+}
+
+const AF_UNIX = 1
+const SOCK_STREAM = 1
+
+/** A stream to whom listens on a path. struct sockaddr_un */
+export function connectUnix(path: string): number {
+  const fd = call('socket(AF_UNIX)', 'socket', AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
+  try {
+    const address = Buffer.from(`..${path}\0`)
+    address.writeUInt16LE(AF_UNIX, 0)
+    call(`connect(${path})`, 'connect', fd, address, address.length)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
 }
 
 const F_SETFL = 4 // <asm-generic/fcntl.h>

@@ -1,7 +1,7 @@
 // Messages to nf_tables about podwire's tables, and transactions of them. <linux/netfilter/nf_tables.h>
 
 import type { Family } from '../facts.ts'
-import type { KernelError } from './errno.ts'
+import { isErrno, type KernelError } from './errno.ts'
 import { attributes, NLM_F_CREATE, type Attrs, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
@@ -20,6 +20,12 @@ export const MSG = {
 const NFTA_TABLE = 1
 const NFTA_CHAIN_NAME = 3
 const NFTA_NAME = 2 // NFTA_RULE_CHAIN, NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET
+
+/** The family of a fact's table. */
+export const familyOf = ({ family }: { family?: Family }): Family => family ?? 'inet'
+
+/** `inet podwire`, as nft names a table. */
+export const tableOf = (fact: { family?: Family }): string => `${familyOf(fact)} podwire`
 
 /** A message about one of podwire's tables, or about what of that name is in it; `attrs` writes the rest. */
 export function message(type: number, family: Family, name: string | undefined, what: string, attrs?: (out: Out) => void, flags = 0): Request {
@@ -57,10 +63,20 @@ export function aboutTable(type: number, found: Attrs): { name: string | undefin
   return { name: kind <= MSG.DELTABLE ? undefined : text(found.get(attributeOfName(kind))) }
 }
 
-export const isOurs = (found: Attrs): boolean => text(found.get(NFTA_TABLE)) === TABLE
+const isOurs = (found: Attrs): boolean => text(found.get(NFTA_TABLE)) === TABLE
 
 /** The name of what a message is about. */
 export const nameIn = (type: number, found: Attrs): string => text(found.get(attributeOfName(type))) ?? ''
+
+/** What of a kind is in one of podwire's tables; nothing if there is no such table. */
+export function listed(netns: Netns, type: number, family: Family): Attrs[] {
+  try {
+    return netns.nf.dump(message(type, family, undefined, `nft list table ${family} podwire`)).map(({ data }) => attributes(data.subarray(NFGENMSG))).filter(isOurs)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'EAFNOSUPPORT', 'EOPNOTSUPP')) return []
+    throw error
+  }
+}
 
 /** Runs a transaction and returns the first refusal, or undefined when all of it is done. */
 export function transaction(netns: Netns, requests: Request[], generation?: number): KernelError | undefined {

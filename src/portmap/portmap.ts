@@ -176,7 +176,7 @@ function elementsOf(pod: Pod, conf: PortmapConf): Element[] {
       const key = `${(protocol || 'tcp').toLowerCase()} . ${hostPort}`
       const value = `${addressText(address)} . ${containerPort}`
       const all = asked === undefined || asked.value === 0n
-      return [{ fact: 'element', map: `${all ? ports : ips}${suffix}`, key: all ? key : `${key} . ${addressText(asked)}`, value, owner: owner(pod.attachment), exclusive: `${all ? ips : ports}${suffix}` }]
+      return [{ fact: 'element', map: `${all ? ports : ips}${suffix}`, key: all ? key : `${key} . ${addressText(asked)}`, value, owner: owner(pod.attachment), exclusive: all ? { map: `${ips}${suffix}`, keys: 'longer' } : { map: `${ports}${suffix}`, keys: 'shorter' } }]
     }),
   )
   return list.filter((element, i) => list.findIndex(({ map, key }) => map === element.map && key === element.key) === i)
