@@ -8,7 +8,7 @@ import { compare } from './compare.ts'
 import { verdicts, verdictTable } from './musts.ts'
 import { parseOptions, USAGE, type Options, type Reference } from './options.ts'
 import { note } from './progress.ts'
-import { row, table } from './report.ts'
+import { rows as rowsOf, table } from './report.ts'
 import { enterWorld, inWorld } from './world.ts'
 
 const SUITES = ['sid', 'bookworm'] // the newest reference; the one that many machines have
@@ -23,7 +23,7 @@ function main(options: Options): void {
 
   const load = loadavg()[0]!
   if (load > QUIET) note(`other work disturbs the figures: the load average is ${load.toFixed(1)}`)
-  const rows = compare(options).map((measured) => row(measured, cpu))
+  const rows = rowsOf(compare(options), cpu)
   const columns = (references ?? []).map(({ name }) => name)
   const musts = verdicts(rows, columns[0])
   const machine = { ...hardware(), kernel: release(), node: process.version, load, rounds, time: cpu ? 'CPU' : 'wall' }

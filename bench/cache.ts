@@ -3,14 +3,19 @@
 // faults more or less.
 
 import { execFileSync } from 'node:child_process'
-import { readdirSync, realpathSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Writes files back, drops them from the page cache, and reads them from beginning to end. */
 export function readAnew(files: string[]): void {
-  const each = [...new Set(files.map((file) => realpathSync(file)))]
-  execFileSync('sh', ['-c', 'for file; do sync "$file"; dd if="$file" iflag=nocache count=0 status=none; cat "$file" >/dev/null; done', 'sh', ...each])
+  const each = new Map(files.map((file) => [identity(file), file])) // links to one file are one
+  execFileSync('sh', ['-c', 'for file; do sync "$file"; dd if="$file" iflag=nocache count=0 status=none; cat "$file" >/dev/null; done', 'sh', ...each.values()])
 }
 
-/** The plugins of a directory that are compared. */
-export const plugins = (bin: string): string[] => readdirSync(bin).filter((name) => ['ptp', 'loopback', 'host-local'].includes(name)).map((name) => join(bin, name))
+function identity(file: string): string {
+  const { dev, ino } = statSync(file)
+  return `${dev} ${ino}`
+}
+
+/** The plugins of a directory that are called, or that those call. */
+export const plugins = (bin: string, names: string[]): string[] => names.map((name) => join(bin, name)).filter(existsSync)

@@ -7,7 +7,6 @@ import { spawn, wait } from './libc.ts'
 import { Machine } from './world.ts'
 
 export interface Implementation {
-  /** Of its machine; unique. */
   name: string
   /** The column of the table that it fills. */
   column: string
@@ -26,49 +25,63 @@ export interface Call {
   netns?: string
 }
 
-/** What one run cost: wall time from the start of the process to its end, or memory; and CPU time, its children's included, ms. */
+/**
+ * What one run cost: wall time from the start of the process to its end, or memory; and CPU time, its children's included, ms.
+ * Of a rate: what came by second, and by second of CPU time.
+ */
 export interface Sample {
   value: number
   cpu?: number
 }
 
-export type Unit = 'ms' | 'MiB'
+export type Cost = 'ms' | 'MiB'
+/** More is better. */
+export type Rate = 'a second' | 'Gbit/s'
+export type Unit = Cost | Rate
+
+export const isCost = (unit: Unit): unit is Cost => unit === 'ms' || unit === 'MiB'
 
 /** Plugins that would not do what they were asked. */
 export class Refused extends Error {}
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' // systemd's, and so containerd's
 
-export function implementation(column: string, bin: string, { name = column, path = PATH } = {}): Implementation {
-  return { name, column, bin, path, machine: new Machine(name) }
+/** `world` names the machine, so that it has one for each. */
+export function implementation(column: string, bin: string, world: string, { name = column, path = PATH } = {}): Implementation {
+  return { name, column, bin, path, machine: new Machine(`${world}-${name}`) }
 }
 
 /** A container's ID as runtimes make them. */
 export const containerID = (): string => randomBytes(32).toString('hex')
 
 /** Calls a plugin and measures. */
-export function call(implementation: Implementation, request: Call, unit: Unit = 'ms'): { sample: Sample; stdout: string } {
+export function call(implementation: Implementation, request: Call, unit: Cost = 'ms'): { sample: Sample; stdout: string } {
   const files = write(request.conf)
   const sample = implementation.machine.inside(() => measure(argv(implementation, request), environment(implementation, request), files, unit))
   return { sample, stdout: readFileSync(files.stdout, 'utf8') }
 }
 
-/** Calls a plugin for many requests, so many at once. */
-export function callAll(implementation: Implementation, requests: Call[], jobs: number): void {
+/** Calls a plugin for many requests, so many at once; what it answered. */
+export function callAll(implementation: Implementation, requests: Call[], jobs: number): string[] {
+  const answers: string[] = []
   const running: (() => void)[] = []
   implementation.machine.inside(() => {
     requests.forEach((request, i) => {
       if (running.length === jobs) running.shift()!()
       const files = write(request.conf, i % jobs)
       const pid = spawn(argv(implementation, request), environment(implementation, request), files)
-      running.push(() => refuse(argv(implementation, request), wait(pid).status, files))
+      running.push(() => {
+        refuse(argv(implementation, request), wait(pid).status, files)
+        answers[i] = readFileSync(files.stdout, 'utf8')
+      })
     })
     running.forEach((finish) => finish())
   })
+  return answers
 }
 
 /** Runs a program to its end and measures. */
-export function measure(argv: string[], env: Record<string, string>, files: Files, unit: Unit): Sample {
+export function measure(argv: string[], env: Record<string, string>, files: Files, unit: Cost): Sample {
   return unit === 'ms' ? time(argv, env, files) : memory(argv, env, files)
 }
 

@@ -7,6 +7,7 @@ import { KernelError } from '../src/kernel/errno.ts'
 const { functions: libc } = dlopen(null, {
   setns: { return: 'int32', arguments: ['int32', 'int32'] },
   unshare: { return: 'int32', arguments: ['int32'] },
+  umount2: { return: 'int32', arguments: ['string', 'int32'] },
   mount: { return: 'int32', arguments: ['string', 'string', 'string', 'uint64', 'pointer'] },
   posix_spawn: { return: 'int32', arguments: ['buffer', 'string', 'buffer', 'pointer', 'buffer', 'buffer'] },
   posix_spawn_file_actions_init: { return: 'int32', arguments: ['buffer'] },
@@ -18,6 +19,7 @@ const { functions: libc } = dlopen(null, {
 
 const CLONE_NEWNET = 0x40000000 // <sched.h>
 const MS_BIND = 4096n // <sys/mount.h>
+const MNT_DETACH = 2
 
 /** Moves this thread into the network namespace that `fd` names. Children are born where this thread is. */
 export const setns = (fd: number): void => check('setns', libc.setns(fd, CLONE_NEWNET))
@@ -26,6 +28,7 @@ export const setns = (fd: number): void => check('setns', libc.setns(fd, CLONE_N
 export const unshare = (): void => check('unshare', libc.unshare(CLONE_NEWNET))
 
 export const bindMount = (source: string, target: string): void => check('mount', libc.mount(source, target, 'none', MS_BIND, 0n))
+export const unmount = (target: string): void => check('umount', libc.umount2(target, MNT_DETACH))
 
 // <fcntl.h>, <spawn.h>, <bits/types/struct_rusage.h>
 const O_RDONLY = 0

@@ -1,6 +1,6 @@
 // What came out: rows, the table for people (Markdown), and the musts.
 
-import { difference, median, quantile, ratio, type Estimate } from './statistics.ts'
+import { difference, growth, median, quantile, ratio, type Estimate } from './statistics.ts'
 import { FLOOR, OURS } from './scenarios.ts'
 import type { Sample, Unit } from './implementation.ts'
 
@@ -18,7 +18,7 @@ export interface Cell {
   /** Ours by this column's; only in columns of references. */
   ratio?: Estimate
   samples: number[]
-  /** CPU time, of the same rounds, ms. */
+  /** CPU time, of the same rounds, ms; of a rate, by CPU time. */
   cpu?: number[]
 }
 
@@ -28,12 +28,24 @@ export interface Row {
   unit: Unit
   /** What ours costs above the empty executable. */
   above?: Estimate
+  /** Ours by ours without pods. */
+  growth?: Estimate
   cells: Record<string, Cell>
 }
 
 /** What samples say, by wall time or by CPU time. */
-export function row({ work, pods, unit, samples }: Measured, cpu: boolean): Row {
-  const value = (sample: Sample) => (cpu ? sample.cpu : undefined) ?? sample.value
+export function rows(all: Measured[], cpu: boolean): Row[] {
+  return all.map((measured) => {
+    const without = all.find(({ work, pods }) => work === measured.work && pods === 0)
+    const [ours, before] = [measured, without].map((one) => one?.samples[OURS]?.map((sample) => figure(sample, cpu)))
+    return { ...row(measured, cpu), ...(ours && before && measured.pods > 0 && { growth: growth(ours, before) }) }
+  })
+}
+
+const figure = ({ value, cpu: busy }: Sample, cpu: boolean): number => (cpu ? busy : undefined) ?? value
+
+function row({ work, pods, unit, samples }: Measured, cpu: boolean): Row {
+  const value = (sample: Sample) => figure(sample, cpu)
   const values = Object.fromEntries(Object.entries(samples).map(([column, list]) => [column, list.map(value)]))
   const { [OURS]: ours, [FLOOR]: empty } = values
   const cell = ([column, list]: [string, Sample[]]): [string, Cell] => [
@@ -43,7 +55,7 @@ export function row({ work, pods, unit, samples }: Measured, cpu: boolean): Row 
       p95: quantile(values[column]!, 0.95),
       ...(ours && column !== OURS && column !== FLOOR && { ratio: ratio(ours, values[column]!) }),
       samples: list.map(({ value }) => rounded(value)),
-      ...(unit === 'ms' && { cpu: list.flatMap(({ cpu }) => (cpu === undefined ? [] : rounded(cpu))) }),
+      ...(unit !== 'MiB' && { cpu: list.flatMap(({ cpu }) => (cpu === undefined ? [] : rounded(cpu))) }),
     },
   ]
   return { work, pods, unit, ...(ours && empty && { above: difference(ours, empty) }), cells: Object.fromEntries(Object.entries(samples).map(cell)) }

@@ -1,7 +1,7 @@
 // The rounds of a scenario. In each one everybody does the same work once, beginning with another one each time, and an
 // executable that does nothing runs as well: so ratios, and what we cost above that floor, are of the same moments.
 
-import { Refused, type Implementation, type Sample } from './implementation.ts'
+import { isCost, Refused, type Implementation, type Sample } from './implementation.ts'
 import { note } from './progress.ts'
 import { floor, FLOOR, type Scenario } from './scenarios.ts'
 
@@ -14,17 +14,23 @@ export function run(scenario: Scenario, implementations: Implementation[], empty
   const rounds = part(asked, scenario)
   const samples: Samples = Object.fromEntries(scenario.works.map((work) => [work, {}]))
   const add = (work: string, column: string, sample: Sample | undefined) => sample && (samples[work]![column] ??= []).push(sample)
+  const { unit } = scenario
+  const present = implementations.filter((someone) => warmedUp(scenario, someone, empty))
   const turns = [
-    ...implementations.filter((someone) => warmedUp(scenario, someone, empty)).map((someone) => (round: number) => {
+    ...present.map((someone) => (round: number) => {
       const taken = scenario.round(someone, round)
       for (const work of scenario.works) add(work, someone.column, taken[work])
     }),
-    () => {
-      const taken = floor(empty, scenario.unit)
+    ...(isCost(unit) ? [() => {
+      const taken = floor(empty, unit)
       for (const work of scenario.works) add(work, FLOOR, taken)
-    },
+    }] : []),
   ]
-  for (let round = 0; round < rounds; round++) for (let i = 0; i < turns.length; i++) turns[(round + i) % turns.length]!(round)
+  try {
+    for (let round = 0; round < rounds; round++) for (let i = 0; i < turns.length; i++) turns[(round + i) % turns.length]!(round)
+  } finally {
+    present.forEach((someone) => scenario.tearDown?.(someone))
+  }
   return samples
 }
 
@@ -32,11 +38,12 @@ function warmedUp(scenario: Scenario, someone: Implementation, empty: string): b
   try {
     scenario.setUp?.(someone)
     for (let round = 0; round < part(WARM_UP, scenario); round++) {
-      floor(empty, scenario.unit)
+      if (isCost(scenario.unit)) floor(empty, scenario.unit)
       scenario.round(someone, round)
     }
     return true
   } catch (error) {
+    scenario.tearDown?.(someone)
     if (!(error instanceof Refused)) throw error
     note(`left out: ${someone.name}: ${error.message}`)
     return false

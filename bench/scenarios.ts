@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { locked } from '../src/ipam/store.ts'
-import { call, callAll, containerID, write, measure, type Call, type Implementation, type Sample, type Unit } from './implementation.ts'
+import { call, callAll, containerID, write, measure, type Call, type Cost, type Implementation, type Sample, type Unit } from './implementation.ts'
 
 export interface Scenario {
   unit: Unit
@@ -18,6 +18,8 @@ export interface Scenario {
   most?: number
   /** What has to be there before the first round. */
   setUp?(implementation: Implementation): void
+  /** And is taken away after the last one. */
+  tearDown?(implementation: Implementation): void
   /** One round, with a pod of its own; what it measured, by row. */
   round(implementation: Implementation, pod: number): Record<string, Sample>
 }
@@ -30,8 +32,22 @@ export const NFT = 'nft'
 
 const STATUS_VERSION = '1.1.0'
 
-/** All scenarios. The first ones are about no pod. */
-export const scenarios: Scenario[] = [
+/** What is measured on the same nodes, among the same pods. */
+export interface Family {
+  name: string
+  scenarios: Scenario[]
+  /** What is started of whom takes part. */
+  plugins: string[]
+  /** How many references take part, the newest first. */
+  references: number
+  /** Whether somebody has what it takes; absent: everybody has. */
+  complete?(implementation: Implementation): boolean
+  /** Makes pods of these numbers, which stay; so many at once. */
+  populate(implementation: Implementation, pods: number[], jobs: number): void
+}
+
+/** What one plugin does by itself. The first ones are about no pod. */
+const scenarios: Scenario[] = [
   { unit: 'ms', works: ['VERSION', 'loopback ADD', 'loopback DEL'], most: 0, round: protocol },
   ...[0, 16_000].map((leases) => hostLocal(leases)),
   ptp((command) => `ptp ${command}`, { ipMasq: false }),
@@ -41,16 +57,12 @@ export const scenarios: Scenario[] = [
   { ...ptp((command) => `memory of ptp + ipMasq ${command}`, { ipMasq: true, unit: 'MiB' }), works: ['memory of ptp + ipMasq ADD'], share: 1 / 5 },
 ]
 
-/** Makes pods that stay, until there are so many. */
-export function populate(implementation: Implementation, pods: number, jobs: number): void {
-  const { machine } = implementation
-  const added = Array.from({ length: pods - machine.residents }, (_, i) => attachment(implementation, CROWD + machine.residents + i))
-  const conf = wireConf(implementation, { ipMasq: true })
-  callAll(implementation, added.map((pod): Call => ({ plugin: 'ptp', command: 'ADD', conf, ...pod })), jobs)
-  machine.residents = pods
-}
+export const PLUGINS: Family = { name: 'ptp', scenarios, plugins: ['ptp', 'loopback', 'host-local'], references: Infinity, populate }
 
-const CROWD = 1000 // the first pod that stays; those that come and go have the numbers below
+function populate(implementation: Implementation, pods: number[], jobs: number): void {
+  const conf = wireConf(implementation, { ipMasq: true })
+  callAll(implementation, pods.map((pod): Call => ({ plugin: 'ptp', command: 'ADD', conf, ...attachment(implementation, pod) })), jobs)
+}
 
 function protocol(implementation: Implementation, number: number): Record<string, Sample> {
   const pod = attachment(implementation, number)
@@ -67,7 +79,7 @@ interface Wire {
   ipv6?: boolean
   /** STATUS too, while there is a pod. */
   asks?: boolean
-  unit?: Unit
+  unit?: Cost
 }
 
 /** ADD, CHECK and DEL of a pod, as a runtime sends them: the latter two with the result of the first. */
@@ -123,16 +135,16 @@ function reserve(directory: string, leases: number, ours: boolean): void {
 }
 
 /** The floor, measured in the same round. */
-export const floor = (empty: string, unit: Unit): Sample => measure([empty], {}, write(), unit)
+export const floor = (empty: string, unit: Cost): Sample => measure([empty], {}, write(), unit)
 
 const NETWORK = 'bench'
 const DATA = '/var/lib/cni/networks'
 
-function wireConf({ name }: Implementation, { ipMasq, ipv6 }: Wire) {
+function wireConf({ machine }: Implementation, { ipMasq, ipv6 }: Wire) {
   const families = [{ subnet: '10.1.0.0/16', dst: '0.0.0.0/0' }, ...(ipv6 ? [{ subnet: 'fd00:1::/64', dst: '::/0' }] : [])]
   const ranges = families.map(({ subnet }) => [{ subnet }])
   const routes = families.map(({ dst }) => ({ dst }))
-  return { cniVersion: '1.0.0', name: NETWORK, type: 'ptp', ipMasq, ipam: { type: 'host-local', dataDir: join(DATA, name), ranges, routes } }
+  return { cniVersion: '1.0.0', name: NETWORK, type: 'ptp', ipMasq, ipam: { type: 'host-local', dataDir: join(DATA, machine.name), ranges, routes } }
 }
 
 const attachment = ({ machine }: Implementation, pod: number) => ({ container: containerID(), netns: machine.pod(pod) })

@@ -24,14 +24,18 @@ export const ratio = (a: number[], b: number[]): Estimate => estimate(a, b, (x, 
 /** The difference of two medians. */
 export const difference = (a: number[], b: number[]): Estimate => estimate(a, b, (x, y) => x - y)
 
+/** The ratio of two medians of rounds that were not the same ones. */
+export const growth = (a: number[], b: number[]): Estimate => estimate(a, b, (x, y) => x / y, false)
+
 const RESAMPLES = 1000
 
-// Rounds are drawn, not samples: a[i] and b[i] belong together.
-function estimate(a: number[], b: number[], compare: (a: number, b: number) => number): Estimate {
+// Rounds are drawn, not samples: a[i] and b[i] belong together, where they are of the same rounds.
+function estimate(a: number[], b: number[], compare: (a: number, b: number) => number, together = true): Estimate {
   const draw = random()
+  const drawn = ({ length }: number[]) => Array.from({ length }, () => Math.floor(draw() * length))
   const resampled = Array.from({ length: RESAMPLES }, () => {
-    const rounds = a.map(() => Math.floor(draw() * a.length))
-    return compare(median(rounds.map((i) => a[i]!)), median(rounds.map((i) => b[i]!)))
+    const rounds = drawn(a)
+    return compare(median(rounds.map((i) => a[i]!)), median((together ? rounds : drawn(b)).map((i) => b[i]!)))
   })
   return { value: compare(median(a), median(b)), low: quantile(resampled, 0.025), high: quantile(resampled, 0.975) }
 }

@@ -1,10 +1,10 @@
 // Where the benchmark runs: a user, network and mount namespace with a fresh /run and /var/lib, so that it needs no root,
 // leaves nothing behind however it ends, and leases on tmpfs whoever leases. In it each implementation has a machine of
-// its own, which is one more network namespace, and pods, which are others.
+// its own, which is one more network namespace, and pods, which are others, and so is the world that it has its uplink to.
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { closeSync, openSync, writeFileSync } from 'node:fs'
-import { bindMount, setns, unshare } from './libc.ts'
+import { closeSync, existsSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { bindMount, setns, unmount, unshare } from './libc.ts'
 
 export const inWorld = process.env.PODWIRE_WORLD !== undefined
 
@@ -25,43 +25,35 @@ export function enterWorld(argv: string[]): void {
 const SELF = '/proc/thread-self/ns/net'
 const home = openSync(SELF, 'r')
 
-const UPLINK = `
-link set lo up
-link add uplink type veth peer name world
-addr add 192.0.2.1/24 dev uplink
-addr add 2001:db8::1/64 dev uplink nodad
-link set uplink up
-link set world up
-route add default via 192.0.2.2
-route add default via 2001:db8::2
-`
+/** Runs a synchronous function with this thread in a network namespace; children that it starts are there. */
+export function inside<T>(path: string, run: () => T): T {
+  const netns = openSync(path, 'r')
+  setns(netns)
+  closeSync(netns)
+  try {
+    return run()
+  } finally {
+    setns(home)
+  }
+}
 
 /** A network namespace, as `ip netns add` makes it. */
 export class Namespace {
   readonly name: string
   readonly path: string
-  readonly #netns: number
 
   constructor(name: string) {
     this.name = name
     this.path = netns(name)
-    this.#netns = openSync(this.path, 'r')
   }
 
-  /** Runs a synchronous function with this thread in the namespace; children that it starts are there. */
   inside<T>(run: () => T): T {
-    setns(this.#netns)
-    try {
-      return run()
-    } finally {
-      setns(home)
-    }
+    return inside(this.path, run)
   }
 
   /** Its name goes; what is in it goes with the last process in it. */
   delete(): void {
-    closeSync(this.#netns)
-    execFileSync('ip', ['netns', 'delete', this.name])
+    forget(this.path)
   }
 
   /** Runs lines of ip(8) here. */
@@ -71,6 +63,8 @@ export class Namespace {
 }
 
 export class Machine extends Namespace {
+  /** What its uplink leads to: 192.0.2.2. */
+  readonly world: Namespace
   readonly #pods: string[] = []
   /** How many pods are there to stay. */
   residents = 0
@@ -78,12 +72,31 @@ export class Machine extends Namespace {
   /** It has an uplink that carries the default routes, as nodes have. */
   constructor(name: string) {
     super(name)
-    this.ip(UPLINK)
+    this.world = new Namespace(`${name}-world`)
+    this.ip(`
+link set lo up
+link add uplink type veth peer name eth0 netns ${this.world.path}
+addr add 192.0.2.1/24 dev uplink
+addr add 2001:db8::1/64 dev uplink nodad
+link set uplink up
+route add default via 192.0.2.2
+route add default via 2001:db8::2`)
+    this.world.ip(`
+link set lo up
+addr add 192.0.2.2/24 dev eth0
+addr add 2001:db8::2/64 dev eth0 nodad
+link set eth0 up`)
   }
 
   /** The network namespace of a pod, made when it is first asked for. */
   pod(number: number): string {
     return (this.#pods[number] ??= netns(`${this.name}-pod${number}`))
+  }
+
+  override delete(): void {
+    this.#pods.forEach(forget)
+    this.world.delete()
+    super.delete()
   }
 }
 
@@ -99,3 +112,28 @@ function netns(name: string): string {
   }
   return path
 }
+
+function forget(path: string): void {
+  unmount(path)
+  rmSync(path)
+}
+
+const BARRIER = 'barrier'
+const PATIENCE = 300_000 // ms
+
+/**
+ * Waits until the kernel has taken down what was in namespaces that were deleted, which it does one after the other: until
+ * it has come to one that is deleted now, whose link is gone then.
+ */
+export function settle(): void {
+  const last = new Namespace(BARRIER)
+  execFileSync('ip', ['link', 'add', BARRIER, 'type', 'veth', 'peer', 'name', BARRIER, 'netns', last.path])
+  last.delete()
+  const start = performance.now()
+  while (existsSync(`/proc/sys/net/ipv4/conf/${BARRIER}`)) {
+    if (performance.now() - start > PATIENCE) throw new Error('the kernel does not take down namespaces that were deleted')
+    sleep(10)
+  }
+}
+
+export const sleep = (ms: number): unknown => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)

@@ -12,6 +12,7 @@ const { functions: libc } = dlopen(null, {
   accept: { return: 'int32', arguments: ['int32', 'pointer', 'pointer'] },
   connect: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
   close: { return: 'int32', arguments: ['int32'] },
+  shutdown: { return: 'int32', arguments: ['int32', 'int32'] },
   recv: { return: 'int64', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   send: { return: 'int64', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
   recvfrom: { return: 'int64', arguments: ['int32', 'buffer', 'uint64', 'int32', 'buffer', 'buffer'] },
@@ -30,24 +31,30 @@ const SOL_TCP = 6
 const TCP_NODELAY = 1
 const SOL_SOCKET = 1
 const SO_RCVTIMEO = 20
+const SHUT_WR = 1
 const PATIENCE = 1n // s; a datagram that is lost is not waited for longer
 
 export const PORT: Record<Protocol, number> = { udp: 7001, tcp: 7002 }
 
 /** A socket that is connected. */
-export function connect(protocol: Protocol, address: string): number {
+export function connect(protocol: Protocol, address: string, port = PORT[protocol]): number {
   const fd = check('socket', libc.socket(address.includes(':') ? AF_INET6 : AF_INET, SOCK[protocol], 0))
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, Buffer.from(BigInt64Array.of(PATIENCE, 0n).buffer))
-  if (protocol === 'tcp') setsockopt(fd, SOL_TCP, TCP_NODELAY, word(1))
-  const to = sockaddr(address, PORT[protocol])
-  check(`connect ${address}`, libc.connect(fd, to, to.length))
-  return fd
+  try {
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, Buffer.from(BigInt64Array.of(PATIENCE, 0n).buffer))
+    if (protocol === 'tcp') setsockopt(fd, SOL_TCP, TCP_NODELAY, word(1))
+    const to = sockaddr(address, port)
+    check(`connect ${address}`, libc.connect(fd, to, to.length))
+    return fd
+  } catch (error) {
+    close(fd)
+    throw error
+  }
 }
 
 /** A socket that listens, or receives datagrams, at every address of both families. */
-export function listen(protocol: Protocol): number {
+export function listen(protocol: Protocol, port = PORT[protocol]): number {
   const fd = check('socket', libc.socket(AF_INET6, SOCK[protocol], 0))
-  const any = sockaddr('::', PORT[protocol])
+  const any = sockaddr('::', port)
   check('bind', libc.bind(fd, any, any.length))
   if (protocol === 'tcp') check('listen', libc.listen(fd, 8))
   return fd
@@ -63,6 +70,8 @@ export function accept(fd: number): number {
 export const receive = (fd: number, into: Buffer): number => Number(libc.recv(fd, into, BigInt(into.length), 0))
 export const send = (fd: number, bytes: Buffer): number => Number(libc.send(fd, bytes, BigInt(bytes.length), 0))
 export const close = (fd: number): number => libc.close(fd)
+/** Nothing more is sent. */
+export const finish = (fd: number): number => libc.shutdown(fd, SHUT_WR)
 
 /** Waits for a datagram and sends it back. */
 export function echo(fd: number, message: Buffer): void {
