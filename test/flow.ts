@@ -30,20 +30,20 @@ export async function measure(flow: Flow): Promise<number> {
   const lines = on(sink.stdout!, 'data')[Symbol.asyncIterator]()
   await lines.next()
   const source = start(flow.from, SOURCE)
+  const gone = [sink, source].map((child) => once(child, 'exit'))
   const end = () => (sink.kill(), source.kill())
   process.once('exit', end)
-  const answer = await lines.next()
-  const gone = Promise.all([sink, source].map((child) => once(child, 'exit')))
+  const bits = await Promise.race([lines.next().then(({ value }) => Number(value)), gone[0]!.then(() => 0)]) // who hears nothing goes
   end()
   process.removeListener('exit', end)
-  await gone
-  return Number(answer.value)
+  await Promise.all(gone)
+  return bits
 }
 
 /** Says when it listens, and at the end what was measured. */
 const SINK = `
-setTimeout(() => process.exit(1), 60_000).unref() // nobody waits for one that was forgotten
 const { protocol, address, count, skip, time } = flow
+setTimeout(() => process.exit(1), skip + time + 10_000).unref()
 let payload = 0, began = false
 const received = () => Number(/eth0: *(\\d+)/.exec(require('node:fs').readFileSync('/proc/self/net/dev', 'utf8'))[1])
 const headers = address.includes(':') ? 86 : 66 // of Ethernet, IP, TCP with timestamps, in a frame of 1514 bytes
@@ -64,8 +64,8 @@ else require('node:dgram').createSocket('udp6').on('message', (_, { size }) => a
 
 /** Sends until it is ended. */
 const SOURCE = `
-setTimeout(() => process.exit(1), 60_000).unref()
 const { protocol, address, offered } = flow
+setTimeout(() => process.exit(1), 60_000).unref() // nobody waits for one that was forgotten
 if (protocol === 'tcp') {
   const chunk = Buffer.alloc(0x40000)
   const socket = require('node:net').connect(5001, address)
