@@ -115,7 +115,7 @@ function settled(kernel: Kernel, fact: Fact): boolean {
  */
 export function del(kernel: Kernel, plan: Plan): string[] {
   const problems: string[] = []
-  const links = new Set(plan.flatMap((fact) => (fact.fact === 'link' ? [fact.name, fact.peer.name] : fact.fact === 'ifb' ? [fact.name] : [])))
+  const links = new Set(plan.flatMap((fact) => (fact.fact === 'link' ? [fact.name, fact.peer.name] : [])))
   const own = plan.filter((fact) => !('keep' in fact && fact.keep) && !('dev' in fact && links.has(fact.dev)))
   for (const step of steps(own).reverse()) {
     try {
