@@ -44,7 +44,7 @@ export function chain(plugin: Chained<never>): Plugin {
 
     del(request) {
       const mine = attachmentOf(request)
-      withKernel(podNetns(request.env), (kernel) => takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(addressesOf(request.conf.prevResult)) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))])))
+      withKernel(podNetns(request.env), (kernel) => takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(kernel.host, addressesOf(request.conf.prevResult)) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))])))
     },
 
     // Who made the pod's interface knows without a list what is dead; here nothing tells.

@@ -28,6 +28,8 @@ export interface Pod {
 export interface Filters {
   /** iptables' table filter: whether its chain FORWARD drops what no rule accepts, and its chains; undefined if there is none. */
   iptables(family: Family): { drops: boolean; chains: string[] } | undefined
+  /** Whether firewalld runs. */
+  firewalld(): boolean
 }
 
 /** What of the kernel is a plugin's: elements by the name of their map or set, links by their kind and name. */

@@ -42,7 +42,7 @@ export function del(request: Request): void {
     const facts = [
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
-      ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(previous) ?? []),
+      ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous) ?? []),
       ...remains(kernel.host, ALL, [mine], (whose) => whose === mine),
       ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
       linkFact(hostIfname(attachment)), // first to go: what holds a pod's frames to its address stays while it can send any

@@ -19,4 +19,4 @@ export const GUARDS: Record<string, Guard> = { portmap: guardPorts, bandwidth: (
 export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus }
 
 /** What the reference's plugins made for a pod with such addresses, and DEL takes back. */
-export const FORMER: Record<string, (addresses: string[]) => Plan> = { firewall: formerRules }
+export const FORMER: Record<string, (host: Netns, addresses: string[]) => Plan> = { firewall: formerRules }

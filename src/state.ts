@@ -12,6 +12,7 @@ import * as fdb from './kernel/fdb.ts'
 import * as feature from './kernel/feature.ts'
 import * as filter from './kernel/filter.ts'
 import * as ifb from './kernel/ifb.ts'
+import * as firewalld from './kernel/firewalld.ts'
 import * as iptables from './kernel/iptables.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
@@ -190,6 +191,8 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
       return sysctl.add(place(kernel, fact.in), fact)
     case 'iptables':
       return iptables.add(kernel.host, fact)
+    case 'source':
+      return firewalld.add(fact, what)
     case 'flows':
     case 'passage':
     case 'announcement':
@@ -221,6 +224,8 @@ function delStep(kernel: Kernel, step: Fact[]): void {
       return conntrack.flushPorts(kernel.host, fact.ports, false, kernel.pod)
     case 'iptables':
       return iptables.del(kernel.host, fact)
+    case 'source':
+      return firewalld.del(fact)
     case 'passage':
     case 'link set':
     case 'sysctl':
@@ -278,6 +283,8 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return sysctl.check(place(kernel, fact.in), fact)
       case 'iptables':
         return iptables.check(kernel.host, fact)
+      case 'source':
+        return firewalld.check(fact)
       case 'passage':
         return iptables.checkPassage(kernel.host)
       case 'flows':

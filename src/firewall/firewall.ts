@@ -16,8 +16,8 @@
 import type { Belongings, Chained, Filters, Pod } from '../chained.ts'
 import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Schema } from '../cni/schema.ts'
-import type { Element, Fact, Iptables, Plan } from '../facts.ts'
-import { addressText, bits, parseCidr, type Family } from '../ip.ts'
+import type { Element, Fact, Iptables, Plan, Source } from '../facts.ts'
+import { addressText, bits, cidrText, hostCidr, parseAddress, parseCidr, type Family } from '../ip.ts'
 import { owner } from '../names.ts'
 
 export interface FirewallConf extends NetConf {
@@ -30,18 +30,18 @@ export interface FirewallConf extends NetConf {
 const KEYS: Record<string, Schema> = {
   ingressPolicy: { type: 'string', enum: ['', 'open', 'same-bridge', 'isolated'], expected: '"open", "same-bridge" or "isolated"', default: 'open', description: "`same-bridge`: nothing is forwarded between the pod's bridge and others with such pods; `isolated`: nor between pods on the bridge" },
   iptablesAdminChainName: { type: 'string', pattern: '^(?:[A-Za-z_][A-Za-z0-9_.-]{0,27})?$', expected: 'the name of a chain: at most 28 letters, digits, "_", "." and "-"', default: 'CNI-ADMIN', description: "a chain for the operator's own rules, which podwire makes and leaves alone" },
-  backend: { type: 'string', enum: ['', 'iptables', 'nftables', 'firewalld'], expected: '"iptables", "nftables" or "firewalld"', description: 'accepted for compatibility' },
-  firewalldZone: { type: 'string', expected: 'the name of a zone', default: 'trusted', description: "firewalld's zone for the pod's addresses" },
+  backend: { type: 'string', enum: ['', 'iptables', 'nftables', 'firewalld'], expected: '"iptables", "nftables" or "firewalld"', description: "`firewalld`: it has to run; `iptables` and `nftables`: it is left alone; absent: it is told of the pod where it runs. All else is the same with each" },
+  firewalldZone: { type: 'string', expected: 'the name of a zone', default: 'trusted', description: "firewalld's zone that the pod's addresses become sources of" },
 }
 
 /** Addresses of pods. */
-const ADDRESSES = { 4: 'firewall_ip', 6: 'firewall_ip6' } as const satisfies Record<Family, string>
+export const ADDRESSES = { 4: 'firewall_ip', 6: 'firewall_ip6' } as const satisfies Record<Family, string>
 /** Bridges with such pods, pairs of one and itself where its pods may reach each other; and the ports for whose sake they are there. */
 const [BRIDGES, PORTS] = ['firewall_bridges', 'firewall_ports']
 const [SAME_BRIDGE, SAME_BRIDGE_PORTS] = ['firewall_same_bridge', 'firewall_same_bridge_ports']
 const ISOLATED = 'firewall_isolated'
 
-const owns: Belongings = { maps: (name) => name.startsWith('firewall_'), with: shared }
+const owns: Belongings = { maps: (name) => name.startsWith('firewall_'), with: (element) => [...shared(element), ...sourceOf(element)] }
 
 export const firewall: Chained<FirewallConf> = {
   schema: { $id: 'firewall', type: 'object', properties: { ...COMMON, ...KEYS } },
@@ -64,9 +64,14 @@ function plan(pod: Pod, conf: FirewallConf): Plan {
     ...isolation(pod, conf, whose),
     ...addressesOf(pod).map((address): Element => ({ fact: 'element', map: ADDRESSES[address.family], key: addressText(address), owner: whose })),
     ...closed.flatMap((family) => opening(family, adminChain(conf), pod.filters!.iptables(family)!.drops)),
+    ...(isZoned(pod, conf) ? addressesOf(pod).map((address): Source => ({ fact: 'source', zone: zoneOf(conf), address: cidrText(hostCidr(address)) })) : []),
     { fact: 'passage' },
   ]
 }
+
+/** Whether firewalld is asked: where it runs, or has to. */
+export const isZoned = ({ filters }: Pod, { backend }: FirewallConf): boolean => backend === 'firewalld' || (!backend && filters?.firewalld() === true)
+export const zoneOf = ({ firewalldZone }: FirewallConf): string => firewalldZone || 'trusted'
 
 /** Bit of a packet's mark that is set for as long as iptables decides about it. */
 const MARK = '0x80000000'
@@ -132,6 +137,9 @@ function shared({ map, key }: Element): Element[] {
   if (map === PORTS) return [{ ...kept, map: BRIDGES, key: bridge }]
   return map === SAME_BRIDGE_PORTS ? [{ ...kept, map: SAME_BRIDGE, key: `${bridge} . ${bridge}` }] : []
 }
+
+/** What may be firewalld's of an address: in which zone is known when it is taken back. */
+export const sourceOf = ({ map, key }: Element): Source[] => (map === ADDRESSES[4] || map === ADDRESSES[6] ? [{ fact: 'source', zone: '', address: cidrText(hostCidr(parseAddress(key)!)) }] : [])
 
 /**
  * Frames of an isolated pod go to the node and come from it, and nowhere else. The rules of the reference see them only
