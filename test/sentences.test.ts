@@ -34,6 +34,8 @@ const cases: [string, Wirer, Wiring][] = [
   ['bridge: isolated, promiscuous, only IPv4, not masqueraded', bridge, { ...bridged({ isDefaultGateway: true, portIsolation: true, promiscMode: true, ipMasq: false }), ips: wiring.ips.slice(0, 1), routes: [], mac: '02:11:22:33:44:55' }],
   ['host ports', ptp, { ...wiring, conf: { ...wiring.conf, ...published } as Wiring['conf'] }],
   ['bridge: host ports under conditions, masqueraded for all', bridge, bridged({ ...published, portmap: { masqAll: true, conditionsV4: ['!', '-s', '192.0.2.0/24'], conditionsV6: ['iifname', '"eth0"'] } })],
+  ['bridge: held to its MAC address, and isolated by the firewall', bridge, bridged({ macspoofchk: true, firewall: { ingressPolicy: 'isolated', iptablesAdminChainName: 'MINE' } })],
+  ['bridge: not forwarded to other bridges', bridge, bridged({ firewall: { ingressPolicy: 'same-bridge' } })],
   ['bridge: no addresses', bridge, { ...bridged({ ipMasq: false }), ips: [], routes: [] }],
 ]
 
