@@ -4,7 +4,7 @@ const PAGES: Record<string, string> = {
   '': `podwire - wires Linux pods
 
 Usage
-  podwire [status]        this node, its overlay, each peer, and what is wrong with them; changes nothing
+  podwire [status]        this node, its overlay, each peer, and what is wrong with them; its ports; changes nothing
   podwire plan CONF       what ADD would do, as ip and nft lines; changes nothing
   podwire agent …         keeps the overlay between this node and the others true, until it is ended
   podwire uninstall       takes the overlay away
@@ -36,13 +36,14 @@ Options
   --ifname NAME   the pod's interface (default: eth0)
   --json          the same facts as JSON
 `,
-  status: `podwire status - this node, its overlay, its peers
+  status: `podwire status - this node, its overlay, its peers, its ports
 
 Usage
   podwire [status] [--state-dir DIR] [--json]
 
-  Compares the kernel with what the agent last made of the nodes, and says what is wrong and what to type to repair it.
-  Tells also when no agent runs. Exit status 0 if nothing is wrong. Needs no privileges but to read the state directory.
+  Compares the kernel with what the agent last made of the nodes, and says what is wrong and what to type to repair it; then
+  which ports of the node lead to which pods. Tells also when no agent runs. Exit status 0 if nothing is wrong. What is in
+  nf_tables, ports among it, the kernel tells root alone.
 
 Options
   --state-dir DIR  where the agent leaves its state (default: /run/podwire)

@@ -1,5 +1,5 @@
-// `podwire status`, and `podwire` alone: the node, its overlay, each peer with what is wrong and what repairs it. Computed
-// from what the agent last wrote and from the kernel as it is now, so it also tells when no agent runs.
+// `podwire status`, and `podwire` alone: the node, its overlay, each peer with what is wrong and what repairs it, and the ports
+// of the node that lead to pods. Computed from what the agent last wrote and from the kernel as it is now, so it also tells when no agent runs.
 
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -9,6 +9,8 @@ import { compare, isListed, line, type Difference } from '../reconcile.ts'
 import { leases } from '../vxlan/leases.ts'
 import { overlay, overlayMtu, realmOf } from '../vxlan/overlay.ts'
 import { StateDir, type Status } from '../vxlan/state-dir.ts'
+import { columns } from './columns.ts'
+import { ports, portTable, type Port } from './ports.ts'
 
 interface Finding {
   /** The peer that it concerns; undefined: the node itself. */
@@ -28,6 +30,8 @@ interface Report {
   networks: { network: string; used: number; free: number }[]
   conflist: string
   peers: { name: string; address: string; podCIDRs: string[] }[]
+  /** Undefined where the kernel tells them to root alone. */
+  ports: Port[] | undefined
   findings: Finding[]
 }
 
@@ -35,14 +39,20 @@ export function status(args: string[]): Answer {
   const { values } = parseArgs({ args, options: { 'state-dir': { type: 'string', default: '/run/podwire' }, json: { type: 'boolean', default: false } } })
   const directory = new StateDir(values['state-dir'])
   const known = directory.read()
-  if (!known) return { status: 0, stdout: values.json ? '{}\n' : `overlay   none: no podwire agent has run here (${values['state-dir']} has no status.json)\nhelp      podwire help\n`, stderr: '' }
-  const report = reportOf(known, directory.taken())
-  return { status: report.ready && report.findings.length === 0 ? 0 : 1, stdout: values.json ? `${JSON.stringify(report, null, 2)}\n` : text(report), stderr: '' }
+  const netns = new Netns()
+  try {
+    const report = known ? reportOf(netns, known, directory.taken()) : { ports: ports(netns) }
+    const page = 'node' in report ? text(report) : `overlay   none: no podwire agent has run here (${values['state-dir']} has no status.json)\nhelp      podwire help\n`
+    const well = !('node' in report) || (report.ready && report.findings.length === 0)
+    return { status: well ? 0 : 1, stdout: values.json ? `${JSON.stringify(report, null, 2)}\n` : page + portTable(report.ports ?? []), stderr: '' }
+  } finally {
+    netns.close()
+  }
 }
 
-function reportOf(known: Status, running: boolean): Report {
+function reportOf(netns: Netns, known: Status, running: boolean): Report {
   const { parts, device } = known
-  const differences = parts ? differencesOf(known) : []
+  const differences = parts ? differencesOf(netns, known) : []
   const owner = ownerOf(known)
   return {
     node: known.node, ready: known.ready, reason: known.reason, agent: running, source: known.source,
@@ -51,6 +61,7 @@ function reportOf(known: Status, running: boolean): Report {
     networks: leases(parts?.podCIDRs ?? []),
     conflist: known.conflist,
     peers: (parts?.peers ?? []).map(({ node, address, podCIDRs }) => ({ name: node.name, address, podCIDRs })),
+    ports: ports(netns),
     findings: [
       ...differences.map(({ fact, sentence, repair }) => ({ peer: owner(line(fact)), sentence, repair })),
       ...known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' })),
@@ -58,14 +69,8 @@ function reportOf(known: Status, running: boolean): Report {
   }
 }
 
-function differencesOf({ parts, device }: Status): Difference[] {
-  const netns = new Netns()
-  try {
-    return twice(() => compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), realmOf(device)))
-  } finally {
-    netns.close()
-  }
-}
+const differencesOf = (netns: Netns, { parts, device }: Status): Difference[] =>
+  twice(() => compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), realmOf(device)))
 
 /** A device that is replaced while its lists are read is looked at once more. */
 function twice<T>(look: () => T): T {
@@ -106,8 +111,6 @@ function table(peers: Report['peers'], findings: Finding[]): string {
     const wrong = findings.filter((finding) => finding.peer === name)
     return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', wrong.length === 0 ? 'ok' : ''], wrong }
   })
-  const header = ['peer', 'address', 'pods', '']
-  const widths = header.map((title, i) => Math.max(title.length, ...rows.map(({ cells }) => cells[i]!.length)))
-  const aligned = (cells: string[]) => `${cells.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()}\n`
-  return `\n${aligned(header)}${rows.map(({ cells, wrong }) => aligned(cells) + wrong.map(({ sentence, repair }) => `  wrong   ${sentence}\n${repair ? `  repair  ${repair}\n` : ''}`).join('')).join('')}`
+  const [header, ...lines] = columns([['peer', 'address', 'pods', ''], ...rows.map(({ cells }) => cells)])
+  return `\n${header}${rows.map(({ wrong }, i) => lines[i] + wrong.map(({ sentence, repair }) => `  wrong   ${sentence}\n${repair ? `  repair  ${repair}\n` : ''}`).join('')).join('')}`
 }
