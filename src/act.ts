@@ -33,7 +33,7 @@ export function act(kernel: Kernel, plan: Plan, pod: string): void {
   } catch (error) {
     if (!(error instanceof state.FactError)) throw error
     const left = error.left.length > 0 ? `left behind: ${error.left.join('; ')}` : 'what had been done was taken back'
-    const missing = isErrno(error.cause, 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'ENOTSUPP', 'EAFNOSUPPORT') || (error.code === 'ENOENT' && error.fact.fact === 'chain')
+    const missing = isErrno(error.cause, 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'ENOTSUPP', 'EAFNOSUPPORT') || (error.code === 'ENOENT' && ['chain', 'sysctl'].includes(error.fact.fact))
     if (error.cause instanceof Held) throw new CniError(109, error.message, left)
     throw new CniError(missing ? 103 : error.code === 'EEXIST' && error.fact.fact === 'link' ? 101 : 100, error.message, left)
   }

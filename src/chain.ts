@@ -4,9 +4,11 @@
 import { act, complain, podName, podNetns, refuse, requireNetns, withKernel } from './act.ts'
 import { addressesOf, remains } from './clean.ts'
 import { CniError } from './cni/error.ts'
+import type { NetConf } from './cni/conf.ts'
 import type { Plugin, Request } from './cni/plugin.ts'
 import type { Result } from './cni/result.ts'
 import type { Chained, Pod } from './chained.ts'
+import type { Plan } from './facts.ts'
 import { filtersOf } from './filters.ts'
 import { FORMER, GUARDS, STATUSES } from './guards.ts'
 import * as link from './kernel/link.ts'
@@ -14,7 +16,18 @@ import { networkOwner, owner, type Attachment } from './names.ts'
 import * as state from './state.ts'
 import type { Kernel } from './state.ts'
 
-export function chain(plugin: Chained<never>): Plugin {
+/** What an entry of its own has to write down for DEL, because then the kernel does not tell it any more. */
+export interface Memory {
+  /** Before anything is changed; returns what forgets it again. */
+  keep(kernel: Kernel, pod: Pod, conf: NetConf): () => void
+  /** What of an attachment is written down, as facts to take back. */
+  recall(kernel: Kernel, attachment: Attachment, conf: NetConf): Plan
+  forget(attachment: Attachment, conf: NetConf): void
+  /** Forgets those of the network that are not among the living. */
+  gc(living: Attachment[], conf: NetConf): void
+}
+
+export function chain(plugin: Chained<never>, memory?: Memory): Plugin {
   const conf = (request: Request) => request.conf as never
   return {
     schema: plugin.schema,
@@ -27,7 +40,13 @@ export function chain(plugin: Chained<never>): Plugin {
         const pod = podOf(kernel, request, prev)
         refuse(plugin.problems?.(pod, conf(request)) ?? [])
         GUARDS[plugin.schema.$id!]?.(kernel, pod, request.conf, request.notes)
-        act(kernel, plugin.plan(pod, conf(request)), podName(request.env.netns))
+        const forget = memory?.keep(kernel, pod, request.conf)
+        try {
+          act(kernel, plugin.plan(pod, conf(request)), podName(request.env.netns))
+        } catch (error) {
+          forget?.()
+          throw error
+        }
         return plugin.result?.(prev, pod, conf(request)) ?? prev
       })
     },
@@ -44,13 +63,21 @@ export function chain(plugin: Chained<never>): Plugin {
 
     del(request) {
       const mine = attachmentOf(request)
-      withKernel(podNetns(request.env), (kernel) => takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(kernel.host, addressesOf(request.conf.prevResult)) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))])))
+      withKernel(podNetns(request.env), (kernel) => {
+        // What cannot be put back goes with the interface, which is about to be deleted.
+        if (memory) request.notes.push(...state.del(kernel, memory.recall(kernel, mine, request.conf)).map((problem) => `not put back: ${problem}`))
+        memory?.forget(mine, request.conf)
+        takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(kernel.host, addressesOf(request.conf.prevResult)) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))]))
+      })
     },
 
     // Who made the pod's interface knows without a list what is dead; here nothing tells.
-    gc({ conf: { name, validAttachments } }) {
+    gc({ conf }) {
+      const { name, validAttachments } = conf
       if (!validAttachments) return
-      const living = new Set(validAttachments.map((attachment) => owner({ network: name, ...attachment })))
+      const attachments = validAttachments.map((attachment) => ({ network: name, ...attachment }))
+      memory?.gc(attachments, conf)
+      const living = new Set(attachments.map(owner))
       withKernel(undefined, (kernel) => takeBack(107, state.del(kernel, remains(kernel.host, plugin.owns, [networkOwner(name)], (whose) => !living.has(whose)))))
     },
 
@@ -64,20 +91,21 @@ function takeBack(code: number, problems: string[]): void {
   if (problems.length > 0) throw new CniError(code, problems.join('; '), `${code === 100 ? 'DEL' : 'GC'} can be repeated`)
 }
 
-const attachmentOf = ({ conf, env }: Request): Attachment => ({ network: conf.name, containerID: env.containerID, ifname: env.ifname })
+export const attachmentOf = ({ conf, env }: Request): Attachment => ({ network: conf.name, containerID: env.containerID, ifname: env.ifname })
 
-function previous({ conf }: Request): Result {
+/** The result of the plugin before. Error 7 if there is none. */
+export function previous({ conf }: Request): Result {
   if (!conf.prevResult) throw new CniError(7, 'Required prevResult missing', `${conf.type} must be called as chained plugin: it stands in a list behind the plugin that gives the pod its interface`)
   return conf.prevResult
 }
 
 /** The pod, by what the plugins before have answered and by what the kernel has. */
-function podOf(kernel: Kernel, request: Request, { interfaces, ips, routes }: Result): Pod {
+export function podOf(kernel: Kernel, request: Request, { interfaces, ips, routes }: Result): Pod {
   const attachment = attachmentOf(request)
   const inside = link.get(kernel.pod!, attachment.ifname)
   if (!inside) throw new CniError(100, `the container's network namespace has no interface ${attachment.ifname}`, 'expected that of the plugin before in the list')
   const index = interfaces.findIndex(({ name, sandbox }) => name === attachment.ifname && sandbox)
-  const end = inside.kind === 'veth' ? link.byIndex(kernel.host, inside.peer) : undefined
+  const end = hostEnd(kernel, inside)
   const master = end && end.master !== 0 ? link.byIndex(kernel.host, end.master) : undefined
   return {
     attachment,
@@ -87,5 +115,12 @@ function podOf(kernel: Kernel, request: Request, { interfaces, ips, routes }: Re
     bridge: master?.kind === 'bridge' ? { name: master.name, promisc: (master.flags & link.IFF_PROMISC) !== 0 } : undefined,
     mtu: inside.mtu,
     filters: filtersOf(kernel.host),
+    mac: request.env.args.mac,
   }
+}
+
+/** The other end of a pod's veth pair, if it is in the host's namespace. */
+export function hostEnd(kernel: Kernel, { kind, index, peer }: link.LinkState): link.LinkState | undefined {
+  const end = kind === 'veth' ? link.byIndex(kernel.host, peer) : undefined
+  return end?.kind === 'veth' && end.peer === index ? end : undefined
 }

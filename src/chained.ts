@@ -21,6 +21,8 @@ export interface Pod {
   bridge: { name: string; promisc: boolean } | undefined
   /** Bytes. */
   mtu: number | undefined
+  /** The MAC address that the runtime asked for. */
+  mac?: string | undefined
   filters?: Filters
 }
 

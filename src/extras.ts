@@ -6,8 +6,9 @@ import type { NetConf } from './cni/conf.ts'
 import type { Schema } from './cni/schema.ts'
 import { firewall } from './firewall/firewall.ts'
 import { portmap } from './portmap/portmap.ts'
+import { tuning } from './tuning/tuning.ts'
 
-export const EXTRAS: Record<string, Chained<never>> = { portmap: portmap as Chained<never>, bandwidth: bandwidth as Chained<never>, firewall: firewall as Chained<never> }
+export const EXTRAS: Record<string, Chained<never>> = { portmap: portmap as Chained<never>, bandwidth: bandwidth as Chained<never>, firewall: firewall as Chained<never>, tuning: tuning as Chained<never> }
 
 /** One of them, and its configuration. */
 export interface Extra {
@@ -26,11 +27,11 @@ export const extraRuntime = (): Record<string, Schema> => Object.assign({}, ...a
 
 /** What a configuration of ptp or bridge asks for: by an object under its name, or because the runtime passed what it serves. */
 export function extras(conf: NetConf): Extra[] {
-  const { cniVersion, name, type, runtimeConfig, prevResult } = conf
+  const { cniVersion, name, type, args, runtimeConfig, prevResult } = conf
   const given = (keys: Record<string, Schema>) => Object.keys(keys).some((key) => isSomething((runtimeConfig as Record<string, unknown> | undefined)?.[key]))
   return all().flatMap(([key, plugin]): Extra[] => {
     const own = (conf as unknown as Record<string, object | undefined>)[key]
-    return own || given(plugin.runtime) ? [{ plugin, conf: { ...own, cniVersion, name, type, ...(runtimeConfig && { runtimeConfig }), ...(prevResult && { prevResult }) } }] : []
+    return own || given(plugin.runtime) ? [{ plugin, conf: { ...own, cniVersion, name, type, ...(args && { args }), ...(runtimeConfig && { runtimeConfig }), ...(prevResult && { prevResult }) } }] : []
   })
 }
 

@@ -19,13 +19,26 @@ export interface Link {
   peer: { name: string; mac: string }
 }
 
+/** What a link of any kind has that can be changed while it is there. man 8 ip-link, SET */
+export interface LinkSettings {
+  mac?: string
+  /** Bytes. */
+  mtu?: number
+  promisc?: boolean
+  allmulti?: boolean
+  /** Packets. */
+  txqlen?: number
+}
+
 /** What is set on a link that is there. It goes with the link. */
-export interface LinkSet {
+export interface LinkSet extends LinkSettings {
   fact: 'link set'
   in?: Place
   dev: string
   up?: true
   alias?: string
+  /** What is put back when the fact is taken back: `true` is what there is when it is made. */
+  before?: true | LinkSettings
   keep?: true
 }
 
@@ -181,6 +194,8 @@ export interface Addr {
 /** A route, unicast where no type is said. man 8 ip-route */
 export interface Route {
   fact: 'route'
+  /** That there is no such route: it is deleted, and made again when the fact is taken back. */
+  absent?: true
   type?: 'local'
   in?: Place
   dev: string
@@ -206,6 +221,15 @@ export interface Route {
   keep?: true
 }
 
+/** Which table says where packets from an address go. man 8 ip-rule */
+export interface Rule {
+  fact: 'rule'
+  in: Place
+  /** An address alone. */
+  from: string
+  table: number
+}
+
 /** A value below /proc/sys. A link's own go with the link, the host's are kept. man 8 sysctl */
 export interface Sysctl {
   fact: 'sysctl'
@@ -213,6 +237,8 @@ export interface Sysctl {
   /** With slashes, because interface names may have dots: `net/ipv4/ip_forward`. */
   key: string
   value: string
+  /** What is put back when the fact is taken back: `true` is what there is when it is made. */
+  before?: true | { value: string }
   keep?: true
 }
 
@@ -334,7 +360,7 @@ export interface PortFlows {
   ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Source | Passage | Announcement | Flows | PortFlows
+export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Rule | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Source | Passage | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -346,7 +372,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'link':
       return words('ip link add', fact.name, 'up address', fact.mac, mtu(fact), 'type veth peer name', fact.peer.name, 'address', fact.peer.mac, mtu(fact), 'netns', pod)
     case 'link set':
-      return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`)
+      return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`, settingWords(fact))
     case 'bridge':
       return lines(
         words('ip link add', fact.name, mtu(fact), 'type bridge', fact.vlanFiltering && 'vlan_filtering 1'),
@@ -380,9 +406,11 @@ export function show(fact: Fact, pod = 'pod'): string {
         words(ip(fact, pod), 'addr add', fact.address, 'dev', fact.dev, fact.noprefixroute && 'noprefixroute', fact.address.includes(':') && !fact.dad && 'nodad'),
       )
     case 'route':
-      return words(ip(fact, pod), family(fact.dst), 'route', fact.append ? 'append' : 'add', routeWords(fact))
+      return words(ip(fact, pod), family(fact.dst), 'route', fact.absent ? 'del' : fact.append ? 'append' : 'add', routeWords(fact))
+    case 'rule':
+      return words(ip(fact, pod), family(fact.from), `rule add from ${fact.from} table ${fact.table}`)
     case 'sysctl':
-      return words(fact.in && `${netnsExec(pod)}`, 'sysctl -qw', `${fact.key}=${fact.value}`)
+      return words(fact.in && `${netnsExec(pod)}`, 'sysctl -qw', word(`${fact.key}=${fact.value}`))
     case 'table':
       return `nft add table ${table(fact)}`
     case 'map':
@@ -454,6 +482,12 @@ export function undo(fact: Listed): string {
   }
 }
 
+/** Settings of a link as `ip link set` takes them. */
+export function settingWords({ mac, mtu: size, promisc, allmulti, txqlen }: LinkSettings): string {
+  const onOff = (value: boolean) => (value ? 'on' : 'off')
+  return words(mac && `address ${mac}`, size !== undefined && `mtu ${size}`, promisc !== undefined && `promisc ${onOff(promisc)}`, allmulti !== undefined && `allmulticast ${onOff(allmulti)}`, txqlen !== undefined && `txqueuelen ${txqlen}`)
+}
+
 /** A route as `ip route show` names it, without the command. */
 export function routeWords(route: Route): string {
   const { type, dst, via, dev, src, scope, table, metric, mtu, advmss, onlink, proto } = route
@@ -477,3 +511,5 @@ const base = ({ base: b }: Chain): string => (b ? ` '{ type ${b.type} hook ${b.h
 const table = ({ family: of = 'inet' }: { family?: Family }): string => `${of} podwire`
 /** In quotes that keep a shell from what is special to it, if there is such a thing. */
 const quoted = (text: string): string => (/["*!;{}()]/.test(text) ? `'${text}'` : text)
+/** One word of a shell's. */
+const word = (text: string): string => (/^[\w@%+=:,./-]*$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`)

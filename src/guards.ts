@@ -9,11 +9,12 @@ import type { Plan } from './facts.ts'
 import type { Netns } from './kernel/netns.ts'
 import { guardPorts } from './portmap/guard.ts'
 import type { Kernel } from './state.ts'
+import { guardSysctls } from './tuning/guard.ts'
 
 /** Throws what makes an ADD impossible; what an operator should know goes into `notes`. */
 export type Guard = (kernel: Kernel, pod: Pod, conf: NetConf, notes: string[]) => void
 
-export const GUARDS: Record<string, Guard> = { portmap: guardPorts, bandwidth: (_, pod, conf, notes) => void notes.push(...remarks(pod, conf)), firewall: guardFirewall }
+export const GUARDS: Record<string, Guard> = { portmap: guardPorts, bandwidth: (_, pod, conf, notes) => void notes.push(...remarks(pod, conf)), firewall: guardFirewall, tuning: guardSysctls }
 
 /** Throws error 51 if pods that run are cut off. */
 export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus }

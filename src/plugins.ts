@@ -1,7 +1,7 @@
 // The plugins by the name under which a configuration's `type` calls them.
 
 import { bridge } from './bridge/bridge.ts'
-import { chain } from './chain.ts'
+import { chain, type Memory } from './chain.ts'
 import { served, type Served } from './cni/serve.ts'
 import { del, gc } from './clean.ts'
 import { status } from './health.ts'
@@ -12,6 +12,8 @@ import { staticIpam } from './ipam/static.ts'
 import { loopback } from './loopback/loopback.ts'
 import { later } from './later.ts'
 import { ptp } from './ptp/ptp.ts'
+import { sbr } from './sbr/plugin.ts'
+import { backup } from './tuning/backup.ts'
 import { VXLAN } from './vxlan/conf.ts'
 import { add, check, type Wirer } from './wire.ts'
 import type { Plugin } from './cni/plugin.ts'
@@ -21,6 +23,9 @@ const wire = (wirer: Wirer): Plugin => ({ schema: wirer.schema, add: (request) =
 
 /** The plugins that are plans. */
 export const WIRERS: Record<string, Wirer> = { ptp, podwire: ptp, bridge }
+
+/** What entries of their own write down. */
+const MEMORIES: Record<string, Memory> = { tuning: backup }
 
 /** The overlay without an agent. Not in the snapshot: who has a cluster never uses it. */
 const vxlan: Plugin = {
@@ -39,7 +44,8 @@ export const PLUGINS: Record<string, Served> = {
   'host-local': served(ipamPlugin('host-local', hostLocal)),
   static: served(ipamPlugin('static', staticIpam)),
   vxlan: served(vxlan),
-  ...Object.fromEntries(Object.entries(EXTRAS).map(([name, extra]) => [name, served(chain(extra))])),
+  sbr: served(sbr),
+  ...Object.fromEntries(Object.entries(EXTRAS).map(([name, extra]) => [name, served(chain(extra, MEMORIES[name]))])),
 }
 
 /** Other names of theirs, for machines where the reference's are taken. */

@@ -2,7 +2,7 @@
 // known by its noun in kernel/. ADD makes facts true first to last and takes back what it did if one fails; DEL takes
 // them back last to first and never stops half way; CHECK says what is not true.
 
-import { change, show, type Fact, type Plan } from './facts.ts'
+import { change, show, type Fact, type LinkSet, type Plan } from './facts.ts'
 import * as addr from './kernel/addr.ts'
 import * as bridge from './kernel/bridge.ts'
 import * as conntrack from './kernel/conntrack.ts'
@@ -20,6 +20,7 @@ import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import * as qdisc from './kernel/qdisc.ts'
 import * as route from './kernel/route.ts'
+import * as rule from './kernel/rule.ts'
 import * as sysctl from './kernel/sysctl.ts'
 import * as vlan from './kernel/vlan.ts'
 import * as vxlan from './kernel/vxlan.ts'
@@ -55,8 +56,10 @@ export interface Finding {
 /** Makes a plan true, or throws a FactError after taking back what was done. `pod` names the namespace in sentences. */
 export function add(kernel: Kernel, plan: Plan, pod: string): void {
   const done: Plan = []
-  for (const step of steps(plan)) {
+  for (const planned of steps(plan)) {
+    let step = planned
     try {
+      step = planned.map((fact) => remembering(kernel, fact))
       addStep(kernel, step, pod)
     } catch (error) {
       const failed = step.find((fact) => show(fact, pod) === (error as Error).message.slice(0, show(fact, pod).length)) ?? step[0]!
@@ -70,17 +73,27 @@ export function add(kernel: Kernel, plan: Plan, pod: string): void {
   settle(kernel, plan)
   for (const fact of plan) {
     try {
-      conclude(kernel, fact, pod)
+      conclude(kernel, plan, fact, pod)
     } catch (error) {
-      throw new FactError(fact, error as Error, pod, del(kernel, plan))
+      throw new FactError(fact, error as Error, pod, del(kernel, done))
     }
   }
 }
 
+/** A fact that puts back what it replaces knows what that is. */
+function remembering(kernel: Kernel, fact: Fact): Fact {
+  if (!('before' in fact) || fact.before !== true) return fact
+  const { before: _, ...rest } = fact
+  const before = rest.fact === 'sysctl' ? sysctl.replaced(place(kernel, rest.in), rest.key) : link.replaced(place(kernel, rest.in), rest)
+  return { ...rest, ...(before && { before }) } as Fact
+}
+
 /** What is known, and can be told to others, only when everything is in place. */
-function conclude(kernel: Kernel, fact: Fact, pod: string): void {
+function conclude(kernel: Kernel, plan: Plan, fact: Fact, pod: string): void {
   if (fact.fact === 'addr' && fact.dad) addr.requireUnique(place(kernel, fact.in), fact)
-  if (fact.fact === 'announcement') link.configure(place(kernel, fact.in), fact.dev, show(fact, pod), { mac: fact.mac })
+  if (fact.fact !== 'announcement') return
+  const set = plan.filter((one): one is LinkSet => one.fact === 'link set' && one.in === fact.in && one.dev === fact.dev && one.mac !== undefined).at(-1)
+  link.configure(place(kernel, fact.in), fact.dev, show(fact, pod), { mac: set?.mac ?? fact.mac })
 }
 
 const PATIENCE = 1000 // ms
@@ -186,7 +199,9 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
     case 'addr':
       return fact.keep ? addr.ensure(place(kernel, fact.in), fact, what) : addr.add(place(kernel, fact.in), fact, what)
     case 'route':
-      return route.add(place(kernel, fact.in), fact, what)
+      return fact.absent ? route.del(place(kernel, fact.in), fact) : route.add(place(kernel, fact.in), fact, what)
+    case 'rule':
+      return rule.add(place(kernel, fact.in), fact, what)
     case 'sysctl':
       return sysctl.add(place(kernel, fact.in), fact)
     case 'iptables':
@@ -217,7 +232,13 @@ function delStep(kernel: Kernel, step: Fact[]): void {
     case 'addr':
       return addr.del(place(kernel, fact.in), fact)
     case 'route':
-      return route.del(place(kernel, fact.in), fact)
+      return fact.absent ? route.restore(place(kernel, fact.in), fact) : route.del(place(kernel, fact.in), fact)
+    case 'rule':
+      return rule.del(place(kernel, fact.in), fact)
+    case 'link set':
+      return link.unset(place(kernel, fact.in), fact, fact.in ? 'ip -n pod' : 'ip')
+    case 'sysctl':
+      return sysctl.restore(place(kernel, fact.in), fact)
     case 'flows':
       return conntrack.flush(kernel.host, fact.address, kernel.pod)
     case 'port flows':
@@ -227,8 +248,6 @@ function delStep(kernel: Kernel, step: Fact[]): void {
     case 'source':
       return firewalld.del(fact)
     case 'passage':
-    case 'link set':
-    case 'sysctl':
     case 'bridge':
     case 'port':
     case 'filter':
@@ -279,6 +298,8 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return addr.check(place(kernel, fact.in), fact)
       case 'route':
         return route.check(place(kernel, fact.in), fact)
+      case 'rule':
+        return rule.check(place(kernel, fact.in), fact)
       case 'sysctl':
         return sysctl.check(place(kernel, fact.in), fact)
       case 'iptables':

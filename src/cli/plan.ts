@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { podName } from '../act.ts'
+import { podName, refuse } from '../act.ts'
 import type { Pod } from '../chained.ts'
 import { checkName, type NetConf } from '../cni/conf.ts'
 import { CniError, withNotes } from '../cni/error.ts'
@@ -14,10 +14,11 @@ import type { Result } from '../cni/result.ts'
 import { canonical } from '../cni/schema.ts'
 import { configuration, type Answer, type Served } from '../cni/serve.ts'
 import { parseVersion } from '../cni/version.ts'
-import { EXTRAS } from '../extras.ts'
+import { EXTRAS, extras } from '../extras.ts'
 import { show, type Plan } from '../facts.ts'
 import { Netns } from '../kernel/netns.ts'
 import { pluginOf, WIRERS } from '../plugins.ts'
+import { plan as sbrPlan, problems as sbrProblems, thereAfter, type SbrConf } from '../sbr/sbr.ts'
 import type { VxlanConf } from '../vxlan/conf.ts'
 import { parsePeers } from '../vxlan/file.ts'
 import { planOf } from '../vxlan/plugin.ts'
@@ -92,14 +93,16 @@ interface About {
 /** The plans of a list's entries; what one wires the next ones add to. */
 function chainOf(inputs: Record<string, unknown>[], about: About): Part[] {
   let pod: Pod = { attachment: { network: String(inputs[0]?.name), containerID: about.container, ifname: about.ifname }, ips: EXAMPLE.ips, routes: [], host: 'veth0', bridge: undefined, mtu: undefined }
+  const made: Plan = []
   return inputs.map((input) => {
-    const { wired, ...part } = partOf(input, about, pod)
+    const { wired, ...part } = partOf(input, about, pod, made)
     pod = wired ?? pod
+    made.push(...part.plan)
     return part
   })
 }
 
-function partOf(input: Record<string, unknown>, { netns, container, ifname }: About, before: Pod): Part & { wired?: Pod } {
+function partOf(input: Record<string, unknown>, { netns, container, ifname }: About, before: Pod, made: Plan): Part & { wired?: Pod } {
   const type = String(input.type ?? '')
   const [plugin, wirer] = [pluginOf(type), WIRERS[type.replace(/^podwire-/, '')]]
   if (!plugin) return { type, plan: [], notes: [`type ${JSON.stringify(type)} is not podwire's: its executable does its own work`] }
@@ -107,7 +110,14 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: Ab
   const conf = decode(plugin, input, notes)
   if (conf.type.replace(/^podwire-/, '') === 'vxlan') return overlayPart(type, (host, find) => planOf(host, conf as VxlanConf, find))
   const extra = EXTRAS[conf.type.replace(/^podwire-/, '')]
-  if (extra) return { type, plan: extra.plan(before, conf as never), notes }
+  if (extra) {
+    refuse(extra.problems?.(before, conf as never) ?? [])
+    return { type, plan: extra.plan(before, conf as never), notes }
+  }
+  if (conf.type.replace(/^podwire-/, '') === 'sbr') {
+    refuse(sbrProblems(before, conf as SbrConf))
+    return { type, plan: sbrPlan(before, conf as SbrConf, thereAfter(made, ifname)), notes }
+  }
   if (!wirer) return { type, plan: type === 'loopback' ? [{ fact: 'link set', in: 'pod', dev: 'lo', up: true }] : [], notes }
   const env = readEnvironment({ CNI_COMMAND: 'ADD', CNI_CONTAINERID: container, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_PATH: process.env.CNI_PATH || '/opt/cni/bin' })
   const request: Request = { env, conf, stdin: Buffer.alloc(0), notes }
@@ -115,9 +125,9 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: Ab
   try {
     const leased = leases(request, notes)
     const wiring = wiringOf(host, request, wirer.result?.({ conf, ...leased }) ?? leased)
-    const wrong = wirer.problems(wiring)
-    if (wrong.length > 0) throw new CniError(7, wrong.join('; '))
-    return { type, plan: wiredPlan(wirer, wiring), notes, wired: podOf(wirer, wiring) }
+    const pod = podOf(wirer, wiring)
+    refuse([...wirer.problems(wiring), ...extras(conf).flatMap(({ plugin: behind, conf: own }) => behind.problems?.(pod, own as never) ?? [])])
+    return { type, plan: wiredPlan(wirer, wiring), notes, wired: pod }
   } finally {
     host.close()
   }

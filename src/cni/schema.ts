@@ -15,6 +15,8 @@ export interface Schema {
   type?: string | string[]
   properties?: Record<string, Schema>
   items?: Schema
+  /** Of a map: what its values are. */
+  additionalProperties?: Schema
   required?: string[]
   enum?: unknown[]
   minimum?: number
@@ -48,7 +50,7 @@ export function salvage(validator: ValidateFunction, value: Record<string, unkno
 function sentence({ instancePath, keyword, params }: ErrorObject, root: Schema, value: unknown): string {
   const pointer = instancePath.split('/').slice(1).map(unescape)
   const path = keyPath(pointer)
-  const schema = pointer.reduce<Schema | undefined>((outer, part) => outer?.properties?.[part] ?? outer?.items, root) ?? {}
+  const schema = pointer.reduce<Schema | undefined>((outer, part) => outer?.properties?.[part] ?? outer?.items ?? outer?.additionalProperties, root) ?? {}
   if (keyword === 'required') {
     const key = params.missingProperty as string
     const expected = schema.properties?.[key]?.expected

@@ -9,12 +9,12 @@ import type { Netns } from './netns.ts'
 /** Makes the device. One of that name is an error. */
 export const add = (netns: Netns, fact: Ifb, what: string): void => link.createOwned(netns, { ...fact, kind: 'ifb' }, what)
 
-export function check(netns: Netns, { name, mac, mtu, alias }: Ifb): Difference | undefined {
+/** Its MTU counts for nothing: what is redirected is of the interface it comes from, whose MTU tuning may have changed since. */
+export function check(netns: Netns, { name, mac, alias }: Ifb): Difference | undefined {
   const there = link.get(netns, name)
   if (!there) return missing(`interface ${name} is missing`)
   if (there.kind !== 'ifb') return { ...differs(`interface ${name} is of type ${there.kind ?? 'unknown'}, not ifb`), anew: true }
   if (there.mac !== mac) return { ...differs(`interface ${name} has MAC address ${there.mac}, not ${mac}`), anew: true } // it cannot be set
   if (!there.up) return differs(`interface ${name} is down`)
-  if (mtu !== undefined && there.mtu !== mtu) return differs(`interface ${name} has MTU ${there.mtu}, not ${mtu}`)
   return there.alias === alias ? undefined : differs(`interface ${name} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`)
 }

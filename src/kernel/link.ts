@@ -3,7 +3,7 @@
 
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, type KernelError } from './errno.ts'
-import type { Link, LinkSet } from '../facts.ts'
+import { settingWords, type Link, type LinkSet, type LinkSettings } from '../facts.ts'
 import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type NetlinkMessage, type Out } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
@@ -32,6 +32,7 @@ const VETH_INFO_PEER = 1
 const RTEXT_FILTER_SKIP_STATS = 8
 const IFF_UP = 1
 export const IFF_PROMISC = 0x100
+const IFF_ALLMULTI = 0x200
 
 /** What the kernel tells of a link. */
 export interface LinkState {
@@ -48,6 +49,8 @@ export interface LinkState {
   master: number
   /** Index of the other end of a veth pair, in its namespace, or of the link that this one stands on; 0: it has none. */
   peer: number
+  /** Packets that wait to be sent, at most. */
+  txqlen: number
   /** IFF_*, <linux/if.h> */
   flags: number
   /** IFLA_INFO_SLAVE_DATA: what it has as a port of a bridge. */
@@ -231,14 +234,36 @@ export function del(netns: Netns, name: string): void {
   }
 }
 
-export function set(netns: Netns, { dev, up, alias }: LinkSet, what: string): void {
+export function set(netns: Netns, { dev, up, alias, mac, mtu, promisc, allmulti, txqlen }: LinkSet, what: string): void {
+  const flags: [flag: number, on: boolean | undefined][] = [[IFF_UP, up], [IFF_PROMISC, promisc], [IFF_ALLMULTI, allmulti]]
+  const sum = (list: typeof flags) => list.reduce((bits, [flag]) => bits | flag, 0)
   netns.rt.change({
     what,
     type: RTM_SETLINK,
-    header: ifinfomsg({ index: index(netns, dev), ...(up && { up }) }),
-    attrs: (out) => alias !== undefined && out.push(IFLA_IFALIAS, Buffer.from(alias)),
+    header: flagsHeader(index(netns, dev), sum(flags.filter(([, on]) => on)), sum(flags.filter(([, on]) => on !== undefined))),
+    attrs: (out) => {
+      if (mac !== undefined) out.push(IFLA_ADDRESS, macBytes(mac))
+      if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
+      if (txqlen !== undefined) out.push(IFLA_TXQLEN, u32(txqlen))
+      if (alias !== undefined) out.push(IFLA_IFALIAS, Buffer.from(alias))
+    },
   })
 }
+
+/** Puts back what a fact replaced; with the link that is gone, too. */
+export function unset(netns: Netns, { dev, before }: LinkSet, command: string): void {
+  if (typeof before !== 'object' || Object.keys(before).length === 0 || !get(netns, dev)) return
+  set(netns, { fact: 'link set', dev, ...before }, `${command} link set ${dev} ${settingWords(before)}`)
+}
+
+/** What there is now of the settings that a fact has. */
+export function replaced(netns: Netns, fact: LinkSet): LinkSettings {
+  const there = get(netns, fact.dev)
+  const all = there && settingsOf(there)
+  return Object.fromEntries(Object.entries(all ?? {}).filter(([name]) => fact[name as keyof LinkSettings] !== undefined))
+}
+
+export const settingsOf = ({ mac, mtu, flags, txqlen }: LinkState): Required<LinkSettings> => ({ mac, mtu, promisc: (flags & IFF_PROMISC) !== 0, allmulti: (flags & IFF_ALLMULTI) !== 0, txqlen })
 
 /** Takes a link down. */
 export function setDown(netns: Netns, name: string): void {
@@ -263,13 +288,19 @@ export function check(host: Netns, pod: Netns | undefined, link: Link): Differen
 }
 
 /** What of a link's settings is not as it should be, or undefined. */
-export function checkSet(netns: Netns, { dev, up, alias }: LinkSet): Difference | undefined {
+export function checkSet(netns: Netns, { dev, up, alias, ...wanted }: LinkSet): Difference | undefined {
   const there = get(netns, dev)
   if (!there) return missing(`interface ${dev} is missing`)
   if (up && !there.up) return differs(`interface ${dev} is down`)
   if (alias !== undefined && there.alias !== alias) return differs(`interface ${dev} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`)
+  const is = settingsOf(there)
+  for (const [name, text] of Object.entries(SETTINGS) as [keyof LinkSettings, string][])
+    if (wanted[name] !== undefined && is[name] !== wanted[name]) return differs(`interface ${dev} has ${text} ${inWords(is[name])}, not ${inWords(wanted[name])}`)
   return undefined
 }
+
+const SETTINGS: Record<keyof LinkSettings, string> = { mac: 'MAC address', mtu: 'MTU', promisc: 'promisc', allmulti: 'allmulticast', txqlen: 'txqueuelen' }
+const inWords = (value: string | number | boolean): string => (typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value))
 
 /** struct ifinfomsg */
 function ifinfomsg({ index = 0, up = false, down = false }: { index?: number; up?: boolean; down?: boolean }): Buffer {
@@ -280,12 +311,12 @@ function ifinfomsg({ index = 0, up = false, down = false }: { index?: number; up
   return header
 }
 
-/** struct ifinfomsg that sets these flags. */
-function flagsHeader(index: number, flags: number): Buffer {
+/** struct ifinfomsg that sets some flags, by default those that are on. */
+function flagsHeader(index: number, flags: number, meant = flags): Buffer {
   const header = Buffer.alloc(16)
   header.writeInt32LE(index, 4)
   header.writeUInt32LE(flags, 8)
-  header.writeUInt32LE(flags, 12)
+  header.writeUInt32LE(meant, 12)
   return header
 }
 
@@ -304,6 +335,7 @@ export function parse({ data }: NetlinkMessage): LinkState {
     alias: text(found.get(IFLA_IFALIAS)),
     master: found.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
     peer: found.get(IFLA_LINK)?.readUInt32LE(0) ?? 0,
+    txqlen: found.get(IFLA_TXQLEN)?.readUInt32LE(0) ?? 0,
     flags: data.readUInt32LE(8),
     port: info.get(IFLA_INFO_SLAVE_DATA),
     data: info.get(IFLA_INFO_DATA),

@@ -71,6 +71,15 @@ export function del(netns: Netns, route: Route): void {
   }
 }
 
+/** Makes a route again that was deleted, behind others to that dst; with its interface it is gone, too. */
+export function restore(netns: Netns, { absent: _, ...route }: Route): void {
+  try {
+    add(netns, { ...route, append: true }, `ip route append ${routeWords(route)}`)
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST', 'ENODEV')) throw error
+  }
+}
+
 /** Routes of one interface in all tables, unicast or of another type. */
 export function list(netns: Netns, dev: string, type = RTN_UNICAST): RouteState[] {
   const oif = link.index(netns, dev)
@@ -130,6 +139,47 @@ export function fact(message: NetlinkMessage, name: (ifindex: number) => string)
   }
 }
 
+/** The unicast routes of an interface in all tables, each way to a dst by itself, as facts of the pod. */
+export function of(netns: Netns, dev: string): Route[] {
+  const oif = link.index(netns, dev)
+  return everywhere(netns, (out) => out.push(RTA_OIF, link.u32(oif))).filter(isUnicast).flatMap((message) => ways(message).filter((way) => way.oif === oif).map((way) => podFact(parse(message), way, dev)))
+}
+
+/** The tables in which there are routes. */
+export const tables = (netns: Netns): Set<number> => new Set(everywhere(netns).map((message) => parse(message).table))
+
+const everywhere = (netns: Netns, attrs?: (out: Out) => void): NetlinkMessage[] =>
+  FAMILIES.flatMap((family) => netns.rt.dump({ what: 'ip route show table all', type: RTM_GETROUTE, header: rtmsg({ family, prefix: 0, value: 0n }, { table: 0, protocol: 0, scope: 0, flags: 0, type: 0 }), ...(attrs && { attrs }) }))
+
+interface Way {
+  oif: number
+  via: string | undefined
+  onlink: boolean
+}
+
+/** By which interfaces and gateways a route goes: one, or several (struct rtnexthop). */
+function ways({ data }: NetlinkMessage): Way[] {
+  const found = attributes(data.subarray(12))
+  const way = (oif: number, flags: number, via: Buffer | undefined): Way => ({ oif, via: via && bytesText(via), onlink: (flags & RTNH_F_ONLINK) !== 0 })
+  const several = found.get(RTA_MULTIPATH)
+  if (!several) return [way(found.get(RTA_OIF)?.readUInt32LE(0) ?? 0, data.readUInt32LE(8), found.get(RTA_GATEWAY))]
+  const list: Way[] = []
+  for (let at = 0; at + 8 <= several.length; at += (several.readUInt16LE(at) + 3) & ~3)
+    list.push(way(several.readInt32LE(at + 4), several[at + 2]!, attributes(several.subarray(at + 8, at + several.readUInt16LE(at))).get(RTA_GATEWAY)))
+  return list
+}
+
+function podFact({ family, dst, table, src, metric, scope, protocol, mtu, advmss }: RouteState, { via, onlink }: Way, dev: string): Route {
+  const usual = via === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
+  return {
+    fact: 'route', in: 'pod', dev, dst,
+    ...(via !== undefined && { via }), ...(src !== undefined && { src }), ...(onlink && { onlink: true as const }),
+    ...(table !== RT_TABLE_MAIN && { table }), ...(metric !== 0 && !(family === 6 && metric === METRIC_6) && { metric }),
+    ...(family === 4 && scope !== usual && { scope }), ...(mtu !== undefined && { mtu }), ...(advmss !== undefined && { advmss }),
+    ...(protocol !== RTPROT_BOOT && { proto: protocol }),
+  }
+}
+
 /** The default routes of a family in the main table, found without reading the whole table where that is possible. */
 export function defaults(netns: Netns, family: Family): RouteState[] {
   const answer = lookup(netns, family === 4 ? PROBE_4 : PROBE_6)
@@ -166,13 +216,14 @@ const PROBE_4 = parseCidr('192.0.2.1/32')!
 const PROBE_6 = parseCidr('2001:db8::1/128')!
 
 /**
- * What of a route is not as it should be, or undefined. A route that a later plugin moved into another table is there
+ * What of a route is not as it should be, or undefined. A route of main that a later plugin moved into another table is there
  * (CNI 1.1 §2 CHECK: "must allow for changes by subsequent plugins"): sbr does that.
  */
 export function check(netns: Netns, route: Route): Difference | undefined {
   const wanted = parseCidr(route.dst)!
   const dst = `${addressText(wanted)}/${wanted.prefix}`
-  const there = list(netns, route.dev, typeOf(route)).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric))
+  if (route.absent) return of(netns, route.dev).some((r) => routeWords(r) === routeWords(route)) ? missing(`route ${routeWords(route)} is there, and should not be`) : undefined
+  const there = list(netns, route.dev, typeOf(route)).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric) && (route.table === undefined || r.table === route.table))
   if (there.length === 0) return missing(`route ${routeWords(route)} is missing`)
   const differences = there.map((r) => difference(route, r))
   return differences.includes(undefined) ? undefined : differs(`route to ${route.dst} dev ${route.dev} ${differences[0]}`)

@@ -15,7 +15,7 @@ export function read(netns: Netns, key: string): string | undefined {
     try {
       return readFileSync(file(key), 'utf8').trim()
     } catch (error) {
-      if (isErrno(error, 'ENOENT')) return undefined
+      if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined
       throw error
     }
   })
@@ -28,16 +28,50 @@ export function read(netns: Netns, key: string): string | undefined {
 export function add(netns: Netns, { key, value, keep }: Sysctl): void {
   if (keep && read(netns, key) === value) return
   try {
-    netns.inside(() => writeFileSync(file(key), value))
+    netns.inside(() => writeFileSync(file(key), `${value}\n`)) // a line, so that nothing is a value, too
   } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) throw new NoSysctl(key)
     if (!isErrno(error, 'EROFS', 'EACCES') || read(netns, key) !== value) throw error
   }
 }
 
-export function check(netns: Netns, { key, value }: Sysctl): Difference | undefined {
-  const there = read(netns, key)
-  return there === value ? undefined : differs(`sysctl ${key} is ${there ?? 'missing'}, not ${value}`)
+export class NoSysctl extends Error {
+  readonly code = 'ENOENT'
+
+  constructor(key: string) {
+    super(`there is no sysctl ${key} in this network namespace`)
+  }
 }
+
+/** Puts back what a fact replaced; with its interface it is gone, too. */
+export function restore(netns: Netns, { key, before }: Sysctl): void {
+  if (typeof before === 'object' && netns.inside(() => existsSync(file(key)))) netns.inside(() => writeFileSync(file(key), `${before.value}\n`))
+}
+
+/** What there is now, if that can be told. */
+export function replaced(netns: Netns, key: string): { value: string } | undefined {
+  const value = told(netns, key)
+  return typeof value === 'string' ? { value } : undefined
+}
+
+export function check(netns: Netns, { key, value }: Sysctl): Difference | undefined {
+  const there = told(netns, key)
+  if (there === null) return undefined
+  return there !== undefined && plain(there) === plain(value) ? undefined : differs(`sysctl ${key} is ${there ?? 'missing'}, not ${value}`)
+}
+
+/** The value, or null of what can only be written, such as net/ipv4/route/flush. */
+function told(netns: Netns, key: string): string | undefined | null {
+  try {
+    return read(netns, key)
+  } catch (error) {
+    if (isErrno(error, 'EACCES')) return null
+    throw error
+  }
+}
+
+/** The kernel has tabs between numbers. */
+const plain = (value: string): string => value.trim().replace(/\s+/g, ' ')
 
 /** True if this kernel has IPv6 at all. */
 export const hasIPv6 = (): boolean => existsSync('/proc/sys/net/ipv6')

@@ -1,7 +1,7 @@
 // The network configuration of a node: what the container runtime reads. CNI 1.1 §1
 
 import { join } from 'node:path'
-import { remove, replaceText } from './replace.ts'
+import { remove, replaceText } from '../replace.ts'
 
 export const NETWORK = 'podwire'
 export const CONFLIST = '10-podwire.conflist'

@@ -4,7 +4,7 @@
 import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, mkdirSync, openSync, readSync, statSync, utimesSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { PLUGINS } from '../plugins.ts'
-import { remove, removeEmpty, replace } from './replace.ts'
+import { remove, removeEmpty, replace } from '../replace.ts'
 
 /** The names that are ours alone; and loopback, which containerd starts for every pod, where nobody else's is. */
 const NAMES = Object.keys(PLUGINS).map((name) => `podwire-${name}`)

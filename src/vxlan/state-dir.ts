@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { tryLock } from '../kernel/libc.ts'
 import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
-import { remove, removeEmpty, replaceText } from './replace.ts'
+import { remove, removeEmpty, replaceText } from '../replace.ts'
 import type { SourceState } from './source.ts'
 import type { View } from './view.ts'
 

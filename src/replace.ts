@@ -3,23 +3,22 @@
 
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { isErrno } from '../kernel/errno.ts'
+import { isErrno } from './kernel/errno.ts'
 
 const temporaryOf = (file: string): string => join(dirname(file), `.${basename(file)}.new`)
 
 /** Puts what `make` makes under a temporary name in the place of a file. */
-export function replace(file: string, make: (temporary: string) => void): void {
-  const temporary = temporaryOf(file)
+export function replace(file: string, make: (temporary: string) => void, temporary = temporaryOf(file)): void {
   rmSync(temporary, { force: true }) // of somebody who was killed
   make(temporary)
   renameSync(temporary, file)
 }
 
 /** The file with that text, also after a power failure. False if it was so already. */
-export function replaceText(file: string, text: string): boolean {
+export function replaceText(file: string, text: string, temporary = temporaryOf(file)): boolean {
   if (existsSync(file) && readFileSync(file, 'utf8') === text) return false
   mkdirSync(dirname(file), { recursive: true })
-  replace(file, (temporary) => {
+  const write = () => {
     const fd = openSync(temporary, 'w', 0o644)
     try {
       writeFileSync(fd, text)
@@ -27,7 +26,8 @@ export function replaceText(file: string, text: string): boolean {
     } finally {
       closeSync(fd)
     }
-  })
+  }
+  replace(file, write, temporary)
   return true
 }
 

@@ -1,0 +1,84 @@
+// sbr as the protocol sees it. All that it makes is in the pod's namespace and ends with it: GC and STATUS have nothing to do.
+
+import { act, complain, podName, podNetns, refuse, requireNetns, withKernel } from '../act.ts'
+import { podOf, previous } from '../chain.ts'
+import { CniError } from '../cni/error.ts'
+import type { Plugin, Request } from '../cni/plugin.ts'
+import { addressText, parseCidr } from '../ip.ts'
+import * as addr from '../kernel/addr.ts'
+import * as link from '../kernel/link.ts'
+import { sleep, tryLock } from '../kernel/libc.ts'
+import type { Netns } from '../kernel/netns.ts'
+import * as route from '../kernel/route.ts'
+import * as rule from '../kernel/rule.ts'
+import * as state from '../state.ts'
+import { expected, plan, problems, remains, SBR, type SbrConf, type There } from './sbr.ts'
+
+const confOf = ({ conf }: Request): SbrConf => conf as SbrConf
+
+export const sbr: Plugin = {
+  schema: SBR,
+
+  add(request) {
+    const prev = previous(request)
+    const { env, notes } = request
+    const { table, gateways, addSourceHints } = confOf(request)
+    requireNetns(env)
+    if (table !== undefined && (gateways || addSourceHints)) notes.push(`${gateways ? 'gateways' : 'addSourceHints'} means nothing together with table: routes are left as they are`)
+    return withKernel(env.netns, (kernel) => {
+      const pod = podOf(kernel, request, prev)
+      refuse(problems(pod, confOf(request)))
+      lock(kernel.pod!, env.netns)
+      act(kernel, plan(pod, confOf(request), look(kernel.pod!, env.ifname)), podName(env.netns))
+      return prev
+    })
+  },
+
+  check(request) {
+    const prev = previous(request)
+    requireNetns(request.env, 3)
+    withKernel(request.env.netns, (kernel) => {
+      const pod = podOf(kernel, request, prev)
+      refuse(problems(pod, confOf(request)))
+      complain(state.check(kernel, expected(pod, confOf(request), look(kernel.pod!, request.env.ifname)), podName(request.env.netns)))
+    })
+  },
+
+  del(request) {
+    const { ifname } = request.env
+    const netns = podNetns(request.env)
+    if (netns === undefined) return
+    withKernel(netns, (kernel) => {
+      lock(kernel.pod!, netns)
+      const addresses = [...(link.get(kernel.pod!, ifname) ? addr.list(kernel.pod!, ifname) : []), ...previousAddresses(request)].map((text) => addressText(parseCidr(text)!))
+      const left = state.del(kernel, remains(addresses, confOf(request), look(kernel.pod!, ifname)))
+      if (left.length > 0) throw new CniError(100, left.join('; '), 'DEL can be repeated')
+    })
+  },
+
+  gc() {},
+
+  status() {},
+}
+
+/** The interface's addresses in prevResult: it may be gone, its rules are not. */
+function previousAddresses({ conf, env }: Request): string[] {
+  const { interfaces = [], ips = [] } = conf.prevResult ?? {}
+  return ips.filter(({ interface: index }) => index === undefined || interfaces[index]?.name === env.ifname).map(({ address }) => address)
+}
+
+export const look = (pod: Netns, dev: string): There => ({ rules: rule.list(pod), routes: link.get(pod, dev) ? route.of(pod, dev) : [], tables: route.tables(pod) })
+
+const PATIENCE = 10_000 // ms
+
+/**
+ * Until the namespace is closed no other sbr chooses tables in it, of the reference's neither: it takes the same lock. Error 11
+ * if that was not to be had.
+ */
+function lock(pod: Netns, netns: string): void {
+  const start = Date.now()
+  while (!tryLock(pod.fd)) {
+    if (Date.now() - start > PATIENCE) throw new CniError(11, `${netns} has been locked by another process for ${PATIENCE / 1000} s`, `see which: fuser ${netns}`)
+    sleep(1)
+  }
+}

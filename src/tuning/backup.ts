@@ -1,0 +1,114 @@
+// What an entry of its own replaces of an interface that is another plugin's, in a file until DEL puts it back. Name and format
+// are the reference's, so that either can put back what the other replaced; what the reference does not know it passes over.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Pod } from '../chained.ts'
+import { hostEnd, type Memory } from '../chain.ts'
+import type { NetConf } from '../cni/conf.ts'
+import { CniError } from '../cni/error.ts'
+import { formats } from '../cni/formats.ts'
+import type { LinkSet, LinkSettings } from '../facts.ts'
+import { isErrno } from '../kernel/errno.ts'
+import * as link from '../kernel/link.ts'
+import { hash, type Attachment } from '../names.ts'
+import { remove, replaceText } from '../replace.ts'
+import type { Kernel } from '../state.ts'
+import { settings, type TuningConf } from './tuning.ts'
+
+interface Backup {
+  mac?: string
+  promisc?: boolean
+  mtu?: number
+  allmulti?: boolean
+  txQLen?: number
+  /** What the reference has not: whose it is, and the MTU of the node's end. */
+  podwire?: { network: string; hostMtu?: number }
+}
+
+export const backup: Memory = {
+  keep(kernel, pod, conf) {
+    const replaced = replacing(kernel, pod, conf as TuningConf)
+    if (!replaced) return () => {}
+    const { file, temporary } = filesOf(pod.attachment, conf)
+    attempt(conf, () => replaceText(file, JSON.stringify(replaced, null, 1), temporary))
+    return () => remove(file)
+  },
+
+  recall(kernel, attachment, conf) {
+    const kept = read(filesOf(attachment, conf).file)
+    const inside = kernel.pod && link.get(kernel.pod, attachment.ifname)
+    if (!kept || !inside) return []
+    const { txQLen, podwire, ...before } = kept
+    const end = podwire?.hostMtu === undefined ? undefined : hostEnd(kernel, inside)
+    return [
+      { fact: 'link set', in: 'pod', dev: attachment.ifname, before: { ...before, ...(txQLen !== undefined && { txqlen: txQLen }) } },
+      ...(end ? [{ fact: 'link set', dev: end.name, before: { mtu: podwire!.hostMtu } } as LinkSet] : []),
+    ]
+  },
+
+  forget(attachment, conf) {
+    const { file, temporary } = filesOf(attachment, conf)
+    attempt(conf, () => [file, temporary].forEach(remove))
+  },
+
+  // The name of a file does not say of which network it is. Those of the reference say it nowhere, and stay.
+  gc(living, conf) {
+    const kept = new Set(living.flatMap((attachment) => Object.values(filesOf(attachment, conf))))
+    const ours = (file: string) => file.endsWith(torn(conf.name)) || (file.endsWith('.json') && read(file)?.podwire?.network === conf.name)
+    attempt(conf, () => names(conf).map((name) => join(directory(conf), name)).filter((file) => !kept.has(file) && ours(file)).forEach(remove))
+  },
+}
+
+/** What is there now of what will be set; undefined if nothing will. */
+function replacing(kernel: Kernel, pod: Pod, conf: TuningConf): Backup | undefined {
+  const wanted = settings(pod, conf)
+  if (Object.keys(wanted).length === 0) return undefined
+  const dev = pod.attachment.ifname
+  const { txqlen, ...before }: LinkSettings = link.replaced(kernel.pod!, { fact: 'link set', dev, ...wanted })
+  const host = wanted.mtu !== undefined && pod.host !== undefined ? link.get(kernel.host, pod.host) : undefined
+  return { ...before, ...(txqlen !== undefined && { txQLen: txqlen }), podwire: { network: conf.name, ...(host && { hostMtu: host.mtu }) } }
+}
+
+/** A backup that is whole, or undefined: of one that is not nothing can be put back. */
+function read(file: string): Backup | undefined {
+  try {
+    const value = JSON.parse(readFileSync(file, 'utf8')) as Backup
+    const number = (one: unknown) => one === undefined || (Number.isInteger(one) && (one as number) >= 0 && (one as number) <= 0xffffffff)
+    const flag = (one: unknown) => one === undefined || typeof one === 'boolean'
+    const { mac, promisc, mtu, allmulti, txQLen, podwire } = value
+    const right = (mac === undefined || formats.mac(mac)) && [promisc, allmulti].every(flag) && [mtu, txQLen, podwire?.hostMtu].every(number)
+    return right ? JSON.parse(JSON.stringify({ mac, promisc, mtu, allmulti, txQLen, podwire })) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const directory = (conf: NetConf): string => (conf as TuningConf).dataDir ?? '/run/cni/tuning'
+
+/** The file, and the one that becomes it when it is whole. */
+function filesOf({ containerID, ifname }: Omit<Attachment, 'network'>, conf: NetConf): { file: string; temporary: string } {
+  const name = `${containerID}_${ifname}.json`
+  return { file: join(directory(conf), name), temporary: join(directory(conf), `.${name}${torn(conf.name)}`) }
+}
+
+/** How names of files of a network end that are not whole yet. */
+const torn = (network: string): string => `.${hash(8, network)}`
+
+function names(conf: NetConf): string[] {
+  try {
+    return readdirSync(directory(conf))
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return []
+    throw error
+  }
+}
+
+/** A system error of the directory becomes error 5, which names the path. */
+function attempt<T>(conf: NetConf, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw new CniError(5, `dataDir ${directory(conf)}: ${(error as Error).message}`)
+  }
+}
