@@ -9,6 +9,9 @@ import { join, resolve } from 'node:path'
 export const BUILT = resolve('dist/bin')
 export const builtIsMissing = existsSync(join(BUILT, 'host-local')) ? false : `${BUILT} is missing: bash scripts/build-sea.sh`
 
+/** Why strace cannot refuse the built executable's system calls, or false. */
+export const cannotInject = spawnSync('strace', ['-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', 'inject=fsync:error=EIO', 'true']).status === 0 ? builtIsMissing : 'strace is missing, older than 5.3, or may not trace (apt-get install strace)'
+
 /** The reference's, of Debian's package containernetworking-plugins unless REFERENCE names another directory. */
 export const REFERENCE = process.env.REFERENCE ?? '/usr/lib/cni'
 export const referenceIsMissing = existsSync(join(REFERENCE, 'host-local')) ? false : `${REFERENCE}/host-local is missing: apt-get install containernetworking-plugins`

@@ -1,15 +1,13 @@
 // System calls of the executable as it is built, refused one after the other: strace answers in the kernel's place.
 
 import { call, full, netns } from '../world.ts'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { BUILT, builtIsMissing, execute } from '../reference.ts'
+import { BUILT, cannotInject, execute } from '../reference.ts'
 
 const conf = full()
-
-export const cannotInject = spawnSync('strace', ['-f', '-qq', '--seccomp-bpf', '-o', '/dev/null', '-e', 'inject=fsync:error=EIO', 'true']).status === 0 ? builtIsMissing : 'strace is missing, older than 5.3, or may not trace (apt-get install strace)'
 
 const pod = netns('pod')
 export const strace = (filter: string) => execute(join(BUILT, 'ptp'), 'ADD', conf, { netns: pod, by: ['strace', '-f', '-qq', '--seccomp-bpf', '-o', '/run/trace', '-e', filter] })

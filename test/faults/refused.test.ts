@@ -1,7 +1,8 @@
 // Every system call of an ADD that can be refused, refused once: what was done is taken back, and a repetition succeeds.
 
-import { cannotInject, once } from './refusals.ts'
+import { once } from './refusals.ts'
 import t from 'tap'
+import { cannotInject } from '../reference.ts'
 
 const CALLS = { socket: 'EPROTONOSUPPORT', setns: 'EPERM', sendto: 'ENOMEM', flock: 'EINTR', link: 'ENOSPC', fsync: 'EIO' }
 
