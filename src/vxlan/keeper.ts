@@ -42,7 +42,7 @@ export class Keeper {
   #rest = false
   #everything = false
   /** Whether the kernel refused something last time. */
-  #failing = false
+  #failing: 'wanted' | 'repair' | undefined
   /** The fingerprint of lists that were right. */
   #right = ''
   readonly #alarm = new Alarm(() => this.#settle())
@@ -69,7 +69,7 @@ export class Keeper {
     this.#wanted = new Map(plan.filter(isListed).map((fact) => [key(fact), fact]))
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
     if (first || device(before) !== device(plan)) return this.#begin()
-    if (this.#failing) return this.#act('wanted', () => reconcile(this.#netns, plan, this.#realm))
+    if (this.#failing) return this.#act(this.#failing, () => reconcile(this.#netns, plan, this.#realm))
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     const other = changed(before, plan)
@@ -140,7 +140,7 @@ export class Keeper {
     const outcome = attempt(run)
     if (outcome.repaired.length > 0 || outcome.failed.length > 0 || this.#failing) this.#reports.done(outcome, why, performance.now() - start)
     if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = performance.now()
-    this.#failing = outcome.failed.length > 0
+    this.#failing = outcome.failed.length > 0 ? why : undefined
     if (this.#failing) this.#again()
     else this.#retry = RETRY[0]
     return outcome
