@@ -77,6 +77,26 @@ function longer(netns: Netns, { family = 'inet', key }: Element, map: string): E
   }
 }
 
+/**
+ * Whether a shared element is in use by others than `leaving`, all of which are there. Of a list of thousands, of which one is
+ * enough, nothing is made: keys are counted by their first bytes.
+ */
+export function isUsed(netns: Netns, { family = 'inet', key, users }: Element, leaving: Element[]): boolean {
+  if (users === undefined) return false
+  const [first = ''] = key.split(' . ')
+  const begin = encode(first)
+  const leave = leaving.filter((one) => one.map === users && one.key.startsWith(`${first} . `)).length
+  const ATTEMPTS = 10
+  let count = 0
+  for (let attempt = 1, whole = false; !whole && attempt <= ATTEMPTS; attempt++) {
+    count = 0
+    whole = netns.nf.scan(message(MSG.GETSETELEM, family, users, `nft list set ${family} podwire ${users}`), (buffer, start, end) => {
+      for (let at = buffer.indexOf(begin, start); at >= 0 && at < end; at = buffer.indexOf(begin, at + begin.length)) if (buffer.readUInt16LE(at - 2) === NFTA_DATA_VALUE) count++
+    })
+  }
+  return count > leave
+}
+
 /** What the kernel tells of the element with that key, or undefined. */
 export function raw(netns: Netns, { family = 'inet', map, key }: Element): Buffer | undefined {
   const asked = message(MSG.GETSETELEM, family, map, `nft get element ${family} podwire ${map} { ${key} }`, (out) => elementList(out, (e) => pushKey(e, key)))

@@ -12,7 +12,7 @@ import { isErrno } from './errno.ts'
 import { attributes, NLM_F_CREATE, type Out, type Request } from './netlink.ts'
 import { chainCreation, chainDifference, Chains } from './nft-chain.ts'
 import { typeOf } from './nft-data.ts'
-import { elementCreation, elementDeletion, elementDifference, elementList, elements, isOf, listedElements, raw, requireFree } from './nft-element.ts'
+import { elementCreation, elementDeletion, elementDifference, elementList, isOf, isUsed, listedElements, raw, requireFree } from './nft-element.ts'
 import { be32, creation, familyOf, generation, get, listed, message, MSG, NFGENMSG, tableOf, transaction } from './nft-message.ts'
 import type { Netns } from './netns.ts'
 import * as set from './nft-set.ts'
@@ -60,19 +60,13 @@ export function del(netns: Netns, facts: NftFact[]): void {
   const elements = [...new Map(facts.filter((fact) => fact.fact === 'element').map((fact) => [`${fact.family} ${fact.map} ${fact.key} ${fact.owner}`, fact])).values()]
   for (let attempt = 1; elements.length > 0; attempt++) {
     const premise = generation(netns)
-    const mine = elements.filter((fact) => isOf(fact.owner, raw(netns, fact)) && !isUsed(netns, fact, elements))
+    const there = elements.filter((fact) => isOf(fact.owner, raw(netns, fact)))
+    const mine = there.filter((fact) => !isUsed(netns, fact, there))
     if (mine.length === 0) return
     const refused = transaction(netns, mine.map(elementDeletion), premise)
     if (!refused) return
     if (!isErrno(refused, 'ERESTART', 'ENOENT', 'EINTR') || attempt === ATTEMPTS) throw refused
   }
-}
-
-/** Whether an element is shared by others than those that leave. */
-function isUsed(netns: Netns, { key, users }: Element, leaving: Element[]): boolean {
-  const first = (text: string) => text.split(' . ')[0]
-  const leaves = (one: Element) => leaving.some(({ map, key: gone, owner }) => map === one.map && gone === one.key && owner === one.owner)
-  return users !== undefined && elements(netns, (name) => name === users).some((one) => first(one.key) === first(key) && !leaves(one))
 }
 
 /** Takes back what is shared: chains and sets by name, and the table when nothing is left in it. Gone already is success. */
