@@ -42,7 +42,7 @@ export function del(request: Request): void {
     const facts = [
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
-      ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous) ?? []),
+      ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous, conf.prevResult) ?? []),
       ...remains(kernel.host, ALL, [mine], (whose) => whose === mine),
       ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
       linkFact(hostIfname(attachment)), // first to go: what holds a pod's frames to its address stays while it can send any
@@ -59,7 +59,7 @@ export function gc(request: Request): void {
   const ipam = ipamOf(request)
   withKernel(undefined, (kernel) => {
     const links = ['veth', ...holdings().flatMap((one) => one.links?.kind ?? [])].flatMap((kind) => link.list(kernel.host, kind))
-    const [names, aliases] = [new Set(links.map((one) => one.name)), new Set(links.map(({ alias }) => alias))]
+    const [names, aliases] = [new Set(links.map((one) => one.name)), new Set(links.filter(({ kind }) => kind === 'veth').map(({ alias }) => alias))]
     const living = valid && new Set(valid.map((attachment) => owner({ network: name, ...attachment })))
     const dead = (attachment: Attachment) => !names.has(hostIfname(attachment))
     const stale = (whose: string | undefined) => whose?.startsWith(networkOwner(name)) && (living ? !living.has(whose) : !aliases.has(whose))

@@ -2,8 +2,10 @@
 // in the way; whether what pods share is there still; and what others than podwire made for a pod.
 
 import { remarks } from './bandwidth/bandwidth.ts'
+import { formerIfb } from './bandwidth/guard.ts'
 import type { Pod } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
+import type { Result } from './cni/result.ts'
 import { firewallStatus, formerRules, guardFirewall } from './firewall/guard.ts'
 import type { Plan } from './facts.ts'
 import type { Netns } from './kernel/netns.ts'
@@ -19,5 +21,5 @@ export const GUARDS: Record<string, Guard> = { portmap: guardPorts, bandwidth: (
 /** Throws error 51 if pods that run are cut off. */
 export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus }
 
-/** What the reference's plugins made for a pod with such addresses, and DEL takes back. */
-export const FORMER: Record<string, (host: Netns, addresses: string[]) => Plan> = { firewall: formerRules }
+/** What the reference's plugins made for a pod with such addresses, and answered with such a result: DEL takes it back. */
+export const FORMER: Record<string, (host: Netns, addresses: string[], result: Result | undefined) => Plan> = { firewall: formerRules, bandwidth: formerIfb }

@@ -151,7 +151,7 @@ export function check(wirer: Wirer, request: Request): void {
     const ipam = ipamOf(request)
     const routes = ipam.preview ? prev.routes.filter(({ dst }) => conf.ipam?.routes?.some((route) => route.dst === dst)) : prev.routes
     const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
-    const wiring: Wiring = { ...wiringOf(kernel.host, request, own), mtu: ours.mtu, mac: ours.mac }
+    const wiring: Wiring = { ...wiringOf(kernel.host, request, own), mtu: ours.mtu ?? link.get(kernel.pod!, attachment.ifname)?.mtu, mac: ours.mac }
     refuse(wirer.problems(wiring))
     const findings = [...ipam.check(lease), ...state.check(kernel, planOf(wirer, wiring), podName(env.netns))]
     complain(findings)

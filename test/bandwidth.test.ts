@@ -277,3 +277,39 @@ t.test('what cannot be is refused before anything is touched', async (t) => {
   t.match(call('bandwidth', 'ADD', conf).json, { code: 7, msg: 'Required prevResult missing', details: /must be called as chained plugin/ })
   ip('netns del pod')
 })
+
+t.test('CHECK agrees with ADD where the result tells no MTU, which older versions do not', async (t) => {
+  netns('pod')
+  for (const cniVersion of ['0.3.1', '0.4.0', '1.0.0']) {
+    const single = { ...ptp, cniVersion, bandwidth: { egressRate: 1_000_000, egressBurst: 8000 } }
+    const prevResult = call('ptp', 'ADD', single).json
+    if (cniVersion !== '0.3.1') t.equal(call('ptp', 'CHECK', { ...single, prevResult }).stdout, '')
+    t.equal(call('bandwidth', 'CHECK', { ...conf, ...single.bandwidth, cniVersion: '1.0.0', ingressRate: 0, ingressBurst: 0, prevResult }).stdout, '')
+    call('ptp', 'DEL', { ...single, prevResult })
+  }
+  ip('netns del pod')
+})
+
+t.test('GC without a list: the ifb of a pod whose veth is gone is dead', async (t) => {
+  for (const name of ['pod', 'other']) netns(name)
+  const single = { ...ptp, bandwidth: { egressRate: 16_000_000, egressBurst: 800_000 } }
+  const other = { container: 'c2', netns: '/run/netns/other' }
+  const [added, kept] = [call('ptp', 'ADD', single), call('ptp', 'ADD', single, other)]
+  ip(`link del ${added.json.interfaces[0].name}`)
+  t.equal(call('ptp', 'GC', single).stdout, '')
+  t.notMatch(all(), IFB)
+  t.match(all(), kept.json.interfaces.at(-1).name)
+  call('ptp', 'DEL', single)
+  call('ptp', 'DEL', single, other)
+  for (const name of ['pod', 'other']) ip(`netns del ${name}`)
+})
+
+t.test("the reference's ifb, which its result names, goes with DEL", async (t) => {
+  withPod(() => {
+    sh('ip link add bwp9b00b9b7c279 up type ifb && ip link add bwp000000000001 up type ifb && ip link set bwp000000000001 alias podnet/c2/eth0')
+    const prevResult = { cniVersion: '1.0.0', interfaces: [{ name: 'vethx' }, { name: 'eth0', sandbox: '/run/netns/pod' }, { name: 'bwp9b00b9b7c279' }, { name: 'bwp000000000001' }, { name: 'lo' }], ips: [{ address: '10.1.2.3/24', interface: 1 }] }
+    t.equal(call('bandwidth', 'DEL', { ...conf, prevResult }).stdout, '')
+    t.match(ip('-o link').replace(/@\S+/g, '').match(/^\d+: \w+/gm)!.map((line) => line.replace(/.* /, '')), ['lo', 'vethx', 'bwp000000000001'])
+    ip('link del bwp000000000001')
+  })
+})
