@@ -10,6 +10,7 @@ import { call, ip, netns, sh, works } from './world.ts'
 import { AttrStream } from 'netlink/dist/structs.js'
 import t from 'tap'
 import { bridge, type BridgeConf } from '../src/bridge/bridge.ts'
+import { cli } from '../src/cli/cli.ts'
 import { show } from '../src/facts.ts'
 import { Netns } from '../src/kernel/netns.ts'
 import type { Request } from '../src/kernel/netlink.ts'
@@ -165,7 +166,9 @@ t.test('pods of one VLAN reach each other and their gateway, and nobody of anoth
   t.ok(works('ip netns exec a ping -c1 -W1 10.1.10.1'))
   for (const name of ['a', 'b', 'c']) t.equal(call('bridge', 'DEL', conf(name === 'c' ? 20 : 10), place(name)).status, 0)
   t.equal(sh('ip -br link | cut -d" " -f1 | sort'), 'cni0\ncni0.10@cni0\ncni0.20@cni0\nlo', 'what is shared stays')
-  clean('a', 'b', 'c')
+  t.equal(cli(['uninstall', '--bridge', 'cni0']).status, 0)
+  t.equal(sh('ip -br link | cut -d" " -f1'), 'lo', 'and goes when it is asked for')
+  sh('rm -rf /var/lib/cni; for name in a b c; do ip netns del $name; done')
 })
 
 t.test('a trunk: tagged frames to pods of those VLANs, others to VLAN 1', { skip: without }, async (t) => {
@@ -224,5 +227,8 @@ t.test("the reference's gateway of a VLAN, one end of a veth pair, is as good; a
   sh('ip link del cni0.10; ip link add link cni0 name cni0.10 type vlan id 11')
   t.match(call('bridge', 'ADD', conf(10), place('a')).json, { code: 100, msg: /interface cni0\.10 is of type vlan, and not VLAN 10 of cni0$/ })
   t.equal(sh(`ip -br link show ${portOf('a')} 2>/dev/null; ls /var/lib/cni/networks/net10 | grep "^10" || true`), '', 'nothing is left')
-  clean('a')
+  sh('ip link del cni0.10; ip link add cni0.10 type veth peer name port10; ip link set port10 master cni0')
+  t.equal(cli(['uninstall', '--bridge', 'cni0']).status, 0)
+  t.equal(sh('ip -br link | cut -d" " -f1'), 'lo', "removed with the bridge, be it the reference's")
+  sh('rm -rf /var/lib/cni; ip netns del a')
 })

@@ -9,6 +9,7 @@
 import { call, ip, netns, nft, sh, state, works } from './world.ts'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { cli } from '../src/cli/cli.ts'
 import type { Fact } from '../src/facts.ts'
 import { Netns } from '../src/kernel/netns.ts'
 import { add } from '../src/state.ts'
@@ -167,4 +168,25 @@ t.test('conf/10-bridge.conflist, as it is in the page of keys, wires pods in eac
     for (const pod of ['pod', 'other']) ip(`netns del ${pod}`)
   }
   sh('ip link del cni0; nft delete table inet podwire')
+})
+
+t.test('podwire uninstall --bridge: it goes when nobody is on it, and says who is', async (t) => {
+  for (const pod of ['pod', 'other']) netns(pod)
+  const uninstall = () => cli(['uninstall', '--bridge', 'cni0'])
+  const [first] = [call('bridge', 'ADD', conf), call('bridge', 'ADD', conf, other)].map(({ json }) => json.interfaces[1].name)
+  ip('link add nic master cni0 type veth peer name far && ip link add mac0 link cni0 type macvlan')
+  t.equal(call('bridge', 'DEL', conf, other).status, 0)
+  const refused = uninstall()
+  t.equal(refused.status, 1)
+  for (const who of [`${first} (podnet/c1/eth0)`, 'nic', 'mac0']) t.ok(refused.stderr.includes(who), `${who}: ${refused.stderr}`)
+  t.notOk(refused.stderr.includes('far'))
+  t.match(ip('-br addr show cni0'), '10.1.2.1/24', 'untouched')
+
+  sh('ip link del nic; ip link del mac0')
+  t.equal(call('bridge', 'DEL', conf).status, 0)
+  for (const _ of ['gone', 'still gone']) t.same(uninstall(), { status: 0, stdout: 'there is no bridge cni0 any more\n', stderr: '' })
+  t.notOk(works('ip link show cni0'))
+  ip('link add cni0 type veth peer name x')
+  t.match(uninstall().stderr, '"cni0" already exists but is not a bridge: it is of type veth')
+  sh('ip link del cni0; nft delete table inet podwire; rm -rf /var/lib/cni; for pod in pod other; do ip netns del $pod; done')
 })

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { CniError } from '../cni/error.ts'
 import { agentLater } from '../later.ts'
 import type { AgentOptions } from '../vxlan/agent.ts'
+import { removeBridge } from './bridge.ts'
 import { WISHES, wishesOf } from './wishes.ts'
 
 const OPTIONS = {
@@ -21,6 +22,8 @@ const OPTIONS = {
   uninstall: { type: 'boolean', default: false },
 } as const
 
+const UNINSTALL = { ...OPTIONS, bridge: { type: 'string' } } as const
+
 export async function agent(args: string[]): Promise<string> {
   const { values } = parseArgs({ args, options: OPTIONS })
   const options = optionsOf(values)
@@ -31,8 +34,11 @@ export async function agent(args: string[]): Promise<string> {
   return ''
 }
 
-/** The same options, so that what was said to the agent can be said here. */
-export const uninstall = (args: string[]): string => takeAway(optionsOf(parseArgs({ args, options: OPTIONS }).values))
+/** The same options, so that what was said to the agent can be said here; or a bridge, and of the overlay nothing. */
+export function uninstall(args: string[]): string {
+  const { values } = parseArgs({ args, options: UNINSTALL })
+  return values.bridge === undefined ? takeAway(optionsOf(values)) : removeBridge(values.bridge)
+}
 
 type Values = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values']
 

@@ -7,7 +7,7 @@ Usage
   podwire [status]        this node, its overlay, each peer, and what is wrong with them; its ports; changes nothing
   podwire plan CONF       what ADD would do, as ip and nft lines; changes nothing
   podwire agent …         keeps the overlay between this node and the others true, until it is ended
-  podwire uninstall       takes the overlay away
+  podwire uninstall       takes the overlay away, or a bridge that nobody is on
   podwire explain [CODE]  what an error code means and what to do
   podwire version         version of podwire, of Node.js and of CNI
   podwire help [COMMAND]  this page, or that of a command
@@ -88,13 +88,17 @@ Places
   --state-dir DIR     a directory that a reboot empties (default: /run/podwire)
   --listen ADDR:PORT  /healthz, /readyz, /metrics (default: 127.0.0.1:9466)
 `,
-  uninstall: `podwire uninstall - takes the overlay away
+  uninstall: `podwire uninstall - takes the overlay away, or a bridge
 
 Usage
   podwire uninstall [--vni N] [--state-dir DIR] [--conf-dir DIR] [--bin-dir DIR]
+  podwire uninstall --bridge NAME
 
   Removes the device, its routes, the nf_tables chain, the conflist and the executables. End the agent first. Pods that
   run keep their interfaces until they are deleted.
+
+  With --bridge only that bridge goes, with the interfaces of its VLANs: no DEL of a pod takes it away. It stays if anything is on
+  it, which is named.
 `,
   explain: `podwire explain - what an error code means
 

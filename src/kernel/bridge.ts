@@ -135,6 +135,24 @@ export function check(netns: Netns, fact: Bridge): Difference | undefined {
   return fact.acceptRa === false && listens(netns, fact) ? differs(`bridge ${name} accepts router advertisements`) : undefined
 }
 
+/**
+ * Removes a bridge and the interfaces of its VLANs if nobody is on it; else returns who is. One that is gone is success. The
+ * reference has a veth pair for a VLAN's interface, one end of which is a port.
+ */
+export function remove(netns: Netns, name: string): string[] {
+  const there = link.get(netns, name)
+  if (!there) return []
+  if (there.kind !== 'bridge') throw new NotABridge(name, there.kind)
+  const links = link.list(netns)
+  const gates = links.filter((each) => each.kind === 'veth' && each.name.replace(/\.\d+$/, '') === name)
+  const isGate = (port: link.LinkState) => gates.some((gate) => gate.peer === port.index && port.peer === gate.index)
+  const on = links.filter((each) => (each.master === there.index && !isGate(each)) || (each.peer === there.index && each.kind !== 'veth' && each.kind !== 'vlan'))
+  if (on.length > 0) return on.map((each) => each.name + (each.alias ? ` (${each.alias})` : ''))
+  for (const { name: gate } of gates) link.del(netns, gate)
+  link.del(netns, name)
+  return []
+}
+
 export function addPort(netns: Netns, { dev, master, hairpin, isolated }: Port, what: string): void {
   const [enslave, set] = what.split('\n') as [string, string]
   link.configure(netns, dev, enslave, { master: link.index(netns, master) })
