@@ -1,7 +1,7 @@
 // One entry that asks for everything, and the classical list of entries: the kernel is the same after either, after DEL of either, and
 // what one has made the other takes away.
 
-import { call, full, netns, sh } from './world.ts'
+import { call, full, netns, podnet, sh } from './world.ts'
 import t from 'tap'
 import { EXTRAS } from '../src/extras.ts'
 
@@ -25,10 +25,9 @@ const kernel = (): string =>
     .join('\n')
     .replace(/^\d+: |<.*?>| state \w+| linkdown/gm, '').replace(/@if\d+|link-netns\S* \S+|valid_lft.*|tentative/g, '').replace(/qdisc (\w+) [0-9a-f]+:/g, 'qdisc $1').replace(/\.\w+ .*(?:bridge_id|timer).*$/gm, '').replace(/\d+\.\d\d\b/g, '').replace(/ +$/gm, '')
 
-for (const main of [{ ...full(), type: 'ptp' }, { ...full(), type: 'bridge', bridge: 'cni0', isDefaultGateway: true }]) {
-  const { runtimeConfig: _, ...alone } = main
-  const single = { ...main, ...Object.fromEntries(behind.map((type) => [type, KEYS[type]])) }
-  const entries = [alone, ...behind.map((type) => ({ cniVersion, name, type, ...KEYS[type], ...(type === 'portmap' && { runtimeConfig }) }))]
+for (const main of [podnet, { ...podnet, type: 'bridge', bridge: 'cni0', isDefaultGateway: true }]) {
+  const single = { ...main, runtimeConfig, ...Object.fromEntries(behind.map((type) => [type, KEYS[type]])) }
+  const entries = [main, ...behind.map((type) => ({ cniVersion, name, type, ...KEYS[type], ...(type === 'portmap' && { runtimeConfig }) }))]
 
   const addOne = () => call(main.type, 'ADD', single).json
   const addAll = () => entries.reduce((prevResult, entry) => call(entry.type, 'ADD', { ...entry, ...(prevResult && { prevResult }) }).json, undefined as any)

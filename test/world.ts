@@ -67,4 +67,12 @@ export const podnet = {
 }
 
 /** The same with all that one entry can ask for. */
-export const full = (hostPort = 8080) => ({ ...podnet, runtimeConfig: { portMappings: [{ hostPort, containerPort: 80, protocol: 'tcp' }, { hostPort, containerPort: 53, protocol: 'udp', hostIP: '127.0.0.1' }] } })
+export const full = (hostPort = 8080) => ({
+  ...podnet,
+  firewall: {},
+  tuning: { sysctl: { 'net.core.somaxconn': '500' } },
+  runtimeConfig: {
+    portMappings: [{ hostPort, containerPort: 80, protocol: 'tcp' }, { hostPort, containerPort: 53, protocol: 'udp', hostIP: '127.0.0.1' }],
+    bandwidth: { ingressRate: 8_000_000, ingressBurst: 800_000, egressRate: 16_000_000, egressBurst: 1_600_000 },
+  },
+})
