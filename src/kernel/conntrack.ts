@@ -17,11 +17,14 @@ const IPCTNL_MSG_CT_GET = 1
 const IPCTNL_MSG_CT_DELETE = 2
 const CTA_TUPLE_ORIG = 1
 const CTA_TUPLE_REPLY = 2
+const CTA_PROTOINFO = 4
 const CTA_ID = 12
 const CTA_ZONE = 18
 const CTA_FILTER = 25
 const CTA_TUPLE_IP = 1
 const CTA_TUPLE_PROTO = 2
+const CTA_PROTOINFO_TCP = 1
+const CTA_PROTOINFO_TCP_STATE = 1
 const CTA_IP_V4_SRC = 1
 const CTA_IP_V4_DST = 2
 const CTA_IP_V6_SRC = 3
@@ -45,16 +48,23 @@ export function flush(netns: Netns, address: string, pod?: Netns): void {
   if (read(netns, 'net/netfilter/nf_conntrack_count') === '0') return
   const [source, goesOn] = [parseAddress(address)!, ongoing(pod)]
   for (const direction of [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] as const)
-    for (const connection of list(netns, source, direction)) if (!goesOn(protocolOf(connection))) forget(netns, source, connection)
+    for (const connection of list(netns, source, direction)) if (!goesOn(connection)) forget(netns, source, connection)
 }
 
+const OPEN = [3, 4, 5] // TCP_CONNTRACK_ESTABLISHED, FIN_WAIT, CLOSE_WAIT: not yet ended by both. <linux/netfilter/nf_conntrack_tcp.h>
+
 /**
- * Whether connections go on: by TCP, if there are servers in the pod still, because the runtime only makes its network anew
+ * Whether a connection goes on: by TCP, if there are servers in the pod still, because the runtime only makes its network anew
  * (`podman network reload`). Forgotten, the pod's next packet would seem to begin one, and get another port on its way out.
  */
-function ongoing(pod: Netns | undefined): (protocol: number) => boolean {
+function ongoing(pod: Netns | undefined): (connection: Map<number, Buffer>) => boolean {
   let lives: boolean | undefined
-  return (protocol) => pod !== undefined && protocol === PROTOCOLS.tcp && (lives ??= serves(pod))
+  return (connection) => pod !== undefined && OPEN.includes(tcpState(connection)) && (lives ??= serves(pod))
+}
+
+function tcpState(connection: Map<number, Buffer>): number {
+  const tcp = attributes(connection.get(CTA_PROTOINFO) ?? Buffer.alloc(0)).get(CTA_PROTOINFO_TCP)
+  return attributes(tcp ?? Buffer.alloc(0)).get(CTA_PROTOINFO_TCP_STATE)?.[0] ?? 0
 }
 
 type Port = PortFlows['ports'][number]
@@ -73,7 +83,7 @@ export function flushPorts(netns: Netns, ports: Port[], published: boolean, pod?
       const found = tupleOf(connection.get(CTA_TUPLE_ORIG), family)
       const answers = tupleOf(connection.get(CTA_TUPLE_REPLY), family).src
       const port = own.find((one) => PROTOCOLS[one.protocol] === found.protocol && one.port === found.dport && (one.address === undefined || one.address === found.dst))
-      if (port && (published ? isStale(netns, port, found, answers) : answers === port.to && !goesOn(found.protocol))) forget(netns, parseAddress(port.to)!, connection)
+      if (port && (published ? isStale(netns, port, found, answers) : answers === port.to && !goesOn(connection))) forget(netns, parseAddress(port.to)!, connection)
     }
   }
 }
@@ -106,7 +116,7 @@ function tupleOf(tuple: Buffer | undefined, family: Family): Tuple {
   const inner = attributes(tuple ?? Buffer.alloc(0))
   const [ip, proto] = [attributes(inner.get(CTA_TUPLE_IP) ?? Buffer.alloc(0)), attributes(inner.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0))]
   const text = (type: number) => bytesText(ip.get(type) ?? Buffer.alloc(family === 4 ? 4 : 16))
-  return { src: text(family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC), dst: text(family === 4 ? CTA_IP_V4_DST : CTA_IP_V6_DST), protocol: protocolIn(inner), dport: proto.get(CTA_PROTO_DST_PORT)?.readUInt16BE(0) ?? 0 }
+  return { src: text(family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC), dst: text(family === 4 ? CTA_IP_V4_DST : CTA_IP_V6_DST), protocol: proto.get(CTA_PROTO_NUM)?.[0] ?? 0, dport: proto.get(CTA_PROTO_DST_PORT)?.readUInt16BE(0) ?? 0 }
 }
 
 /** Connections of a family; none if this kernel tracks none. */
@@ -141,9 +151,6 @@ function forget(netns: Netns, source: Address, connection: Map<number, Buffer>):
     if (!isErrno(error, 'ENOENT')) throw error
   }
 }
-
-const protocolOf = (connection: Map<number, Buffer>): number => protocolIn(attributes(connection.get(CTA_TUPLE_ORIG)!))
-const protocolIn = (tuple: Map<number, Buffer>): number => attributes(tuple.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0)).get(CTA_PROTO_NUM)?.[0] ?? 0
 
 function hasSource(tuple: Buffer | undefined, source: Address): boolean {
   const ip = tuple && attributes(tuple).get(CTA_TUPLE_IP)
