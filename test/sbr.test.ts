@@ -6,12 +6,15 @@
 // The node drops what comes from where it would not send the answer to (RFC 3704), as routers between networks do.
 
 import { call, ip, netns, sh, works } from './world.ts'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Pod } from '../src/chained.ts'
 import { show, type Route } from '../src/facts.ts'
 import { Netns } from '../src/kernel/netns.ts'
 import { tryLock } from '../src/kernel/libc.ts'
+import * as state from '../src/state.ts'
+import { cli } from '../src/cli/cli.ts'
 import { look } from '../src/sbr/plugin.ts'
 import { plan, type SbrConf, type There } from '../src/sbr/sbr.ts'
 import { execute, launch, REFERENCE, referenceIsMissing } from './reference.ts'
@@ -72,7 +75,7 @@ t.test('each address has a table, and in it what belongs to it', async (t) => {
   const routes = [CONNECTED, DEFAULT, route('10.3.0.0/24', { src: '10.3.0.2' }), route('10.7.0.0/16', { via: '10.3.0.1' }), route('10.8.0.0/16', { via: '192.0.2.1', onlink: true }), route('10.9.0.0/16'), route('fd00:2::/64', { metric: 256, proto: 2 }), route('fe80::/64', { metric: 256, proto: 2 })]
   const made = lines(pod({ ips }), {}, there(routes))
   const table = (n: number) => made.filter((line) => line.includes(` table ${n}`)).map((line) => /(?:add|append) (\S+ \S+)/.exec(line)![1])
-  t.same(table(100), ['10.2.0.0/24 dev', '10.9.0.0/16 dev', 'default via', '10.8.0.0/16 via', 'from 10.2.0.2'])
+  t.same(table(100), ['10.2.0.0/24 dev', '10.9.0.0/16 dev', '10.8.0.0/16 via', 'default via', 'from 10.2.0.2'])
   t.same(table(101), ['10.3.0.0/24 dev', '10.9.0.0/16 dev', '10.7.0.0/16 via', '10.8.0.0/16 via', 'default via', 'from 10.3.0.2'])
   t.same(table(102), ['fd00:2::/64 dev', 'default via', 'from fd00:2::2'])
   t.notMatch(made.join('\n'), 'fe80', 'link-local addresses stay where they are')
@@ -118,6 +121,18 @@ t.test('keys that cannot be', async (t) => {
   })
 })
 
+t.test('what has been moved is moved back when something fails', async (t) => {
+  for (const keys of [{}, { addSourceHints: true }])
+    withPod((prevResult) => {
+      const before = routing()
+      const kernel = { host: new Netns(), pod: new Netns('/run/netns/pod') }
+      const facts = plan(pod({ ips: prevResult.ips }), sbr(keys) as unknown as SbrConf, look(kernel.pod, 'eth1'))
+      t.throws(() => state.add(kernel, [...facts, { fact: 'link set', dev: 'nobody', up: true }], 'pod'), { message: /nobody/, left: [] })
+      t.equal(routing(), before)
+      for (const each of Object.values(kernel)) each.close()
+    }, 'bridge', [])
+})
+
 /** The lines of a plan for the pod as it is. */
 function typed(result: any, keys: object): string[] {
   const inside = new Netns('/run/netns/pod')
@@ -129,7 +144,7 @@ function typed(result: any, keys: object): string[] {
 }
 
 for (const type of ['bridge', 'ptp'])
-  for (const keys of [{}, { addSourceHints: true }, { gateways: ['10.2.0.1'] }])
+  for (const keys of [{}, { addSourceHints: true }])
     t.test(`behind ${type}, ${JSON.stringify(keys)}: typed in a shell, the lines make what ADD makes; DEL leaves nothing of it in any table`, async (t) => {
       const made: string[] = []
       withPod((prevResult) => {
@@ -143,6 +158,8 @@ for (const type of ['bridge', 'ptp'])
         t.same(routing().split('\n').filter((line) => line.includes('eth1') && !before.includes(line) && !line.includes(' src fd00:2::2')), [], 'and makes nothing new')
       }, type)
       withPod((prevResult) => {
+        writeFileSync('/run/list', JSON.stringify({ cniVersion: '1.1.0', name: 'net2', plugins: [{ ...network(2, type), ipam: { ...network(2, type).ipam, dataDir: '/run/empty' } }, sbr(keys)] }))
+        t.same(cli(['plan', '/run/list', '--ifname', 'eth1']).stdout.split('# sbr\n')[1]!.trim().split('\n'), typed(prevResult, keys), 'podwire plan says it beforehand')
         sh(typed(prevResult, keys).join(' && '))
         made.push(routing())
         t.equal(call('sbr', 'CHECK', sbr(keys, prevResult), eth1).stdout, '', 'CHECK agrees')
@@ -157,18 +174,18 @@ t.test('packets: the answer leaves by the interface that was asked, and without 
 ip -n far link set eth0 up && ip -n far addr add 192.0.2.2/24 dev eth0 && ip -n far addr add 2001:db8::2/64 dev eth0 nodad
 ip -n far route add default via 192.0.2.1 && ip -n far -6 route add default via 2001:db8::1
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1`)
-  const reaches = (address: string) => works(`ip netns exec far ping -c1 -W1 ${address}`)
+  const reached = (wait: number, ...addresses: string[]) => addresses.filter((address) => works(`ip netns exec far ping -c1 -W${wait} ${address}`))
   withPod((prevResult) => {
     sh("nft 'add table inet reverse; add chain inet reverse path { type filter hook prerouting priority raw; }; add rule inet reverse path ip6 saddr fe80::/10 return; add rule inet reverse path fib saddr . iif oif missing drop'")
-    const addresses = ['10.1.0.2', 'fd00:1::2', '10.2.0.2', 'fd00:2::2']
-    t.same(addresses.map(reaches), [true, true, false, false], 'without sbr')
+    const [first, second] = [['10.1.0.2', 'fd00:1::2'], ['10.2.0.2', 'fd00:2::2']]
+    t.same([reached(1, ...first), reached(0.2, ...second)], [first, []], 'without sbr')
     t.equal(call('sbr', 'ADD', sbr({}, prevResult), eth1).status, 0)
-    t.same(addresses.map(reaches), [true, true, true, true], 'with it')
+    t.same(reached(1, ...first, ...second), [...first, ...second], 'with it')
     t.ok(works('ip netns exec pod ping -c1 -W1 -I 10.2.0.2 192.0.2.2 && ip netns exec pod ping -c1 -W1 -I fd00:2::2 2001:db8::2'), 'the pod reaches others from either address')
     t.ok(works('ip netns exec pod ping -c1 -W1 192.0.2.2 && ip netns exec pod ping -c1 -W1 2001:db8::2'), 'and by the first interface if it names none')
     t.ok(works('ip netns exec pod ping -c1 -W1 "$(ip -6 addr show dev cni1 scope link | grep -o "fe80[^/]*")%eth1"'), 'link-local addresses, too')
     t.equal(call('sbr', 'DEL', sbr({}), eth1).stdout, '')
-    t.same(addresses.map(reaches), [true, true, false, false], 'and without it again')
+    t.same(reached(0.2, ...second), [], 'and without it again')
     sh('nft delete table inet reverse')
   }, 'bridge', [])
   sh('ip netns del far')
@@ -190,6 +207,7 @@ t.test('CHECK sees each rule and route; what it says repairs it', async (t) => {
         'ip -n pod route replace default via 10.2.0.9 dev eth1 table 100 onlink',
         'ip -n pod route append default via 10.2.0.1 dev eth1 onlink',
         'ip -n pod -6 route add default via fd00:2::1 dev eth1 metric 2048 onlink',
+        'ip -n pod route del default table 100; ip -n pod route add default via 10.2.0.1 dev eth1 table 99 onlink',
         ...(keys.addSourceHints ? ['ip -n pod route del 10.2.0.0/24 table main', 'ip -n pod -6 route del fd00:2::/64 table main'] : ['ip -n pod route add 10.2.0.0/24 dev eth1']),
       ]
       for (const damage of damages) {
@@ -198,6 +216,7 @@ t.test('CHECK sees each rule and route; what it says repairs it', async (t) => {
         t.match(json, { code: 102, msg: /^(rule|route) / }, damage)
         sh(json.details.replaceAll(/^.*to repair it: /gm, ''))
         t.equal(call('sbr', 'CHECK', conf, eth1).stdout, '', `${damage}, repaired`)
+        sh('ip -n pod route flush table 99 2>/dev/null || true')
       }
       const words = (text: string) => text.split('\n').map((line) => line.replace(/ proto \w+/, '').replace(/^\d+:/, '')).sort()
       // Where the route to the interface's own network was lost, it names the source now.
@@ -297,7 +316,7 @@ t.test("a table of somebody's, with both", { skip: referenceIsMissing || (isNew(
 
 t.test('results of every version', { skip: referenceIsMissing }, async (t) => {
   withPod((result) => {
-    for (const cniVersion of ['0.3.0', '0.3.1', '0.4.0', '1.0.0', ...(isNew() ? ['1.1.0'] : [])]) {
+    for (const cniVersion of ['0.3.1', '0.4.0', '1.0.0', ...(isNew() ? ['1.1.0'] : [])]) {
       const prevResult = { ...result, cniVersion, dns: { nameservers: ['10.2.0.1'] }, interfaces: result.interfaces.map(({ mtu: _, ...one }: any) => one), ips: result.ips.map((one: any) => (cniVersion < '1' ? { version: one.address.includes(':') ? '6' : '4', ...one } : one)) }
       const conf = { ...sbr({}, prevResult), cniVersion }
       const [theirs, ours] = [() => reference('ADD', conf), () => call('sbr', 'ADD', conf, eth1)].map((add) => {

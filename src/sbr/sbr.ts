@@ -92,7 +92,9 @@ export function remains(addresses: string[], conf: SbrConf, there: There): Plan 
 
 /** What there will be when others' facts are true, in a namespace that has nothing else. */
 export function thereAfter(plan: Plan, dev: string): There {
-  const made = plan.filter((fact): fact is Route => fact.fact === 'route' && fact.in === 'pod' && fact.dev === dev)
+  const made = plan
+    .filter((fact): fact is Route => fact.fact === 'route' && fact.in === 'pod' && fact.dev === dev)
+    .map(({ scope, ...route }) => (scope === undefined || (scope === RT_SCOPE_LINK && route.via === undefined) ? route : { ...route, scope }))
   const own = plan.flatMap((fact): Route[] => {
     if (fact.fact !== 'addr' || fact.in !== 'pod' || fact.dev !== dev || fact.noprefixroute) return []
     const cidr = parseCidr(fact.address)!
@@ -112,6 +114,7 @@ export function problems({ attachment, ips }: Pod, { gateways = [] }: SbrConf): 
 
 const FIRST = 100
 const RTPROT_KERNEL = 2 // <linux/rtnetlink.h>
+const RT_SCOPE_LINK = 253
 const MAIN = 254 // RT_TABLE_MAIN
 const RESERVED = new Set([0, 253, MAIN, 255])
 
@@ -176,8 +179,11 @@ function subnetOf({ attachment }: Pod, conf: SbrConf, { cidr, gateway }: Source,
   return [{ fact: 'route', in: 'pod', dev: attachment.ifname, dst: subnet(cidr), ...(alone && { via: gateway }), src: addressText(cidr), table }]
 }
 
-/** Those on the link before those by a gateway, which must be reached. */
-const ordered = (routes: Route[]): Route[] => routes.toSorted((a, b) => Number(a.via !== undefined) - Number(b.via !== undefined))
+/** Those on the link before those by a gateway, which must be reached; the default routes last. */
+function ordered(routes: Route[]): Route[] {
+  const place = ({ via, dst }: Route) => `${via === undefined ? 0 : dst.endsWith('/0') ? 2 : 1} ${dst}`
+  return routes.toSorted((a, b) => (place(a) < place(b) ? -1 : place(a) > place(b) ? 1 : 0))
+}
 
 const subnet = (cidr: Cidr): string => cidrText(network(cidr))
 const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4)
