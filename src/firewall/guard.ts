@@ -23,6 +23,8 @@ export function guardFirewall({ host }: Kernel, pod: Pod, conf: FirewallConf, no
   if (hasLegacy(host)) notes.push('iptables-legacy has a table filter here, which podwire does not reach: if its chain FORWARD drops what pods send (iptables-legacy -S FORWARD), it has to be told otherwise, or iptables-nft used')
 }
 
+const hasAddresses = (map: string): boolean => Object.values<string>(ADDRESSES).includes(map)
+
 const PATIENCE = 1000 // ms; firewalld takes some 20 for each address, and the next ADD goes on
 
 /**
@@ -35,7 +37,7 @@ function restored(host: Netns, conf: FirewallConf): string[] {
   try {
     const there = sources(zone)
     if (!there) return []
-    for (const element of nft.elements(host, firewall.owns.maps, [networkOwner(conf.name)])) {
+    for (const element of nft.elements(host, hasAddresses, [networkOwner(conf.name)])) {
       const [source] = sourceOf(element)
       if (!source || there.includes(source.address) || Date.now() > end) continue
       add({ ...source, zone }, show({ ...source, zone }))
@@ -60,8 +62,8 @@ export const formerRules = (host: Netns, addresses: string[]): Plan =>
 
 /** Error 51 if something that pods of the network share is gone. */
 export function firewallStatus(host: Netns, conf: FirewallConf): void {
-  const elements = nft.elements(host, firewall.owns.maps, [networkOwner(conf.name)])
-  const pod = podOf(elements)
+  const [one] = nft.elements(host, hasAddresses, [networkOwner(conf.name)])
+  const pod = one && podOf(nft.elements(host, firewall.owns.maps, [one.owner]))
   if (!pod) return
   const shared = firewall.plan({ ...pod, filters: filtersOf(host) }, conf).filter((fact) => 'keep' in fact && fact.keep)
   const gone = state.check({ host }, shared, 'pod')

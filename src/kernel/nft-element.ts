@@ -46,8 +46,9 @@ export function elements(netns: Netns, maps: (name: string) => boolean, whose: s
 
 /** Those of a map in which one of some texts is. */
 function elementsAbout(netns: Netns, family: Family, map: string, types: Types, texts: (string | Buffer)[]): Element[] {
-  const about = (element: Buffer) => texts.some((text) => element.includes(text))
-  return netns.nf.collect(message(MSG.GETSETELEM, family, map, `nft list map ${family} podwire ${map}`), ({ data }) => listedElements(data).filter(about).flatMap((one) => parse(family, map, types, one))).flat()
+  const about = (bytes: Buffer) => texts.some((text) => bytes.includes(text))
+  const those = (data: Buffer) => listedElements(data).filter(about).flatMap((one) => parse(family, map, types, one))
+  return netns.nf.collect(message(MSG.GETSETELEM, family, map, `nft list map ${family} podwire ${map}`), ({ data }) => (about(data) ? those(data) : [])).flat()
 }
 
 /** Error Held if an element is somebody else's already, or one whose key contains it or is contained in it. */
@@ -91,7 +92,7 @@ export function isUsed(netns: Netns, { family = 'inet', key, users }: Element, l
   for (let attempt = 1, whole = false; !whole && attempt <= ATTEMPTS; attempt++) {
     count = 0
     whole = netns.nf.scan(message(MSG.GETSETELEM, family, users, `nft list set ${family} podwire ${users}`), (buffer, start, end) => {
-      for (let at = buffer.indexOf(begin, start); at >= 0 && at < end; at = buffer.indexOf(begin, at + begin.length)) if (buffer.readUInt16LE(at - 2) === NFTA_DATA_VALUE) count++
+      for (let at = buffer.indexOf(begin, start); at >= 0 && at < end && count <= leave; at = buffer.indexOf(begin, at + begin.length)) if (buffer.readUInt16LE(at - 2) === NFTA_DATA_VALUE) count++
     })
   }
   return count > leave
