@@ -112,7 +112,7 @@ export function podOf(kernel: Kernel, request: Request, { interfaces, ips, route
     ips: ips.filter((ip) => ip.interface === undefined || ip.interface === index),
     routes,
     host: end?.name,
-    bridge: master?.kind === 'bridge' ? { name: master.name, promisc: (master.flags & link.IFF_PROMISC) !== 0 } : undefined,
+    bridge: master?.kind === 'bridge' ? { name: master.name, promisc: (master.flags & link.IFF_PROMISC) !== 0, gate: interfaces.find(({ name, sandbox }) => !sandbox && name.startsWith(`${master.name}.`))?.name ?? master.name } : undefined,
     mtu: inside.mtu,
     filters: filtersOf(kernel.host),
     mac: request.env.args.mac,

@@ -18,7 +18,7 @@ export interface Pod {
   /** The node's end of the pod's veth pair; undefined if the pod's interface is no veth. */
   host: string | undefined
   /** The bridge of which that is a port. */
-  bridge: { name: string; promisc: boolean } | undefined
+  bridge: { name: string; promisc: boolean; /** What is routed passes this interface, on a VLAN's gateway not the bridge. */ gate?: string } | undefined
   /** Bytes. */
   mtu: number | undefined
   /** The MAC address that the runtime asked for. */

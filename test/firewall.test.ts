@@ -7,6 +7,7 @@
 
 import { call, nft, sh, state, works } from './world.ts'
 import t, { type Test } from 'tap'
+import { firewall } from '../src/firewall/firewall.ts'
 import { ask, server } from './traffic.ts'
 
 const NETWORKS: Record<string, { bridge: string; n: number }> = { a: { bridge: 'cni0', n: 1 }, b: { bridge: 'cni1', n: 2 }, o: { bridge: 'cni2', n: 3 } }
@@ -193,4 +194,25 @@ t.test('CHECK sees what is missing and how to repair it; GC leaves what lives', 
     delete addresses[pod]
   }
   sweep()
+})
+
+t.test('GC of the plugin that wires takes along what a dead pod had within it', async (t) => {
+  add('a1', { ingressPolicy: 'isolated' }, true)
+  add('a2', { ingressPolicy: 'same-bridge' }, true)
+  const gc = () => call('bridge', 'GC', bridgeConf('a'))
+  sh(`ip link del ${results.a1.interfaces[1].name}`)
+  t.equal(gc().stdout, '')
+  t.notMatch(nft('list ruleset'), 'a/a1')
+  t.match(nft('list set inet podwire firewall_bridges'), 'cni0', 'whom the other shares it with is left')
+  sh(`ip link del ${results.a2.interfaces[1].name}`)
+  t.equal(gc().stdout, '')
+  t.notMatch(nft('list ruleset'), 'comment')
+  for (const pod of ['a1', 'a2']) delete addresses[pod]
+  sweep()
+})
+
+t.test("on a VLAN it is the gateway's interface that packets pass", async (t) => {
+  const pod = { attachment: { network: 'a', containerID: 'a1', ifname: 'eth0' }, ips: [], routes: [], host: 'veth1', bridge: { name: 'cni0', promisc: false, gate: 'cni0.100' }, mtu: 1500 }
+  const keys = firewall.plan(pod, { cniVersion: '1.1.0', name: 'a', type: 'firewall', ingressPolicy: 'same-bridge' }).flatMap((fact) => (fact.fact === 'element' ? [fact.key] : []))
+  t.same(keys, ['"cni0.100"', '"cni0.100" . "cni0.100"', '"cni0.100" . "veth1"', '"cni0.100" . "veth1"'])
 })

@@ -73,7 +73,7 @@ export const BRIDGE: Schema = {
   },
 }
 
-export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, bridge: (conf) => ({ name: nameOf(conf), promisc: (conf as BridgeConf).promiscMode === true }), forwards: (conf) => gates(conf) }
+export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, bridge: (conf) => ({ name: nameOf(conf), promisc: (conf as BridgeConf).promiscMode === true, gate: gateOf(conf) }), forwards: (conf) => gates(conf) }
 
 const nameOf = (conf: BridgeConf): string => conf.bridge || 'cni0'
 const gates = (conf: BridgeConf): boolean => conf.isGateway === true || conf.isDefaultGateway === true

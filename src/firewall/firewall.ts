@@ -115,7 +115,7 @@ const isClosed = (table: ReturnType<Filters['iptables']>, admin: string): boolea
 function isolation({ bridge, host }: Pod, { ingressPolicy }: FirewallConf, whose: string): Plan {
   if (!restricts(ingressPolicy) || !bridge || host === undefined) return []
   const pair = { type: 'ifname . ifname', keep: true } as const
-  const mine: Element[] = [PORTS, ...(ingressPolicy === 'same-bridge' ? [SAME_BRIDGE_PORTS] : [])].map((map) => ({ fact: 'element', map, key: `"${bridge.name}" . "${host}"`, owner: whose }))
+  const mine: Element[] = [PORTS, ...(ingressPolicy === 'same-bridge' ? [SAME_BRIDGE_PORTS] : [])].map((map) => ({ fact: 'element', map, key: `"${bridge.gate ?? bridge.name}" . "${host}"`, owner: whose }))
   return [
     { fact: 'map', name: PORTS, ...pair },
     { fact: 'map', name: SAME_BRIDGE_PORTS, ...pair },
