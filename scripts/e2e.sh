@@ -2,19 +2,20 @@
 # Real clients start the plugins of dist/bin, each on a pretend machine (namespaces of its own), and packets are sent
 # between pods, their node and an outside:
 #
-#   ./scripts/e2e.sh [ctr] [cri] [podman] [cnitool]      all of them without arguments
+#   ./scripts/e2e.sh [ctr] [cri] [cri-ports] [podman] [podman-ports] [cnitool] [cnitool-lists]
 #
-# ctr and cri run with the containerd that is installed and with the newest of Debian unstable, unpacked beside. Needs
-# root. Downloads and work files are kept in ${XDG_CACHE_HOME:-~/.cache}/podwire-e2e. PODWIRE_BIN names another dist/bin.
+# all of them without arguments. ctr and cri run with the containerd that is installed and with those of Debian 13 and
+# unstable, unpacked beside. Needs root. Downloads and work files are kept in ${XDG_CACHE_HOME:-~/.cache}/podwire-e2e. PODWIRE_BIN names another dist/bin.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 . scripts/e2e/lib.sh
 
 [ "$(id -u)" = 0 ] || { echo "the clients need root: sudo $0 $*" >&2; exit 1; }
-[ $# -gt 0 ] || set -- ctr cri podman cnitool
+clients='ctr cri cri-ports podman podman-ports cnitool cnitool-lists'
+[ $# -gt 0 ] || set -- $clients
 for client; do
-  case $client in ctr | cri | podman | cnitool) ;; *) echo "$client is no client: expected ctr, cri, podman or cnitool" >&2; exit 1 ;; esac
+  case " $clients " in *" $client "*) ;; *) echo "$client is no client: expected one of $clients" >&2; exit 1 ;; esac
 done
 mkdir -p "$cache"
 exec {lock}>"$cache/lock"
@@ -26,9 +27,9 @@ prepare() {
   packages
   [ -x "$bin/podwire" ] || step 'building the executable' bash scripts/build-sea.sh
   fetch image
-  case " $* " in *' ctr '* | *' cri '*) fetch containerd ;; esac
-  case " $* " in *' cri '*) fetch grpc ;; esac
-  case " $* " in *' cnitool '*) fetch cnitool ;; esac
+  case " $* " in *' ctr '* | *' cri'*) fetch containerd; fetch containerd-1.7 ;; esac
+  case " $* " in *' cri'*) fetch grpc ;; esac
+  case " $* " in *' cnitool'*) fetch cnitool ;; esac
 }
 
 fetch() { [ -e "$cache/$1/.complete" ] || step "getting $1" bash scripts/e2e/fetch.sh "$1"; }
@@ -54,9 +55,7 @@ cgroups_gone # of a run that was killed
   before=$(host)
   for client; do
     case $client in
-      ctr | cri)
-        with "$client" /usr/bin
-        with "$client" /opt/e2e/containerd/usr/bin ;;
+      ctr | cri | cri-ports) for programs in /usr/bin /opt/e2e/containerd{-1.7,}/usr/bin; do with "$client" $programs; done ;;
       *) with "$client" ;;
     esac
   done

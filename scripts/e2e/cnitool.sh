@@ -23,11 +23,7 @@ conflist 20-fixed.conflist <<'C'
 C
 before=$(state)
 
-cni() { on env CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d CNI_IFNAME=eth0 "CAP_ARGS=${capabilities:-}" "$@"; }
-tool() { cni /opt/e2e/cnitool/cnitool "$1" "$2" "/run/netns/$3"; }
-id() { echo "cnitool-$(printf %s "/run/netns/$1" | sha512sum | head -c 20)"; }
-inside() { on nsenter "--net=/run/netns/$1" chroot /opt/e2e/image/root "${@:2}"; }
-end() { on sh -c "kill \$(ip netns pids $1) 2>/dev/null; ip netns del $1"; }
+. "$(dirname "$0")/cnitool-calls.sh"
 leases() { on ls /var/lib/cni/networks/pods | grep -E '^(10|fd)' | xargs; }
 
 for name in a b; do

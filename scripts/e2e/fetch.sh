@@ -1,4 +1,4 @@
-# Gets one thing that clients need into the cache: image, containerd, grpc or cnitool. Debian packages come from the
+# Gets one thing that clients need into the cache: image, containerd, containerd-1.7, grpc, cnitool or reference. Debian packages come from the
 # mirror that apt uses here, signatures checked by apt, and are unpacked, not installed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -8,23 +8,23 @@ rm -rf "$into"
 mkdir -p "$into"
 cd "$into"
 
-# unstable COMMAND ARGUMENTS...: apt-get with Debian unstable as its only source.
-unstable() {
-  local apt=$cache/apt mirror
+# debian SUITE COMMAND ARGUMENTS...: apt-get with that as its only source.
+debian() {
+  local suite=$1 apt=$cache/apt-$1 mirror
   if [ ! -e "$apt/apt.conf" ]; then
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/$')
     mkdir -p "$apt/lists/partial" "$apt/archives/partial"
-    printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s sid main\n' deb "$mirror" deb-src "$mirror" >"$apt/sources.list"
+    printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' deb "$mirror" "$suite" deb-src "$mirror" "$suite" >"$apt/sources.list"
     printf '%s;\n' "Dir::Etc::SourceList \"$apt/sources.list\"" 'Dir::Etc::SourceParts "/dev/null"' "Dir::State::Lists \"$apt/lists\"" "Dir::Cache \"$apt\"" 'Acquire::Languages "none"' 'APT::Sandbox::User "root"' >"$apt/apt.conf.new"
     APT_CONFIG=$apt/apt.conf.new apt-get -qq update
     mv "$apt/apt.conf.new" "$apt/apt.conf"
   fi
-  APT_CONFIG=$apt/apt.conf apt-get -qq "$@"
+  APT_CONFIG=$apt/apt.conf apt-get -qq "${@:2}"
 }
 
-# debs PACKAGE...: unpacks them here.
+# debs SUITE PACKAGE...: unpacks them here.
 debs() {
-  unstable download "$@"
+  debian "$1" download "${@:2}"
   local deb
   for deb in *.deb; do dpkg -x "$deb" . && rm "$deb"; done
 }
@@ -32,7 +32,7 @@ debs() {
 # An image of busybox and its applets, with a web server that says whom it hears: as a directory, and as `docker save`
 # writes it.
 image() {
-  debs busybox-static
+  debs sid busybox-static
   mkdir -p root/{bin,www/cgi-bin,etc,tmp,proc,sys,dev,run}
   mv usr/bin/busybox root/bin/busybox
   rm -r usr
@@ -51,11 +51,15 @@ image() {
   rm layer.tar ./*.json
 }
 
-containerd() { debs containerd; }
+containerd() { debs sid containerd; }
+containerd-1.7() { debs trixie containerd; }
+
+# The reference's plugins.
+reference() { debs sid containernetworking-plugins; }
 
 # gRPC for Node and the definition of Kubernetes' CRI.
 grpc() {
-  debs golang-k8s-cri-api-dev
+  debs sid golang-k8s-cri-api-dev
   mv usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto .
   rm -r usr
   npm install --prefix . --ignore-scripts --no-audit --no-fund --no-save --silent @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
@@ -63,8 +67,8 @@ grpc() {
 
 # cnitool and our gc.go, built from Debian's source of CNI with a Go that is new enough for it.
 cnitool() {
-  debs golang-1.26-go golang-1.26-src
-  unstable source --download-only --tar-only golang-github-appc-cni
+  debs sid golang-1.26-go golang-1.26-src
+  debian sid source --download-only --tar-only golang-github-appc-cni
   local cni=gopath/src/github.com/containernetworking/cni
   mkdir -p $cni
   tar xf golang-github-appc-cni_*.orig.tar.* -C $cni --strip-components=1

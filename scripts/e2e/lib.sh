@@ -87,13 +87,15 @@ on() { nsenter -t $init -m -n -p -- env -C / "$@"; }
 # conflist FILE <TEXT: a network's configuration, written as an operator would.
 conflist() { on sh -c "cat >/etc/cni/net.d/$1"; }
 
-# Everything on the machine that a pod could leave behind. Of the nft table the elements: the rest is kept, and shared.
+# Everything on the machine that a pod could leave behind, but for whether a bridge has somebody on it just now. Of the nft
+# table the elements: the rest is kept, and shared.
 state() {
   on bash -c '
-    ip -br link; ip -br addr; ip route; ip -6 route; ip netns list
+    ip -br link | awk "{ print \$1, \$3 }"; ip -o addr | awk "{ print \$2, \$3, \$4 }"
+    ip route | sed "s, linkdown,,"; ip -6 route | sed "s, linkdown,,"; ip rule; ip -6 rule; ip netns list | cut -d" " -f1; tc qdisc
     nft list ruleset | grep comment
-    conntrack -L 2>/dev/null | grep -oE "(src|dst)=10\.77[^ ]*"; conntrack -L -f ipv6 2>/dev/null | grep -oE "(src|dst)=fd00:77[^ ]*"
-    find /var/lib/cni /run/netns -type f ! -name lock ! -name "last_reserved_ip*"
+    conntrack -L 2>/dev/null | grep -oE "(src|dst)=10\.[^ ]*"; conntrack -L -f ipv6 2>/dev/null | grep -oE "(src|dst)=fd00:[^ ]*"
+    find /var/lib/cni /run/netns /run/cni* -type f ! -name lock ! -name "last_reserved_ip*" 2>/dev/null
     cut -d" " -f2 /proc/mounts
     ps -eo args --no-headers | grep -vE "^(ps|grep|bash -c)"'
 }
@@ -101,8 +103,8 @@ state() {
 # Packets. A web server in every pod, on the node and outside says whom it hears, so it is seen who was translated.
 NODE=(192.0.2.1 2001:db8::1) OUTSIDE=(192.0.2.2 2001:db8::2) FAMILY=(IPv4 IPv6)
 
-# who ADDRESS: what to ask there. heard COMMAND...: the answer to it.
-who() { case $1 in *:*) echo "http://[$1]/cgi-bin/who" ;; *) echo "http://$1/cgi-bin/who" ;; esac; }
+# who ADDRESS [PORT]: what to ask there. heard COMMAND...: the answer to it.
+who() { case $1 in *:*) echo "http://[$1]${2:+:$2}/cgi-bin/who" ;; *) echo "http://$1${2:+:$2}/cgi-bin/who" ;; esac; }
 heard() { "$@" 2>&1 | sed -E 's/[][]//g; s/^::ffff://'; }
 
 # packets EXEC A B ADDRESSES-OF-A ADDRESSES-OF-B GATEWAYS: of pods A and B, in which `EXEC POD COMMAND...` runs something.
@@ -118,3 +120,49 @@ packets() {
     is "${FAMILY[i]}: pod to the outside, masqueraded" "$(heard $exec $b wget -qO- -T 3 "$(who ${OUTSIDE[i]})")" ${NODE[i]}
   done
 }
+
+# Ports of the node, each of which leads to a pod's web server (TCP) and to its UDP server, port 53, that serve_udp started.
+LOCALHOST=(127.0.0.1 ::1)
+
+# published PORT EXEC A B GATEWAYS: a port that leads to pod A, in which `EXEC POD COMMAND...` runs something; B is another.
+published() {
+  local port=$1 exec=$2 a=$3 b=$4 gateway i
+  read -ra gateway <<<"$5"
+  for i in "${!gateway[@]}"; do
+    is "${FAMILY[i]}: port $port from the outside" "$(heard outside curl -sS -m 3 "$(who ${NODE[i]} $port)")" ${OUTSIDE[i]}
+    is "${FAMILY[i]}: from the node, by its address" "$(heard on curl -sS -m 3 "$(who ${NODE[i]} $port)")" ${NODE[i]}
+    is "${FAMILY[i]}: from the node, by ${LOCALHOST[i]}" "$(heard on curl -sS -m 3 "$(who ${LOCALHOST[i]} $port)")" ${gateway[i]}
+    is "${FAMILY[i]}: from the pod itself" "$(heard $exec $a wget -qO- -T 3 "$(who ${NODE[i]} $port)")" ${gateway[i]}
+    is "${FAMILY[i]}: from another pod" "$(heard $exec $b wget -qO- -T 3 "$(who ${NODE[i]} $port)")" ${gateway[i]}
+  done
+}
+
+# published_udp PORT GATEWAYS: the same by UDP.
+published_udp() {
+  local port=$1 gateway i
+  read -ra gateway <<<"$2"
+  for i in "${!gateway[@]}"; do
+    is "${FAMILY[i]}: port $port/udp from the outside" "$(heard ask ${NODE[i]} $port ip netns exec outside)" ${OUTSIDE[i]}
+    is "${FAMILY[i]}: from the node, by its address" "$(heard ask ${NODE[i]} $port)" ${NODE[i]}
+    is "${FAMILY[i]}: from the node, by ${LOCALHOST[i]}" "$(heard ask ${LOCALHOST[i]} $port)" ${gateway[i]}
+  done
+}
+
+outside() { on ip netns exec outside "$@"; }
+
+# asked: the ports that the last ADD with ports was given, as the client wrote them.
+asked() { on sh -c 'grep -o "\"portMappings\":\[{[^]]*]" /run/asked | tail -1'; }
+
+# nobody ADDRESS PORT [BY...]: no answer from there.
+nobody() { does_not "nobody answers at $1, port $2${3:+, for $3}" "${@:3}" curl -sS -m 1 "$(who $1 $2)"; }
+
+# ask ADDRESS PORT [BY...]: whom the UDP server there hears.
+ask() { on "${@:3}" bash -c 'exec 3<>"/dev/udp/$0/$1" && echo >&3 && timeout 2 head -n1 <&3' "$1" "$2" 2>&1; }
+
+# serve_udp NETNS: the server in a pod's namespace; end_udp: all of them.
+serve_udp() {
+  { on nsenter "--net=$1" "$(bash scripts/node.sh)" "$PWD/scripts/e2e/udp.ts" 53; } 2>/dev/null &
+  soon answers_udp "$1"
+}
+answers_udp() { [ "$(heard ask 127.0.0.1 53 nsenter "--net=$1")" = 127.0.0.1 ]; }
+end_udp() { on pkill -f e2e/udp.ts; }

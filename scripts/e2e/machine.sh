@@ -29,18 +29,20 @@ mount --bind "$bin" /opt/cni/bin
 [ ! -d "$bin/../lib" ] || mount --bind "$bin/../lib" /opt/cni/lib
 for dir in /usr/lib/cni /usr/libexec/cni; do [ ! -d $dir ] || mount -t tmpfs none $dir; done
 
-# The plugins with a note of every call in /run/calls.
+# The plugins with a note of every call in /run/calls, and of what an ADD was given in /run/asked.
 cat >/opt/spy/spy <<'SPY'
 #!/bin/sh
 conf=$(cat)
-printf %s "$conf" | "/opt/cni/bin/${0##*/}"
+[ "$CNI_COMMAND" != ADD ] || printf '%s\n' "$conf" >>/run/asked
+kill=$(cat "/run/kill-$CNI_COMMAND-${0##*/}" 2>/dev/null) # after so many seconds
+printf %s "$conf" | ${kill:+timeout -s KILL $kill} "/opt/cni/bin/${0##*/}"
 status=$?
 case $conf in *'"prevResult"'*) prev=yes ;; *) prev=no ;; esac
 echo "$CNI_COMMAND ${0##*/} netns=$CNI_NETNS prevResult=$prev status=$status" >>/run/calls
 exit $status
 SPY
 chmod +x /opt/spy/spy
-for plugin in ptp loopback; do ln -s spy /opt/spy/$plugin; done
+for plugin in /opt/cni/bin/*; do ln -s spy "/opt/spy/${plugin##*/}"; done
 
 # The disk. What lies below the directories that are hidden now is reached through /opt/e2e.
 mount --bind "$cache" /opt/e2e

@@ -3,23 +3,7 @@ set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
 machine
-on tee /etc/containers/containers.conf >/dev/null <<'C'
-[network]
-network_backend = "cni"
-cni_plugin_dirs = ["/opt/spy"]
-network_config_dir = "/etc/cni/net.d"
-default_network = "pods"
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "runc"
-[containers]
-log_driver = "k8s-file"
-default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
-C
-podman() { on env CONTAINERS_CONF=/etc/containers/containers.conf podman "$@"; }
-backend=$(podman info -f '{{.Host.NetworkBackend}}' 2>&1) || { skip "podman: $(on podman --version) has no CNI backend: $backend"; exit 0; }
-echo "# $(on podman --version), network backend $backend"
+. "$(dirname "$0")/podman-cni.sh"
 
 conflist 10-pods.conflist <<'C'
 {
@@ -37,10 +21,7 @@ does 'load of an image' podman load -q -i /opt/e2e/image/image.tar
 podman run --rm localhost/e2e:1 true # makes what podman keeps
 before=$(state)
 
-run() { podman run -d --cgroup-parent /podwire-e2e --name "$@"; }
-inside() { podman exec "$@"; }
 address() { inside "$1" ip -o -4 addr show "${2:-eth0}" | awk '{ sub("/.*", "", $4); print $4 }'; }
-httpd=(localhost/e2e:1 httpd -f -p 80 -h /www)
 
 does 'run of a container' run a --network pods:ip=10.77.0.66,ip=fd00:77::66,mac=02:11:22:33:44:55 "${httpd[@]}"
 is 'it has the address asked for' "$(address a)" 10.77.0.66
