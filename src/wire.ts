@@ -174,7 +174,7 @@ export function wiringOf(host: Netns, request: Request, { ips, routes }: Pick<Re
   requireIPv6(host, families)
   if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
   const { mtu, advertised } = uplink(host, families)
-  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac, ipv6: hasIPv6(), advertised, others: false, filters: filtersOf(host) }
+  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: (conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac)?.toLowerCase().replaceAll('-', ':'), ipv6: hasIPv6(), advertised, others: false, filters: filtersOf(host) }
 }
 
 export function ipamOf({ conf, env, stdin }: Request): Ipam {

@@ -93,6 +93,7 @@ t.test('requested MAC addresses: runtimeConfig before args before CNI_ARGS', asy
   t.equal(mac(conf), '02:00:00:00:00:03')
   t.equal(mac({ ...conf, args: { cni: { mac: '02:00:00:00:00:02' } } }), '02:00:00:00:00:02')
   t.equal(mac({ ...conf, args: { cni: { mac: '02:00:00:00:00:02' } }, runtimeConfig: { mac: '02:00:00:00:00:01' } }), '02:00:00:00:00:01')
+  t.equal(mac({ ...conf, runtimeConfig: { mac: '02-00-00-00-00-0A' } }), '02:00:00:00:00:0a', 'in whatever spelling')
 })
 
 t.test("an element is taken back by its owner only, and a former holder's is taken over", async (t) => {

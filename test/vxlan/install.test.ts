@@ -3,10 +3,11 @@
 import { sh } from '../world.ts'
 import { mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import t from 'tap'
+import { PLUGINS } from '../../src/plugins.ts'
 import { install, uninstall } from '../../src/vxlan/install.ts'
 
 const [bin, lib] = ['/run/opt/cni/bin', '/run/opt/cni/lib/podwire']
-const LINKS = ['bridge', 'host-local', 'loopback', 'ptp', 'static', 'vxlan'].map((name) => `podwire-${name}`)
+const LINKS = Object.keys(PLUGINS).map((name) => `podwire-${name}`).sort()
 
 /** A release: an executable of that content, and its library beside it. */
 function release(name: string, content: string): string {
