@@ -86,16 +86,18 @@ t.test('a pod that changes its MAC address is alone; with its own it is not', as
 })
 
 t.test('at no moment of ADD and DEL a pod may send what it wants', async (t) => {
-  const rounds = (keys: object) => {
-    for (let i = 0; i < 3; i++) {
-      t.equal(call('bridge', 'ADD', { ...conf, ...keys }).status, 0)
-      t.equal(call('bridge', 'DEL', conf, { netns: i % 2 ? '' : '/run/netns/pod' }).status, 0)
-    }
+  const round = (keys: object, i: number) => {
+    t.equal(call('bridge', 'ADD', { ...conf, ...keys }).status, 0)
+    t.equal(call('bridge', 'DEL', conf, { netns: i % 2 ? '' : '/run/netns/pod' }).status, 0)
     return spoofed()
   }
+  const MOST = 50
   const stop = await flood()
-  t.equal(rounds({}), 0)
-  t.not(rounds({ macspoofchk: false }), 0, 'though it tried')
+  let [count, without] = [0, 0]
+  for (let i = 0; i < 5; i++) count += round({}, i)
+  for (let i = 0; i < MOST && without === 0; i++) without = round({ macspoofchk: false }, i)
+  t.not(without, 0, 'it tries')
+  t.equal(count, 0, 'and gets nowhere')
   await stop()
   sh('ip link del cni0; nft delete table bridge podwire')
 })

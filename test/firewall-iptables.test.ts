@@ -6,7 +6,7 @@
 import { call, nft, sh, works } from './world.ts'
 import t, { type Test } from 'tap'
 import { execute, REFERENCE, referenceIsMissing } from './reference.ts'
-import { ask, server } from './traffic.ts'
+import { ask, server, silent } from './traffic.ts'
 
 const ptp = { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.1.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] } }
 const firewall = (prevResult?: object, keys = {}) => ({ cniVersion: '1.1.0', name: 'podnet', type: 'firewall', ...keys, ...(prevResult && { prevResult }) })
@@ -124,7 +124,7 @@ t.test('published ports: from the node, and from outside if the operator says so
   t.equal(added.status, 0, added.stdout)
   for (const address of ['192.0.2.1', '2001:db8::1']) {
     t.match(ask(undefined, address, 8080), 'pod sees')
-    t.equal(ask('far', address, 8080), 'no answer')
+    t.ok(silent('far', address, 8080))
   }
   both('-A CNI-ADMIN -m conntrack --ctstate DNAT -j ACCEPT')
   for (const address of ['192.0.2.1', '2001:db8::1']) t.match(ask('far', address, 8080), 'pod sees')

@@ -8,7 +8,7 @@
 import { call, nft, sh, state, works } from './world.ts'
 import t, { type Test } from 'tap'
 import { firewall } from '../src/firewall/firewall.ts'
-import { ask, server } from './traffic.ts'
+import { ask, server, silent } from './traffic.ts'
 
 const NETWORKS: Record<string, { bridge: string; n: number }> = { a: { bridge: 'cni0', n: 1 }, b: { bridge: 'cni1', n: 2 }, o: { bridge: 'cni2', n: 3 } }
 const PODS = ['a1', 'a2', 'b1', 'b2', 'o1']
@@ -29,9 +29,9 @@ const results: Record<string, any> = {}
 function add(pod: string, keys: object, within = false) {
   const conf = bridgeConf(networkOf(pod))
   const wired = call('bridge', 'ADD', within ? { ...conf, firewall: keys } : conf, who(pod))
-  t.equal(wired.status, 0, wired.stdout)
+  t.equal(wired.status, 0, wired.status === 0 ? 'bridge' : wired.stdout)
   const result = within ? wired : call('firewall', 'ADD', firewallConf(networkOf(pod), keys, wired.json), who(pod))
-  t.equal(result.status, 0, result.stdout)
+  t.equal(result.status, 0, result.status === 0 ? 'firewall' : result.stdout)
   addresses[pod] = wired.json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
   results[pod] = wired.json
   return result
@@ -109,7 +109,7 @@ t.test('published ports and what the pods themselves have begun pass, as with th
   for (const address of ['192.0.2.1', '2001:db8::1']) {
     t.match(ask('far', address, 8080), 'a1 sees', `from outside by ${address}`)
     t.match(ask(undefined, address, 8080), 'a1 sees', `from the node by ${address}`)
-    for (const pod of ['a2', 'b1']) t.equal(ask(pod, address, 8080), 'no answer', `${pod}, which may not reach a1, by way of ${address} neither`)
+    for (const pod of ['a2', 'b1']) t.ok(silent(pod, address, 8080), `${pod}, which may not reach a1, by way of ${address} neither`)
   }
   for (const address of addresses.far!) t.match(ask('a1', address, 80), 'far sees', `a1 to ${address}`)
   servers.forEach((one) => one.kill())
