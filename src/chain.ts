@@ -67,7 +67,7 @@ export function chain(plugin: Chained<never>, memory?: Memory): Plugin {
         // What cannot be put back goes with the interface, which is about to be deleted.
         if (memory) request.notes.push(...state.del(kernel, memory.recall(kernel, mine, request.conf)).map((problem) => `not put back: ${problem}`))
         memory?.forget(mine, request.conf)
-        takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(kernel.host, addressesOf(request.conf.prevResult), request.conf.prevResult) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))]))
+        takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(kernel.host, addressesOf(request.conf.prevResult), request.conf.prevResult, mine) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))]))
       })
     },
 

@@ -317,6 +317,18 @@ export interface Iptables {
   keep?: true
 }
 
+/**
+ * What another program's plugins made for a pod in a table of theirs: chains with the rules that lead there, rules by their
+ * comment or what that begins with, up to a comma. Only ever taken back.
+ */
+export interface Former {
+  fact: 'former'
+  family: 'ip' | 'ip6' | 'inet' | 'bridge'
+  table: string
+  chains?: string[]
+  comment?: string
+}
+
 /** An address among the sources of a zone of firewalld, wherever it was before. man 5 firewalld.zone */
 export interface Source {
   fact: 'source'
@@ -360,7 +372,7 @@ export interface PortFlows {
   ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Rule | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Source | Passage | Announcement | Flows | PortFlows
+export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Rule | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Source | Passage | Former | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */
@@ -426,6 +438,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'source':
       return `firewall-cmd --zone=${fact.zone} --change-source=${fact.address}`
     case 'passage':
+    case 'former':
       return ''
     case 'announcement':
       return words(ip(fact, pod), 'link set', fact.dev, 'address', fact.mac)

@@ -8,7 +8,10 @@ import type { NetConf } from './cni/conf.ts'
 import type { Result } from './cni/result.ts'
 import { firewallStatus, formerRules, guardFirewall } from './firewall/guard.ts'
 import type { Plan } from './facts.ts'
+import { formerPorts } from './former.ts'
+import { tables } from './kernel/former.ts'
 import type { Netns } from './kernel/netns.ts'
+import type { Attachment } from './names.ts'
 import { guardPorts } from './portmap/guard.ts'
 import type { Kernel } from './state.ts'
 import { guardSysctls } from './tuning/guard.ts'
@@ -22,4 +25,8 @@ export const GUARDS: Record<string, Guard> = { portmap: guardPorts, bandwidth: (
 export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus }
 
 /** What the reference's plugins made for a pod with such addresses, and answered with such a result: DEL takes it back. */
-export const FORMER: Record<string, (host: Netns, addresses: string[], result: Result | undefined) => Plan> = { firewall: formerRules, bandwidth: formerIfb }
+export const FORMER: Record<string, (host: Netns, addresses: string[], result: Result | undefined, attachment: Attachment) => Plan> = {
+  firewall: formerRules,
+  bandwidth: formerIfb,
+  portmap: (host, _addresses, _result, attachment) => formerPorts(attachment, tables(host)),
+}

@@ -11,6 +11,7 @@ import { isErrno } from './kernel/errno.ts'
 import * as fdb from './kernel/fdb.ts'
 import * as feature from './kernel/feature.ts'
 import * as filter from './kernel/filter.ts'
+import * as former from './kernel/former.ts'
 import * as ifb from './kernel/ifb.ts'
 import * as firewalld from './kernel/firewalld.ts'
 import * as iptables from './kernel/iptables.ts'
@@ -209,6 +210,7 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
     case 'source':
       return firewalld.add(fact, what)
     case 'flows':
+    case 'former':
     case 'passage':
     case 'announcement':
       return
@@ -245,6 +247,8 @@ function delStep(kernel: Kernel, step: Fact[]): void {
       return conntrack.flushPorts(kernel.host, fact.ports, false, kernel.pod)
     case 'iptables':
       return iptables.del(kernel.host, fact)
+    case 'former':
+      return former.del(kernel.host, fact)
     case 'source':
       return firewalld.del(fact)
     case 'passage':
@@ -310,6 +314,7 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
         return iptables.checkPassage(kernel.host)
       case 'flows':
       case 'port flows':
+      case 'former':
       case 'announcement':
         return undefined
       default:
