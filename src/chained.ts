@@ -28,8 +28,10 @@ export interface Pod {
 
 /** What else on the node filters what it forwards; looked up when it is asked for. */
 export interface Filters {
-  /** iptables' table filter: whether its chain FORWARD drops what no rule accepts, and its chains; undefined if there is none. */
-  iptables(family: Family): { drops: boolean; chains: string[] } | undefined
+  /** Whether chain FORWARD of iptables drops what no rule of it accepts. */
+  drops(family: Family): boolean
+  /** Whether iptables' table filter has a chain. */
+  hasChain(family: Family, name: string): boolean
   /** Whether firewalld runs. */
   firewalld(): boolean
 }

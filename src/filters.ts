@@ -3,17 +3,18 @@
 import type { Filters } from './chained.ts'
 import type { Family } from './ip.ts'
 import { isRunning } from './kernel/firewalld.ts'
-import { filterTable } from './kernel/iptables.ts'
+import { drops, hasChain } from './kernel/iptables.ts'
 import type { Netns } from './kernel/netns.ts'
 
 export function filtersOf(host: Netns): Filters {
+  const dropping = new Map<Family, boolean>()
   let running: boolean | undefined
-  const tables = new Map<Family, ReturnType<Filters['iptables']>>()
   return {
-    iptables(family) {
-      if (!tables.has(family)) tables.set(family, filterTable(host, family))
-      return tables.get(family)
+    drops(family) {
+      if (!dropping.has(family)) dropping.set(family, drops(host, family))
+      return dropping.get(family)!
     },
+    hasChain: (family, name) => hasChain(host, family, name),
     firewalld: () => (running ??= isRunning()),
   }
 }

@@ -13,7 +13,7 @@
 // Elements and not rules: a packet and an ADD cost the same for one pod and for a thousand. Keys are the reference's.
 // https://www.cni.dev/plugins/current/meta/firewall/
 
-import type { Belongings, Chained, Filters, Pod } from '../chained.ts'
+import type { Belongings, Chained, Pod } from '../chained.ts'
 import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Schema } from '../cni/schema.ts'
 import type { Element, Fact, Iptables, Plan, Source } from '../facts.ts'
@@ -55,15 +55,16 @@ export const firewall: Chained<FirewallConf> = {
 /** The facts of a pod. */
 function plan(pod: Pod, conf: FirewallConf): Plan {
   const whose = owner(pod.attachment)
-  const closed = familiesOf(pod).filter((family) => isClosed(pod.filters?.iptables(family), adminChain(conf)))
+  const closed = familiesOf(pod).filter((family) => pod.filters?.drops(family) || pod.filters?.hasChain(family, adminChain(conf)))
+  const drops = (family: Family) => pod.filters?.drops(family) === true
   return [
     { fact: 'table', keep: true },
     ...([4, 6] as const).map((family): Fact => ({ fact: 'map', name: ADDRESSES[family], type: family === 4 ? 'ipv4_addr' : 'ipv6_addr', keep: true })),
     { fact: 'chain', name: adminChain(conf), base: { type: 'filter', hook: 'forward', priority: 'filter - 10' }, rules: [], open: true, keep: true },
-    ...(closed.some((family) => pod.filters!.iptables(family)!.drops) ? MARKING : []),
+    ...(closed.some(drops) ? MARKING : []),
     ...isolation(pod, conf, whose),
     ...addressesOf(pod).map((address): Element => ({ fact: 'element', map: ADDRESSES[address.family], key: addressText(address), owner: whose })),
-    ...closed.flatMap((family) => opening(family, adminChain(conf), pod.filters!.iptables(family)!.drops)),
+    ...closed.flatMap((family) => opening(family, adminChain(conf), drops(family))),
     ...(isZoned(pod, conf) ? addressesOf(pod).map((address): Source => ({ fact: 'source', zone: zoneOf(conf), address: cidrText(hostCidr(address)) })) : []),
     { fact: 'passage' },
   ]
@@ -108,9 +109,6 @@ const adminChain = ({ iptablesAdminChainName }: FirewallConf): string => iptable
 
 const addressesOf = ({ ips }: Pod) => ips.map(({ address }) => parseCidr(address)!)
 const familiesOf = (pod: Pod): Family[] => [...new Set(addressesOf(pod).map(({ family }) => family))]
-
-/** Whether iptables has a say in what is forwarded: by what FORWARD drops, or by rules of the operator's. */
-const isClosed = (table: ReturnType<Filters['iptables']>, admin: string): boolean => table !== undefined && (table.drops || table.chains.includes(admin))
 
 function isolation({ bridge, host }: Pod, { ingressPolicy }: FirewallConf, whose: string): Plan {
   if (!restricts(ingressPolicy) || !bridge || host === undefined) return []

@@ -8,7 +8,7 @@ import type { Family } from '../ip.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import { acceptsNew, encodeRule, essence, essenceOf, stopsAll } from './iptables-rule.ts'
-import { attributes, NLM_F_APPEND, NLM_F_CREATE, type Attrs, type Out, type Request } from './netlink.ts'
+import { attributes, NLM_F_APPEND, NLM_F_CREATE, type Out, type Request } from './netlink.ts'
 import { be32, cstring, generation, MSG, NFGENMSG, text, transaction } from './nft-message.ts'
 import { expressions, type Expression } from './nft-rule.ts'
 import type { Netns } from './netns.ts'
@@ -29,21 +29,14 @@ const NF_DROP = 0
 const NF_ACCEPT = 1
 const NF_INET_FORWARD = 2
 
-/** What matters to who forwards: whether chain FORWARD drops what no rule accepts, and which chains there are. */
-export interface FilterTable {
-  drops: boolean
-  chains: string[]
+/** iptables' table filter of a family, as iptables-nft has it: whether chain FORWARD drops what no rule accepts. */
+export function drops(netns: Netns, family: Family): boolean {
+  const found = chain(netns, { family, chain: 'FORWARD' })
+  return found?.hook === NF_INET_FORWARD && (found.drops || rulesOf(netns, found).some(({ list }) => stopsAll(list)))
 }
 
-/** iptables' table filter of a family; undefined if iptables-nft has none here. */
-export function filterTable(netns: Netns, family: Family): FilterTable | undefined {
-  const chains = chainsOf(netns, NFPROTO[family]).filter(({ table }) => table === 'filter')
-  if (chains.length === 0) return undefined
-  const drops = chains.some((chain) => isForward(chain) && (chain.drops || rulesOf(netns, chain).some(({ list }) => stopsAll(list))))
-  return { drops, chains: chains.map(({ name }) => name) }
-}
-
-const isForward = ({ table, name, hook }: Chain): boolean => table === 'filter' && name === 'FORWARD' && hook === NF_INET_FORWARD
+/** Whether that table has a chain. */
+export const hasChain = (netns: Netns, family: Family, name: string): boolean => chain(netns, { family, chain: name }) !== undefined
 
 /** Whether iptables-legacy has a table filter here. */
 export function hasLegacy(netns: Netns): boolean {
@@ -61,8 +54,27 @@ export function hasLegacy(netns: Netns): boolean {
  * rule of theirs accepts what is new. What a rule with conditions accepts is not known here.
  */
 export function barriers(netns: Netns): string[] {
-  const others = chainsOf(netns, 0).filter((chain) => chain.drops && chain.hook === NF_INET_FORWARD && NAMES[chain.nfproto] && !isForward(chain))
-  return others.filter((chain) => !rulesOf(netns, chain).some(({ list }) => acceptsNew(list))).map(({ nfproto, table, name }) => `${NAMES[nfproto]} ${table} ${name}`)
+  const others = dropping(netns).filter(({ nfproto, hook, table, name }) => hook === NF_INET_FORWARD && NAMES[nfproto] && !(table === 'filter' && name === 'FORWARD'))
+  return others.filter((one) => !rulesOf(netns, one).some(({ list }) => acceptsNew(list))).map(({ nfproto, table, name }) => `${NAMES[nfproto]} ${table} ${name}`)
+}
+
+const POLICY_DROP = Buffer.from([8, 0, NFTA_CHAIN_POLICY, 0, 0, 0, 0, NF_DROP])
+
+/** All chains with that policy. Of thousands, which kube-proxy makes, these few are found by their bytes. */
+function dropping(netns: Netns): Chain[] {
+  const ATTEMPTS = 10 // the list may change while it is read
+  const request = { what: 'nft list chains', type: (NFNL_SUBSYS_NFTABLES << 8) | MSG.GETCHAIN, header: Buffer.alloc(NFGENMSG) }
+  let found: Chain[] = []
+  for (let attempt = 1, whole = false; !whole && attempt <= ATTEMPTS; attempt++) {
+    let [hit, last] = [0, Infinity]
+    found = []
+    whole = netns.nf.scan(request, (buffer, start, end) => {
+      if (start < last || hit < start) hit = buffer.indexOf(POLICY_DROP, start) >>> 0 // -1 is behind every end
+      last = start
+      if (hit < end) found.push(chainOf(Buffer.from(buffer.subarray(start, end))))
+    })
+  }
+  return found
 }
 
 /** Makes a chain or a rule unless it is there. */
@@ -102,7 +114,12 @@ export function checkPassage(netns: Netns): Difference | undefined {
   return first === undefined ? undefined : differs(`nft chain ${[first, ...more].join(' and ')} drops all that is forwarded to pods and from them: its policy is drop, and no rule of it accepts what is new`)
 }
 
-const exists = (netns: Netns, fact: Iptables): boolean => netns.nf.get(message(MSG.GETCHAIN, fact, `${PROGRAMS[fact.family]} -S ${fact.chain}`), 'ENOENT') !== undefined
+const exists = (netns: Netns, fact: Iptables): boolean => chain(netns, fact) !== undefined
+
+function chain(netns: Netns, fact: Pick<Iptables, 'family' | 'chain'>): Chain | undefined {
+  const answer = netns.nf.get(message(MSG.GETCHAIN, fact, `${PROGRAMS[fact.family]} -S ${fact.chain}`), 'ENOENT', 'EAFNOSUPPORT', 'EOPNOTSUPP')
+  return answer && chainOf(answer.data)
+}
 
 /** Rules of a chain that are the fact's. */
 function alike(netns: Netns, { family, chain: name, rule }: Iptables): Rule[] {
@@ -128,7 +145,7 @@ const forward = (fact: Iptables): Request => ({
 })
 
 /** A message about a chain of iptables', or a rule in it. */
-const message = (kind: number, { family, chain }: Iptables, what: string, attrs?: (out: Out) => void): Request => ({
+const message = (kind: number, { family, chain }: Pick<Iptables, 'family' | 'chain'>, what: string, attrs?: (out: Out) => void): Request => ({
   what,
   type: (NFNL_SUBSYS_NFTABLES << 8) | kind,
   header: Buffer.from([NFPROTO[family], 0, 0, 0]),
@@ -152,25 +169,23 @@ interface Rule {
   list: Expression[]
 }
 
-/** The chains of a family, of all if it is 0. */
-const chainsOf = (netns: Netns, nfproto: number): Chain[] =>
-  dump(netns, nfproto, MSG.GETCHAIN, 'nft list chains').map(({ nfproto: of, found }) => ({
-    nfproto: of,
+/** A chain as the kernel tells it, from struct nfgenmsg on. */
+function chainOf(data: Buffer): Chain {
+  const found = attributes(data.subarray(NFGENMSG))
+  return {
+    nfproto: data[0]!,
     table: text(found.get(NFTA_TABLE)) ?? '',
     name: text(found.get(NFTA_CHAIN_NAME)) ?? '',
     hook: attributes(found.get(NFTA_CHAIN_HOOK) ?? Buffer.alloc(0)).get(1)?.readInt32BE(0), // NFTA_HOOK_HOOKNUM
     drops: found.get(NFTA_CHAIN_POLICY)?.readInt32BE(0) === NF_DROP,
-  }))
+  }
+}
 
-const rulesOf = (netns: Netns, { nfproto, table, name }: Pick<Chain, 'nfproto' | 'table' | 'name'>): Rule[] =>
-  dump(netns, nfproto, MSG.GETRULE, `nft list chain ${NAMES[nfproto]} ${table} ${name}`, (out) => (out.push(NFTA_TABLE, cstring(table)), out.push(NFTA_RULE_CHAIN, cstring(name))))
-    .filter(({ found }) => text(found.get(NFTA_TABLE)) === table && text(found.get(NFTA_RULE_CHAIN)) === name)
-    .map(({ found }) => ({ handle: found.get(NFTA_RULE_HANDLE)!, list: expressions(found.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)) }))
-
-/** What of a kind is there, by the family that it is of; nothing where there is no nf_tables. */
-function dump(netns: Netns, nfproto: number, kind: number, what: string, attrs?: (out: Out) => void): { nfproto: number; found: Attrs }[] {
+function rulesOf(netns: Netns, { nfproto, table, name }: Pick<Chain, 'nfproto' | 'table' | 'name'>): Rule[] {
+  const request: Request = { what: `nft list chain ${NAMES[nfproto]} ${table} ${name}`, type: (NFNL_SUBSYS_NFTABLES << 8) | MSG.GETRULE, header: Buffer.from([nfproto, 0, 0, 0]), attrs: (out) => (out.push(NFTA_TABLE, cstring(table)), out.push(NFTA_RULE_CHAIN, cstring(name))) }
   try {
-    return netns.nf.dump({ what, type: (NFNL_SUBSYS_NFTABLES << 8) | kind, header: Buffer.from([nfproto, 0, 0, 0]), ...(attrs && { attrs }) }).map(({ data }) => ({ nfproto: data[0]!, found: attributes(data.subarray(NFGENMSG)) }))
+    const rules = netns.nf.dump(request).map(({ data }) => attributes(data.subarray(NFGENMSG)))
+    return rules.filter((found) => text(found.get(NFTA_TABLE)) === table && text(found.get(NFTA_RULE_CHAIN)) === name).map((found) => ({ handle: found.get(NFTA_RULE_HANDLE)!, list: expressions(found.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)) }))
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'EAFNOSUPPORT', 'EOPNOTSUPP')) return []
     throw error
