@@ -2,17 +2,18 @@
 # Real clients start the plugins of dist/bin, each on a pretend machine (namespaces of its own), and packets are sent
 # between pods, their node and an outside:
 #
-#   ./scripts/e2e.sh [ctr] [cri] [cri-ports] [podman] [podman-ports] [cnitool] [cnitool-lists]
+#   ./scripts/e2e.sh [ctr] [cri] [cri-ports] [podman] [podman-ports] [cnitool] [cnitool-lists] [change-over]
 #
 # all of them without arguments. ctr and cri run with the containerd that is installed and with those of Debian 13 and
-# unstable, unpacked beside. Needs root. Downloads and work files are kept in ${XDG_CACHE_HOME:-~/.cache}/podwire-e2e. PODWIRE_BIN names another dist/bin.
+# unstable, unpacked beside; change-over starts the reference's plugins, too. Needs root. Downloads and work files are kept in
+# ${XDG_CACHE_HOME:-~/.cache}/podwire-e2e. PODWIRE_BIN names another dist/bin.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 . scripts/e2e/lib.sh
 
 [ "$(id -u)" = 0 ] || { echo "the clients need root: sudo $0 $*" >&2; exit 1; }
-clients='ctr cri cri-ports podman podman-ports cnitool cnitool-lists'
+clients='ctr cri cri-ports podman podman-ports cnitool cnitool-lists change-over'
 [ $# -gt 0 ] || set -- $clients
 for client; do
   case " $clients " in *" $client "*) ;; *) echo "$client is no client: expected one of $clients" >&2; exit 1 ;; esac
@@ -28,8 +29,9 @@ prepare() {
   [ -x "$bin/podwire" ] || step 'building the executable' bash scripts/build-sea.sh
   fetch image
   case " $* " in *' ctr '* | *' cri'*) fetch containerd; fetch containerd-1.7 ;; esac
-  case " $* " in *' cri'*) fetch grpc ;; esac
-  case " $* " in *' cnitool'*) fetch cnitool ;; esac
+  case " $* " in *' cri'* | *' change-over '*) fetch grpc ;; esac
+  case " $* " in *' cnitool'* | *' change-over '*) fetch cnitool ;; esac
+  case " $* " in *' change-over '*) fetch reference ;; esac
 }
 
 fetch() { [ -e "$cache/$1/.complete" ] || step "getting $1" bash scripts/e2e/fetch.sh "$1"; }
