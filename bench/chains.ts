@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { call, containerID, type Implementation, type Sample } from './implementation.ts'
 import { addAll, has, once, sum, type Command, type Entry, type Pod } from './lists.ts'
 import { through } from './ports.ts'
+import { tracked } from './tracked.ts'
 import { NFT, OURS, type Family, type Scenario } from './scenarios.ts'
 
 /** A list, and the one entry of podwire's that does the same. */
@@ -98,9 +99,12 @@ export function wiring(chain: Chain, suffix = ''): Scenario {
 const LOOPBACK = ' + loopback'
 const SEPARATE = ', entry by entry,'
 
+/** podwire's one entry alone. */
+const inShort = (chain: Chain): Chain => ({ name: chain.name, world: chain.world, list: (someone) => entries(chain, someone) })
+
 /** Where there is nft and no iptables, the reference's plugins choose nft. */
 function withoutIptables(chain: Chain): Scenario {
-  return { ...wiring({ name: chain.name, world: chain.world, list: (someone) => entries(chain, someone) }, ', no iptables'), by: [OURS, NFT], most: 110, share: 1 / 2 }
+  return { ...wiring(inShort(chain), ', no iptables'), by: [OURS, NFT], most: 110, share: 1 / 2 }
 }
 
 function lo(someone: Implementation, command: Command, { container, netns }: Pod): Sample {
@@ -119,6 +123,6 @@ function podOf({ machine }: Implementation, number: number): Pod {
 /** What is measured of each list, and the traffic through ports of kind's. */
 export const CHAINS: Family[] = [
   family(BRIDGE, [wiring(BRIDGE), withoutIptables(BRIDGE)]),
-  family(KIND, [wiring(KIND), withoutIptables(KIND), ...through((someone) => entries(KIND, someone))]),
+  family(KIND, [wiring(KIND), withoutIptables(KIND), { ...tracked(wiring(inShort(KIND), ', connections tracked')), share: 1 / 2 }, ...through((someone) => entries(KIND, someone))]),
   family(LONG, [{ ...wiring(LONG), share: 1 / 2 }]),
 ]

@@ -1,7 +1,7 @@
 // What published ports do to packets: connections and throughput, from the world through a port of the node to a pod, among as
 // many other ports as there are pods.
 //
-//   world 192.0.2.2 ──── 192.0.2.1:8080 node ──── pod
+//   world ──── node, port 8080 ──── pod
 
 import { spawn, type ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import { add, del, type Entry, type Pod } from './lists.ts'
 import { close, connect, finish, pin, PORT, receive, send } from './overlay/socket.ts'
 import { MESSAGE } from './overlay/traffic.ts'
 import type { Scenario } from './scenarios.ts'
-import { inside, sleep } from './world.ts'
+import { inside, NODE, sleep } from './world.ts'
 
 interface Traffic {
   work: string
@@ -27,7 +27,6 @@ interface Traffic {
   run(): void
 }
 
-const NODE = '192.0.2.1'
 const HOST_PORT = 8080
 export const SINK = 7003
 export const CHUNK = 128 * 1024 // bytes

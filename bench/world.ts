@@ -62,8 +62,12 @@ export class Namespace {
   }
 }
 
+// kind's, and no network of documentation: podwire asks for the route to one of those to see where the default route is.
+export const NODE = '172.18.0.2'
+const [WORLD, NODE_6, WORLD_6] = ['172.18.0.1', 'fc00:f853:ccd:e793::2', 'fc00:f853:ccd:e793::1']
+
 export class Machine extends Namespace {
-  /** What its uplink leads to: 192.0.2.2. */
+  /** What its uplink leads to. */
   readonly world: Namespace
   readonly #pods: string[] = []
   /** How many pods are there to stay. */
@@ -76,15 +80,15 @@ export class Machine extends Namespace {
     this.ip(`
 link set lo up
 link add uplink type veth peer name eth0 netns ${this.world.path}
-addr add 192.0.2.1/24 dev uplink
-addr add 2001:db8::1/64 dev uplink nodad
+addr add ${NODE}/16 dev uplink
+addr add ${NODE_6}/64 dev uplink nodad
 link set uplink up
-route add default via 192.0.2.2
-route add default via 2001:db8::2`)
+route add default via ${WORLD}
+route add default via ${WORLD_6}`)
     this.world.ip(`
 link set lo up
-addr add 192.0.2.2/24 dev eth0
-addr add 2001:db8::2/64 dev eth0 nodad
+addr add ${WORLD}/16 dev eth0
+addr add ${WORLD_6}/64 dev eth0 nodad
 link set eth0 up`)
   }
 
