@@ -44,10 +44,11 @@ export function deletion(netns: Netns, { dev, address }: Addr): Omit<Request, 'w
 export function ensure(netns: Netns, fact: Addr, what: string): void {
   const own = parseCidr(fact.address)!
   const there = list(netns, fact.dev)
+  const others = fact.instead ? there.filter((address) => address !== fact.address && overlap(own, parseCidr(address)!)) : []
   // Before, because with the first address of a network the kernel deletes the others.
-  if (fact.instead) for (const address of there) if (address !== fact.address && overlap(own, parseCidr(address)!)) del(netns, { ...fact, address })
+  for (const address of others) del(netns, { ...fact, address })
   try {
-    if (!list(netns, fact.dev).includes(fact.address)) add(netns, fact, what)
+    if (!(others.length > 0 ? list(netns, fact.dev) : there).includes(fact.address)) add(netns, fact, what)
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) throw error
   }

@@ -70,7 +70,9 @@ export function get(netns: Netns, name: string): LinkState | undefined {
     },
     'ENODEV',
   )
-  return message && parse(message)
+  const link = message && parse(message)
+  if (link) netns.indexes.set(name, link.index)
+  return link
 }
 
 /** The link of that index, or undefined. */
@@ -93,7 +95,6 @@ export function index(netns: Netns, name: string): number {
   if (known !== undefined) return known
   const link = get(netns, name)
   if (!link) throw new NoDevice(name)
-  netns.indexes.set(name, link.index)
   return link.index
 }
 
