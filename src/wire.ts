@@ -80,22 +80,35 @@ export function add(wirer: Wirer, request: Request): Result {
     const leased = ipam.add(lease)
     try {
       const own = wirer.result?.({ conf, ...leased }) ?? leased
-      const wiring = { ...wiringOf(kernel.host, request, own), others }
+      const wiring = { ...wiringOf(wirer, kernel.host, request, own), others }
       const pod = podOf(wirer, wiring)
       refuse([...wirer.problems(wiring), ...extra.flatMap(({ plugin, conf: of }) => plugin.problems?.(pod, of as never) ?? [])])
       for (const { plugin, conf: of } of extra) GUARDS[plugin.schema.$id!]?.(kernel, pod, of, request.notes)
-      act(kernel, planOf(wirer, wiring), podName(env.netns))
-      const result = {
-        interfaces: wirer.interfaces(wiring, env.netns, (dev) => link.get(kernel.host, dev)?.mac ?? ''),
-        ips: own.ips.map((ip) => ({ ...ip, interface: wirer.podInterface })),
-        routes: own.routes,
-        dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns,
-      }
-      return extra.reduce((before, { plugin, conf: of }) => plugin.result?.(before, pod, of as never) ?? before, behind(conf.prevResult, result))
+      const plan = planOf(wirer, wiring)
+      act(kernel, plan, podName(env.netns))
+      return answered(kernel, plan, () => {
+        const result = {
+          interfaces: wirer.interfaces(wiring, env.netns, (dev) => link.get(kernel.host, dev)?.mac ?? ''),
+          ips: own.ips.map((ip) => ({ ...ip, interface: wirer.podInterface })),
+          routes: own.routes,
+          dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns,
+        }
+        return extra.reduce((before, { plugin, conf: of }) => plugin.result?.(before, pod, of as never) ?? before, behind(conf.prevResult, result))
+      })
     } catch (error) {
       throw giveBack(() => ipam.del(lease), error as Error)
     }
   })
+}
+
+/** What a plan came to; if that cannot be told, the plan is taken back. */
+function answered(kernel: Kernel, plan: Plan, tell: () => Result): Result {
+  try {
+    return tell()
+  } catch (error) {
+    state.del(kernel, plan)
+    throw error
+  }
 }
 
 /**
@@ -151,7 +164,7 @@ export function check(wirer: Wirer, request: Request): void {
     const ipam = ipamOf(request)
     const routes = ipam.preview ? prev.routes.filter(({ dst }) => conf.ipam?.routes?.some((route) => route.dst === dst)) : prev.routes
     const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
-    const wiring: Wiring = { ...wiringOf(kernel.host, request, own), mtu: ours.mtu ?? link.get(kernel.pod!, attachment.ifname)?.mtu, mac: ours.mac }
+    const wiring: Wiring = { ...wiringOf(wirer, kernel.host, request, own), mtu: ours.mtu ?? link.get(kernel.pod!, attachment.ifname)?.mtu, mac: ours.mac }
     refuse(wirer.problems(wiring))
     const findings = [...ipam.check(lease), ...state.check(kernel, planOf(wirer, wiring), podName(env.netns))]
     complain(findings)
@@ -168,13 +181,14 @@ export function parts(request: Request) {
 const ETH_DATA_LEN = 1500 // a veth's MTU when nothing says another. <linux/if_ether.h>
 
 /** Everything that a plan is made of, of an ADD's leases or a CHECK's prevResult. */
-export function wiringOf(host: Netns, request: Request, { ips, routes }: Pick<Result, 'ips' | 'routes'>): Wiring {
+export function wiringOf(wirer: Wirer, host: Netns, request: Request, { ips, routes }: Pick<Result, 'ips' | 'routes'>): Wiring {
   const { env, conf, attachment } = parts(request)
   const families = [...new Set(ips.map(({ address }) => parseCidr(address)!.family))]
   requireIPv6(host, families)
   if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
   const { mtu, advertised } = uplink(host, families)
-  return { attachment, conf, ips, routes, mtu: conf.mtu || (mtu ?? ETH_DATA_LEN), mac: (conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac)?.toLowerCase().replaceAll('-', ':'), ipv6: hasIPv6(), advertised, others: false, filters: filtersOf(host) }
+  const bridge = conf.mtu ? undefined : wirer.bridge?.(conf) // one that is there, of whoever's making, has the MTU that it should have
+  return { attachment, conf, ips, routes, mtu: conf.mtu || ((bridge && link.get(host, bridge.name)?.mtu) ?? mtu ?? ETH_DATA_LEN), mac: (conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac)?.toLowerCase().replaceAll('-', ':'), ipv6: hasIPv6(), advertised, others: false, filters: filtersOf(host) }
 }
 
 export function ipamOf({ conf, env, stdin }: Request): Ipam {

@@ -122,3 +122,17 @@ t.test('what is not a bridge is said to be what it is', async (t) => {
     t.match(add('a', { bridge }).json, { code: 100, msg: `"${bridge}" already exists but is not a bridge: ${kind}` })
   ip('link del v && ip link del x && ip link del ifb7')
 })
+
+t.test("without mtu, pods get that of a bridge that is there, whatever the node's uplink has", async (t) => {
+  netns('wide')
+  ip('link add br-wide mtu 9000 up type bridge')
+  const conf = { cniVersion: '1.1.0', name: 'wide', type: 'bridge', bridge: 'br-wide', ipam: { type: 'host-local', subnet: '10.8.0.0/24' } }
+  const who = { container: 'wide', netns: '/run/netns/wide' }
+  const added = call('bridge', 'ADD', conf, who)
+  t.equal(added.status, 0, added.stdout)
+  t.match(ip('-n wide link show eth0'), 'mtu 9000')
+  t.match(ip('link show br-wide'), 'mtu 9000')
+  t.equal(call('bridge', 'CHECK', { ...conf, prevResult: added.json }, who).stdout, '')
+  call('bridge', 'DEL', conf, who)
+  ip('link del br-wide')
+})

@@ -23,7 +23,7 @@ export async function server(netns: string | undefined, name: string, ...ports: 
   const command = [...(netns === undefined ? [] : ['nsenter', `--net=/run/netns/${netns}`]), process.execPath, '-e', SERVER, name, ...ports.map(String)]
   const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] })
   servers.push(child)
-  await once(child.stdout!, 'data')
+  await Promise.race([once(child.stdout!, 'data'), once(child, 'exit').then(() => Promise.reject(new Error(`the server ${name} has ended`)))])
   child.unref()
   ;(child.stdout as import('node:net').Socket).unref()
   return child

@@ -124,7 +124,7 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: Ab
   const host = new Netns()
   try {
     const leased = leases(request, notes)
-    const wiring = wiringOf(host, request, wirer.result?.({ conf, ...leased }) ?? leased)
+    const wiring = wiringOf(wirer, host, request, wirer.result?.({ conf, ...leased }) ?? leased)
     const pod = podOf(wirer, wiring)
     refuse([...wirer.problems(wiring), ...extras(conf).flatMap(({ plugin: behind, conf: own }) => behind.problems?.(pod, own as never) ?? [])])
     return { type, plan: wiredPlan(wirer, wiring), notes, wired: pod }
