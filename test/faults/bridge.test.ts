@@ -1,5 +1,5 @@
 // bridge: an ADD that is killed before any of what it asks of the kernel, or is refused any of it. Then DEL, and nothing is left but
-// the bridge, and the next ADD works. strace kills and refuses; which of the many calls is sampled, SAMPLES=1000 for all.
+// the bridge, and the next ADD works. strace kills and refuses; some of the many calls, or all with FAULTS=all.
 
 import { call, full, netns, sh } from '../world.ts'
 import { execFileSync } from 'node:child_process'
@@ -7,8 +7,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { BUILT, cannotInject, execute } from '../reference.ts'
+import { sample } from './samples.ts'
 
-const SAMPLES = Number(process.env.SAMPLES ?? 4)
+const SOME = 3
 const conf = { ...full(), type: 'bridge', isDefaultGateway: true, hairpinMode: true, macspoofchk: true }
 const pod = netns('pod')
 
@@ -23,9 +24,6 @@ const things = (): string => {
   return [links, ...elements, execFileSync('ip', ['-n', 'pod', '-br', 'link'], { encoding: 'utf8' }), execFileSync('ip', ['-o', 'addr', 'show', 'cni0', 'scope', 'global'], { encoding: 'utf8' }), ...readdirSync('/var/lib/cni/networks/podnet')].join('\n')
 }
 
-/** Some of the numbers up to count, from the first to the last. */
-const sample = (count: number): number[] => [...new Set(Array.from({ length: Math.min(SAMPLES, count) }, (_, i) => 1 + Math.round((i * (count - 1)) / (Math.min(SAMPLES, count) - 1))))]
-
 t.test('an ADD killed or refused', { skip: cannotInject }, async (t) => {
   add()
   del(0)
@@ -39,7 +37,7 @@ t.test('an ADD killed or refused', { skip: cannotInject }, async (t) => {
     const count = often(name)
     const problems: string[] = []
     let failed = 0
-    for (const i of sample(count)) {
+    for (const i of sample(count, SOME)) {
       const { status, signal, stdout, json } = add(`inject=${name}:${fault}:when=${i}`)
       if (status !== 0 || signal) failed++
       const killed = fault === 'signal=SIGKILL'
@@ -52,8 +50,8 @@ t.test('an ADD killed or refused', { skip: cannotInject }, async (t) => {
       if (again.status !== 0) problems.push(`${name} ${i}, the next ADD: ${again.stdout}`)
       del(0)
     }
-    t.same(problems, [], `${name} of an ADD, ${fault}: ${sample(count).length} of ${count}`)
-    t.ok(failed >= sample(count).length / 2, `${failed} of them were needed`)
+    t.same(problems, [], `${name} of an ADD, ${fault}: ${sample(count, SOME).length} of ${count}`)
+    t.ok(failed >= sample(count, SOME).length / 2, `${failed} of them were needed`)
   }
   t.equal(sh('nft list ruleset; ip -o addr show scope global'), all, 'what is shared is as it was')
 })

@@ -6,8 +6,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { BUILT, builtIsMissing, execute } from '../reference.ts'
+import { moments } from './samples.ts'
 
-const MOMENTS = 40
+const MOMENTS = moments(15)
 const FILES = '/run/cni/tuning'
 const conf = {
   cniVersion: '1.1.0',

@@ -6,8 +6,9 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BUILT, execute } from '../reference.ts'
+import { moments } from './samples.ts'
 
-export const MOMENTS = 100
+export const MOMENTS = moments(30)
 
 const conf = full()
 const pod = netns('pod')
