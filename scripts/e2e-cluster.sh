@@ -85,6 +85,9 @@ main() {
   packets_of a b
   packets_of b a
   services
+  say 'ports of the nodes, and limits'
+  host_ports
+  bandwidth
   [ -z "$keep" ] || return 0
   say 'the agent is restarted, and killed'
   restarts

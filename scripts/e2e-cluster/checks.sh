@@ -1,7 +1,7 @@
 # What is checked, part by part, in the order of e2e-cluster.sh.
 
 AGENT=(-n kube-system -l app.kubernetes.io/name=podwire)
-declare -A pod host address4 address6 # of the workload, by node
+declare -A pod host port address4 address6 # of the workload, by node
 
 # Before podwire: the nodes are there and wait for a network.
 before_podwire() {
@@ -76,7 +76,7 @@ workload() {
   echo "# after $((SECONDS - start)) s"
   learn
 }
-rolled_out() { kubectl rollout status daemonset/pods --timeout=5s && kubectl rollout status daemonset/hosts --timeout=5s; }
+rolled_out() { local name; for name in pods ports hosts; do kubectl rollout status daemonset/$name --timeout=5s || return 1; done; }
 
 # learn: names and addresses of the pods that run by now.
 learn() {
@@ -85,6 +85,7 @@ learn() {
     case $app in
       pods) pod[$node]=$name; read -r "address4[$node]" "address6[$node]" <<<"$addresses" ;;
       hosts) host[$node]=$name ;;
+      ports) port[$node]=$name ;;
     esac
   done < <(kubectl get pods -o json | jq -r '.items[] | select(.metadata.deletionTimestamp == null and .status.phase == "Running") |
     "\(.metadata.labels.app) \(.spec.nodeName) \(.metadata.name) \([.status.podIPs[].ip] | join(" "))"')
@@ -114,7 +115,7 @@ packets_of() {
     of_node "IPv$family: host-network pod on $1 to pod on $2, seen as the node" "$1" "$(heard beside "$1" wget -qO- -T 3 "$(who "$there")")"
     of_node "IPv$family: node $1 to pod on $2, seen as the node" "$1" "$(heard on "$1" curl -sS -m 3 "$(who "$there")")"
     node_b=$(node_address "$2" $family)
-    does "IPv$family: pod on $1 to node $2" inside "$1" wget -qO- -T 3 "$(who "$node_b" | sed 's#/cgi#:8080/cgi#')"
+    does "IPv$family: pod on $1 to node $2" inside "$1" wget -qO- -T 3 "$(who "$node_b" 8080)"
     is "IPv$family: pod on $1 to the outside, as its node" "$(heard inside "$1" wget -qO- -T 3 "$(who "$(outside $family)")")" "$(node_address "$1" $family)"
     udp "$1" "$2" "$there" $family
     tcp "$1" "$2" "$there" $family
@@ -158,10 +159,42 @@ services() {
   local family
   for family in 4 6; do
     is "IPv$family: a Service from a pod, ten times" "$(ten inside a wget -qO- -T 3 "$(who "$(kubectl get service "pods$family" -o 'jsonpath={.spec.clusterIP}')")")" 10
-    is "IPv$family: a NodePort from the outside, ten times" "$(ten on wire curl -sS -m 3 "$(who "$(node_address a $family)" | sed "s#/cgi#:3000$family/cgi#")")" 10
+    is "IPv$family: a NodePort from the outside, ten times" "$(ten on wire curl -sS -m 3 "$(who "$(node_address a $family)" 3000$family)")" 10
   done
 }
 ten() { local i answers=0; for i in {1..10}; do "$@" >/dev/null 2>&1 && answers=$((answers + 1)); done; echo $answers; }
+
+# A port of each node leads to a pod on it, whoever comes, beside the NodePorts of kube-proxy.
+host_ports() {
+  local family own
+  for family in 4 6; do
+    own=$(node_address a $family)
+    is "IPv$family: hostPort from the outside" "$(heard on wire curl -sS -m 3 "$(who "$own" 8081)")" "$(outside $family)"
+    is "IPv$family: from the other node" "$(heard on b curl -sS -m 3 "$(who "$own" 8081)")" "$(node_address b $family)"
+    of_node "IPv$family: from the node itself" a "$(heard on a curl -sS -m 3 "$(who "$own" 8081)")"
+    of_node "IPv$family: from the node by its loopback address" a "$(heard on a curl -sS -m 3 "$(who "$(loopback $family)" 8081)")"
+    of_node "IPv$family: from a pod of the node" a "$(heard inside a wget -qO- -T 3 "$(who "$own" 8081)")"
+    of_node "IPv$family: from a pod of the other node" b "$(heard inside b wget -qO- -T 3 "$(who "$own" 8081)")"
+    is "IPv$family: a NodePort beside it, ten times" "$(ten on wire curl -sS -m 3 "$(who "$own" 3000$family)")" 10
+  done
+  like 'podwire status tells the port' "$(on a /opt/cni/bin/podwire status)" '8081/tcp'
+}
+loopback() { if [ "$1" = 4 ]; then echo 127.0.0.1; else echo ::1; fi; }
+
+# Annotations of Kubernetes limit a pod, in Mbit/s.
+bandwidth() {
+  local name
+  for name in "${port[a]}" "${pod[a]}"; do kubectl exec "$name" -- sh -c 'head -c 10000000 /dev/zero >/www/ten'; done
+  about 'Mbit/s that a pod sends which is limited to 40' "$(speed "${pod[b]}" "${port[a]}")" 40
+  about 'Mbit/s that it receives, limited to 20' "$(speed "${port[b]}" "${pod[a]}")" 20
+}
+
+# speed POD OF: Mbit/s with which a pod gets 10 MB, 83.8 Mbit with headers, of another.
+speed() {
+  local from
+  from=$(kubectl get pod "$2" -o 'jsonpath={.status.podIP}')
+  kubectl exec "$1" -- sh -c 'read from _ </proc/uptime; wget -qO /dev/null "http://$0/ten"; read to _ </proc/uptime; echo $from $to' "$from" | awk 'NF == 2 { printf "%.1f", 83.8 / ($2 - $1) }'
+}
 
 # flood WORDS COMMAND...: as long as the command runs, pings go from the pod on a to the one on b, 300 a second. None is
 # lost; the last may be on its way.
@@ -307,7 +340,7 @@ nodes_come_and_go() {
 on_node() { rolled_out && kubectl get pods -l app=pods --field-selector "spec.nodeName=$1" --no-headers | grep ' 1/1 '; }
 has_route() { [[ $(on "$1" ip route show root "${2%% *}") == *podwire.1* ]]; } # NODE CIDRS
 has_no_route() { ! has_route "$@"; }
-only_leases_of() { [ "$(leases "$1" 10.)" = "$(kubectl get pods -o json --field-selector "spec.nodeName=$1" -l app=pods | jq -r '.items[].status.podIP')" ]; }
+only_leases_of() { [ "$(leases "$1" 10. | sort)" = "$(kubectl get pods -o json --field-selector "spec.nodeName=$1" | jq -r '.items[] | select(.spec.hostNetwork | not) | .status.podIP' | sort)" ]; }
 
 # What the agent costs here.
 figures() {

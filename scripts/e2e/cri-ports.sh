@@ -81,9 +81,6 @@ speed() {
   inside "$1" sh -c 'read from _ </proc/uptime; wget -qO /dev/null "http://$0/four"; read to _ </proc/uptime; echo $from $to' "${from%% *}" | awk 'NF == 2 { printf "%.1f", 33.5 / ($2 - $1) }'
 }
 
-# about WORDS GOT EXPECTED: within a tenth.
-about() { if awk "BEGIN { exit !($2 > $3 * 0.9 && $2 < $3 * 1.1) }"; then ok "$1: $2"; else not_ok "$1: got $2"; fi; }
-
 conflist 10-pods.conflist <<'C'
 {
   "cniVersion": "1.0.0", "cniVersions": ["0.4.0", "1.0.0", "1.1.0"], "name": "pods",

@@ -13,6 +13,9 @@ is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1: got ${2:-nothing}, exp
 # like WORDS GOT PART: got contains the part.
 like() { if [[ $2 == *"$3"* ]]; then ok "$1"; else not_ok "$1: got ${2:-nothing}, expected it to contain $3"; fi; }
 
+# about WORDS GOT EXPECTED: within a tenth.
+about() { if awk "BEGIN { exit !(${2:-0} > $3 * 0.9 && $2 < $3 * 1.1) }"; then ok "$1: $2"; else not_ok "$1: got ${2:-nothing}"; fi; }
+
 # does WORDS COMMAND...: the command succeeds. What it printed is in $said.
 does() {
   try "${@:2}" && { ok "$1"; return; }

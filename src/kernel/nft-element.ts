@@ -17,7 +17,7 @@ const NFTA_SET_ELEM_DATA = 2
 const NFTA_SET_ELEM_USERDATA = 6
 const NFTA_DATA_VALUE = 1
 const NFTA_DATA_VERDICT = 2
-const FAMILIES: Family[] = ['inet', 'bridge']
+export const FAMILIES: Family[] = ['inet', 'bridge']
 
 /** Something that an element of somebody else's holds. */
 export class Held extends Error {

@@ -5,15 +5,15 @@
 // which its premises were read (NFNL_BATCH_GENID), and the kernel refuses it (ERESTART) when somebody has changed
 // something since. So reading the owner and deleting the element is one step. <linux/netfilter/nf_tables.h>
 
-import { show, type Chain, type Element, type NetworkSet, type NftMap, type Table } from '../facts.ts'
+import { show, type Chain, type Element, type Family, type NetworkSet, type NftMap, type Table } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
 import { isErrno } from './errno.ts'
 import { attributes, NLM_F_CREATE, type Out, type Request } from './netlink.ts'
 import { chainCreation, chainDifference, Chains } from './nft-chain.ts'
 import { typeOf } from './nft-data.ts'
-import { elementCreation, elementDeletion, elementDifference, elementList, isOf, isUsed, listedElements, raw, requireFree } from './nft-element.ts'
-import { be32, creation, familyOf, generation, get, listed, message, MSG, NFGENMSG, tableOf, transaction } from './nft-message.ts'
+import { elementCreation, elementDeletion, elementDifference, elementList, FAMILIES, isOf, isUsed, listedElements, raw, requireFree } from './nft-element.ts'
+import { be32, creation, familyOf, generation, get, listed, message, MSG, nameIn, NFGENMSG, tableOf, transaction } from './nft-message.ts'
 import type { Netns } from './netns.ts'
 import * as set from './nft-set.ts'
 
@@ -83,6 +83,23 @@ export function remove(netns: Netns, facts: NftFact[]): void {
   const left = [MSG.GETCHAIN, MSG.GETSET].some((type) => listed(netns, type, 'inet').length > 0)
   if (!left) transaction(netns, [message(MSG.DELTABLE, 'inet', undefined, 'nft delete table inet podwire')])
 }
+
+/**
+ * Deletes the tables in which pods have no element any more and nobody has rules but in chains that podwire fills, which
+ * `filled` knows by name. Whoever comes meanwhile is seen.
+ */
+export function removeIdle(netns: Netns, filled: (chain: string) => boolean): void {
+  for (const family of FAMILIES) {
+    const premise = generation(netns)
+    if (!get(netns, MSG.GETTABLE, family)) continue
+    const used = listed(netns, MSG.GETSET, family).some((found) => isFilled(netns, family, nameIn(MSG.GETSET, found))) || listed(netns, MSG.GETRULE, family).some((rule) => !filled(nameIn(MSG.GETRULE, rule)))
+    const refused = used ? undefined : transaction(netns, [message(MSG.DELTABLE, family, undefined, `nft delete table ${family} podwire`)], premise)
+    if (refused && !isErrno(refused, 'ERESTART', 'ENOENT')) throw refused
+  }
+}
+
+const isFilled = (netns: Netns, family: Family, name: string): boolean =>
+  netns.nf.collect(message(MSG.GETSETELEM, family, name, `nft list set ${family} podwire ${name}`), ({ data }) => listedElements(data)).flat().length > 0
 
 /** What is not as it should be, or undefined. */
 export function check(netns: Netns, fact: NftFact): Difference | undefined {

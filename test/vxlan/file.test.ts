@@ -174,6 +174,11 @@ t.test('it goes and comes back', async (t) => {
   })
 
   await t.test('uninstalled, it leaves nothing', async (t) => {
+    const ports = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80 }] } }
+    ip('netns add r')
+    t.equal(wire(a, 'ADD', 'r', ports).status, 0)
+    t.equal(wire(a, 'DEL', 'r').status, 0)
+    ip('netns del r')
     for (const [agent, name] of [[a, 'p'], [b, 'q']] as const) {
       t.equal(wire(agent, 'DEL', name).status, 0)
       ip(`netns del ${name}`)

@@ -219,9 +219,9 @@ export function pod(agent: Agent, name: string): string[] {
   return json.ips.map(({ address }: { address: string }) => address.split('/')[0])
 }
 
-export function wire(agent: Agent, command: string, name: string): ReturnType<typeof call> {
+export function wire(agent: Agent, command: string, name: string, keys: object = {}): ReturnType<typeof call> {
   const list = JSON.parse(readFileSync(`${agent.confDir}/10-podwire.conflist`, 'utf8'))
-  const conf = { ...list.plugins[0], name: list.name, cniVersion: '1.1.0' }
+  const conf = { ...list.plugins[0], name: list.name, cniVersion: '1.1.0', ...keys }
   return inside(agent.node, () => call('podwire', command, conf, { container: name, netns: `/run/netns/${name}` }))
 }
 
