@@ -19,7 +19,7 @@ import { settle } from './world.ts'
 export function compare(options: Options): Measured[] {
   if (!existsSync(TIME)) note(`no rows about memory: they take ${TIME}, Debian's package time`)
   const empty = buildEmpty(resolve(options.ours))
-  return [PLUGINS, ...CHAINS].flatMap((family) => {
+  return [PLUGINS, ...CHAINS].filter(({ name }) => options.families.includes(name)).flatMap((family) => {
     const scenarios = family.scenarios.filter(({ unit }) => unit !== 'MiB' || existsSync(TIME))
     const wanted = scenarios.filter(({ works, most = Infinity }) => options.pods.some((pods) => pods <= most && works.some((work) => options.rows.test(title(work, pods)))))
     return wanted.length > 0 ? measure(family, wanted, options, empty) : []

@@ -8,7 +8,7 @@ interface Must {
   work: string
   /** Absent: at each number of pods. */
   pods?: number
-  /** Ours by the newest reference's; ours above the empty executable, in the row's unit; ours by ours without pods. */
+  /** Ours by the newest reference's; ours above the empty executable, in the row's unit; ours by ours without pods, each by the empty executable. */
   of: 'ratio' | 'above' | 'growth'
   most: number
 }
@@ -34,11 +34,11 @@ const MUSTS: Must[] = [
   ...chain('bridge + portmap + firewall + bandwidth + tuning', { 0: [0.35, 0.35], 1000: [0.25, 0.25] }),
 ]
 
-/** By the number of pods: ratios of ADD and DEL. */
+/** By the number of pods: ratios of ADD and DEL; and growth of all commands. */
 function chain(name: string, ratios: Record<number, [add: number, del: number]>): Must[] {
   const commands = ['ADD', 'DEL'] as const
   const ratio = Object.entries(ratios).flatMap(([pods, most]) => commands.map((command, i): Must => ({ work: `${name} ${command}`, pods: Number(pods), of: 'ratio', most: most[i]! })))
-  return [...ratio, ...commands.map((command): Must => ({ work: `${name} ${command}`, pods: 1000, of: 'growth', most: GROWTH }))]
+  return [...ratio, ...['ADD', 'CHECK', 'DEL'].map((command): Must => ({ work: `${name} ${command}`, pods: 1000, of: 'growth', most: GROWTH }))]
 }
 
 export interface Verdict extends Must {

@@ -6,8 +6,9 @@ export const USAGE = `npm run bench -- [OPTION]...: podwire side by side with th
 
   --rounds N               rounds of each scenario; 30
   --pods N,...             how many pods are there already; 0,110,1000
+  --family NAME            only these: single (plugins), bridge, kind, long (lists of plugins); given again, this too
   --rows REGEX             only these rows, such as 'ipMasq ADD, 1000 pods'
-  --quick                  6 rounds, without pods: under a minute
+  --quick                  6 rounds, without pods: two minutes
   --cpu                    CPU time instead of wall time: steadier where other work disturbs
   --reference [NAME=]DIR   plugins to compare with, the newest first; given again, another column; Debian's
   --ours DIR               podwire's plugins; dist/bin
@@ -17,6 +18,7 @@ export const USAGE = `npm run bench -- [OPTION]...: podwire side by side with th
 export interface Options {
   rounds: number
   pods: number[]
+  families: string[]
   rows: RegExp
   cpu: boolean
   references: Reference[] | undefined
@@ -31,6 +33,7 @@ export interface Reference {
 }
 
 const MOST_ROUNDS = 500
+const FAMILIES = ['single', 'bridge', 'kind', 'long']
 
 /** Throws with a sentence about what is wrong. */
 export function parseOptions(argv: string[]): Options {
@@ -39,6 +42,7 @@ export function parseOptions(argv: string[]): Options {
     options: {
       rounds: { type: 'string' },
       pods: { type: 'string' },
+      family: { type: 'string', multiple: true, default: FAMILIES },
       rows: { type: 'string', default: '' },
       quick: { type: 'boolean', default: false },
       cpu: { type: 'boolean', default: false },
@@ -47,10 +51,12 @@ export function parseOptions(argv: string[]): Options {
       json: { type: 'string' },
     },
   })
-  const { quick, rows, cpu, ours, json } = values
+  const { quick, family: families, rows, cpu, ours, json } = values
+  const unknown = families.find((name) => !FAMILIES.includes(name))
+  if (unknown !== undefined) throw new Error(`--family ${unknown}: expected one of ${FAMILIES.join(', ')}`)
   const rounds = number(values.rounds ?? (quick ? '6' : '30'), 'rounds', 1, MOST_ROUNDS)
   const pods = (values.pods ?? (quick ? '0' : '0,110,1000')).split(',').map((text) => number(text, 'pods', 0, 20_000))
-  return { rounds, pods: pods.toSorted((a, b) => a - b), rows: new RegExp(rows), cpu, references: values.reference?.map(named), ours, json }
+  return { rounds, pods: pods.toSorted((a, b) => a - b), families, rows: new RegExp(rows), cpu, references: values.reference?.map(named), ours, json }
 }
 
 function number(text: string, option: string, least: number, most: number): number {

@@ -1,6 +1,6 @@
 // What came out: rows, the table for people (Markdown), and the musts.
 
-import { difference, growth, median, quantile, ratio, type Estimate } from './statistics.ts'
+import { difference, growth, median, quantile, ratio, type Estimate, type Rounds } from './statistics.ts'
 import { FLOOR, OURS } from './scenarios.ts'
 import type { Sample, Unit } from './implementation.ts'
 
@@ -28,17 +28,20 @@ export interface Row {
   unit: Unit
   /** What ours costs above the empty executable. */
   above?: Estimate
-  /** Ours by ours without pods. */
+  /** Ours by ours without pods, each by the empty executable of its rounds. */
   growth?: Estimate
   cells: Record<string, Cell>
 }
 
 /** What samples say, by wall time or by CPU time. */
 export function rows(all: Measured[], cpu: boolean): Row[] {
+  const rounds = (measured: Measured | undefined): Rounds | undefined => {
+    const [values, floor] = [OURS, FLOOR].map((column) => measured?.samples[column]?.map((sample) => figure(sample, cpu)))
+    return values && floor && { values, floor }
+  }
   return all.map((measured) => {
-    const without = all.find(({ work, pods }) => work === measured.work && pods === 0)
-    const [ours, before] = [measured, without].map((one) => one?.samples[OURS]?.map((sample) => figure(sample, cpu)))
-    return { ...row(measured, cpu), ...(ours && before && measured.pods > 0 && { growth: growth(ours, before) }) }
+    const [now, before] = [measured, all.find(({ work, pods }) => work === measured.work && pods === 0)].map(rounds)
+    return { ...row(measured, cpu), ...(now && before && measured.pods > 0 && { growth: growth(now, before) }) }
   })
 }
 

@@ -57,7 +57,7 @@ const scenarios: Scenario[] = [
   { ...ptp((command) => `memory of ptp + ipMasq ${command}`, { ipMasq: true, unit: 'MiB' }), works: ['memory of ptp + ipMasq ADD'], share: 1 / 5 },
 ]
 
-export const PLUGINS: Family = { name: 'ptp', scenarios, plugins: ['ptp', 'loopback', 'host-local'], references: Infinity, populate }
+export const PLUGINS: Family = { name: 'single', scenarios, plugins: ['ptp', 'loopback', 'host-local'], references: Infinity, populate }
 
 function populate(implementation: Implementation, pods: number[], jobs: number): void {
   const conf = wireConf(implementation, { ipMasq: true })

@@ -24,20 +24,34 @@ export const ratio = (a: number[], b: number[]): Estimate => estimate(a, b, (x, 
 /** The difference of two medians. */
 export const difference = (a: number[], b: number[]): Estimate => estimate(a, b, (x, y) => x - y)
 
-/** The ratio of two medians of rounds that were not the same ones. */
-export const growth = (a: number[], b: number[]): Estimate => estimate(a, b, (x, y) => x / y, false)
+/** What was measured in the same rounds, and what takes nothing but the machine's time. */
+export interface Rounds {
+  values: number[]
+  floor: number[]
+}
+
+/**
+ * The ratio of two medians of rounds that are minutes apart: each in terms of the floor of its own rounds, because how fast the
+ * machine is changes by more than what is looked for.
+ */
+export const growth = (now: Rounds, before: Rounds): Estimate => bootstrap([[now.values, now.floor], [before.values, before.floor]], ([a, floor, b, past]) => a! / floor! / (b! / past!))
 
 const RESAMPLES = 1000
 
-// Rounds are drawn, not samples: a[i] and b[i] belong together, where they are of the same rounds.
-function estimate(a: number[], b: number[], compare: (a: number, b: number) => number, together = true): Estimate {
+const estimate = (a: number[], b: number[], compare: (a: number, b: number) => number): Estimate => bootstrap([[a, b]], ([x, y]) => compare(x!, y!))
+
+/** Of lists that belong together rounds are drawn, not samples: a[i] and b[i] are of one. */
+function bootstrap(together: number[][][], compare: (medians: number[]) => number): Estimate {
   const draw = random()
-  const drawn = ({ length }: number[]) => Array.from({ length }, () => Math.floor(draw() * length))
-  const resampled = Array.from({ length: RESAMPLES }, () => {
-    const rounds = drawn(a)
-    return compare(median(rounds.map((i) => a[i]!)), median((together ? rounds : drawn(b)).map((i) => b[i]!)))
-  })
-  return { value: compare(median(a), median(b)), low: quantile(resampled, 0.025), high: quantile(resampled, 0.975) }
+  const resampled = Array.from({ length: RESAMPLES }, () =>
+    compare(
+      together.flatMap((lists) => {
+        const rounds = lists[0]!.map(() => Math.floor(draw() * lists[0]!.length))
+        return lists.map((list) => median(rounds.map((i) => list[i]!)))
+      }),
+    ),
+  )
+  return { value: compare(together.flat().map(median)), low: quantile(resampled, 0.025), high: quantile(resampled, 0.975) }
 }
 
 /** Numbers from 0 to below 1, the same ones each time, so that a report can be computed again. Numerical Recipes' generator. */
