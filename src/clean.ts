@@ -8,7 +8,7 @@ import type { Request } from './cni/plugin.ts'
 import type { Result } from './cni/result.ts'
 import { EXTRAS, extras } from './extras.ts'
 import type { Link, Plan } from './facts.ts'
-import { formerPorts, formerWiring } from './former.ts'
+import { former } from './former.ts'
 import { FORMER } from './guards.ts'
 import { addressText, parseCidr } from './ip.ts'
 import { tables } from './kernel/former.ts'
@@ -45,7 +45,7 @@ export function del(request: Request): void {
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
       ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous, conf.prevResult, attachment) ?? []),
-      ...former(kernel.host, attachment),
+      ...former(attachment, tables(kernel.host)), // ports too: where there is one entry now, there may have been a list
       ...remains(kernel.host, ALL, [mine], (whose) => whose === mine),
       ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
       linkFact(hostIfname(attachment)), // first to go: what holds a pod's frames to its address stays while it can send any
@@ -77,12 +77,6 @@ export function gc(request: Request): void {
     }
     if (problems.length > 0) throw new CniError(107, `GC could not remove everything: ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}`, problems.join('\n'))
   })
-}
-
-/** What the reference's plugins made, ports too: where there is one entry now, there may have been a list. */
-function former(host: Netns, attachment: Attachment): Plan {
-  const there = tables(host)
-  return [...formerWiring(attachment, there), ...formerPorts(attachment, there)]
 }
 
 const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))

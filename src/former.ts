@@ -6,21 +6,19 @@ import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Former } from './facts.ts'
 import type { Attachment } from './names.ts'
 
-/** Masquerading by ptp and bridge, and bridge's macspoofchk. `tables` are those that there are, such as `ip nat`. */
-export function formerWiring({ network, containerID, ifname }: Attachment, tables: Set<string>): Former[] {
-  const guard = `cni-br-iface-${containerID}-${ifname}`
+/** Ports by portmap; and of wirers, masquerading and macspoofchk. `tables` are those that there are, such as `ip nat`. */
+export function former({ network, containerID, ifname }: Attachment, tables: Set<string>, whose: 'all' | 'portmap' = 'all'): Former[] {
+  const [nat, guard] = [['ip nat', 'ip6 nat'], `cni-br-iface-${containerID}-${ifname}`]
   return [
-    ...within(tables, ['ip nat', 'ip6 nat'], () => ({ chains: [`CNI-${digits(24, network + containerID)}`] })),
-    ...within(tables, ['inet cni_plugins_masquerade'], () => ({ comment: `${digits(16, network)}-${digits(16, `${ifname}:${containerID}`)}` })),
-    ...within(tables, ['bridge nat'], () => ({ chains: [guard, `${guard}-mac`] })),
+    ...within(tables, nat, () => {
+      const hash = digits(network + containerID)
+      return { chains: [`CNI-DN-${hash.slice(0, 21)}`, ...(whose === 'all' ? [`CNI-${hash.slice(0, 24)}`] : [])] }
+    }),
+    ...within(tables, ['ip cni_hostport', 'ip6 cni_hostport'], () => ({ comment: containerID })),
+    ...(whose === 'portmap' ? [] : within(tables, ['inet cni_plugins_masquerade'], () => ({ comment: `${digits(network).slice(0, 16)}-${digits(`${ifname}:${containerID}`).slice(0, 16)}` }))),
+    ...(whose === 'portmap' ? [] : within(tables, ['bridge nat'], () => ({ chains: [guard, `${guard}-mac`] }))),
   ]
 }
-
-/** Ports by portmap. */
-export const formerPorts = ({ network, containerID }: Attachment, tables: Set<string>): Former[] => [
-  ...within(tables, ['ip nat', 'ip6 nat'], () => ({ chains: [`CNI-DN-${digits(21, network + containerID)}`] })),
-  ...within(tables, ['ip cni_hostport', 'ip6 cni_hostport'], () => ({ comment: containerID })),
-]
 
 /** A name is computed if there is a table in which it could be. */
 function within(tables: Set<string>, wanted: string[], made: () => Pick<Former, 'chains' | 'comment'>): Former[] {
@@ -30,4 +28,4 @@ function within(tables: Set<string>, wanted: string[], made: () => Pick<Former, 
   return there.map((table) => ({ fact: 'former', family: table.split(' ')[0] as Former['family'], table: table.split(' ')[1]!, ...rest }))
 }
 
-const digits = (count: number, text: string): string => bytesToHex(sha512(utf8ToBytes(text))).slice(0, count)
+const digits = (text: string): string => bytesToHex(sha512(utf8ToBytes(text)))

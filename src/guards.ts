@@ -8,7 +8,7 @@ import type { NetConf } from './cni/conf.ts'
 import type { Result } from './cni/result.ts'
 import { firewallStatus, formerRules, guardFirewall } from './firewall/guard.ts'
 import type { Plan } from './facts.ts'
-import { formerPorts } from './former.ts'
+import { former } from './former.ts'
 import { tables } from './kernel/former.ts'
 import type { Netns } from './kernel/netns.ts'
 import type { Attachment } from './names.ts'
@@ -28,5 +28,5 @@ export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { 
 export const FORMER: Record<string, (host: Netns, addresses: string[], result: Result | undefined, attachment: Attachment) => Plan> = {
   firewall: formerRules,
   bandwidth: formerIfb,
-  portmap: (host, _addresses, _result, attachment) => formerPorts(attachment, tables(host)),
+  portmap: (host, _addresses, _result, attachment) => former(attachment, tables(host), 'portmap'),
 }
