@@ -8,7 +8,7 @@ import t from 'tap'
 import { BUILT, builtIsMissing, execute } from '../reference.ts'
 import { moments } from './samples.ts'
 
-const MOMENTS = moments(15)
+const MOMENTS = moments(10)
 const FILES = '/run/cni/tuning'
 const conf = {
   cniVersion: '1.1.0',

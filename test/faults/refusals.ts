@@ -35,7 +35,7 @@ export const before = cannotInject ? '' : (times('socket'), things()) // what is
 export function once(t: Test, name: string, error: string): void {
   const count = times(name)
   const refused = []
-  for (const i of sample(count, 10)) {
+  for (const i of sample(count, 5)) {
     const failed = strace(`inject=${name}:error=${error}:when=${i}`)
     if (failed.status !== 0) refused.push(failed.json?.msg)
     else del() // it did without
@@ -45,7 +45,7 @@ export function once(t: Test, name: string, error: string): void {
     if (again.status !== 0) t.fail(`${name} ${i} of ${count}, the repetition: ${again.stdout}`)
     del()
   }
-  t.ok(refused.length > 0, `${refused.length} of ${sample(count, 10).length} are needed, of ${count} in all`)
+  t.ok(refused.length > 0, `${refused.length} of ${sample(count, 5).length} are needed, of ${count} in all`)
   t.same(refused.filter((sentence) => !sentence), [], 'each is a sentence')
   t.equal(things(), before)
 }

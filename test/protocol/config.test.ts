@@ -78,7 +78,7 @@ t.test('R29 keys are read in any case, as runtimes send them', async (t) => {
     IPAM: { Type: 'host-local', Ranges: [[{ Subnet: '10.1.2.0/24', RangeStart: '10.1.2.30' }]], Routes: [{ Dst: '0.0.0.0/0' }], DataDir: '/run/leases' },
     runtimeConfig: {
       portMappings: [{ HostPort: 8081, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }],
-      bandwidth: { IngressRate: 1000, IngressBurst: 1000, EgressRate: 0, EgressBurst: 0 },
+      bandwidth: { IngressRate: 1_000_000, IngressBurst: 1_000_000, EgressRate: 0, EgressBurst: 0 },
       dns: { Servers: ['10.0.0.10'], Searches: ['cluster.local'], Options: ['ndots:5'] },
       IPRanges: [[{ Subnet: '10.1.4.0/24', Gateway: '10.1.4.254' }]],
       cgroupPath: '/kubepods', 'io.kubernetes.cri.pod-annotations': { a: 'b' },

@@ -13,7 +13,7 @@ writeFileSync('/run/file', '')
 const BASE = {
   ...CONF, ipMasq: true, ipMasqBackend: 'nftables', nonMasqueradeCIDRs: ['10.0.0.0/8'], mtu: 1400, dns: { nameservers: ['10.1.2.1'], search: ['a'] },
   args: { cni: { ips: ['10.1.2.9'], mac: '0a:58:0a:01:02:03' } },
-  runtimeConfig: { ips: [], mac: '0a:58:0a:01:02:04', ipRanges: [[{ subnet: '10.1.5.0/24' }]], portMappings: [{ HostPort: 1 }] },
+  runtimeConfig: { ips: [], mac: '0a:58:0a:01:02:04', ipRanges: [[{ subnet: '10.1.5.0/24' }]], portMappings: [{ HostPort: 1, ContainerPort: 1 }] },
   prevResult: { cniVersion: '1.1.0', interfaces: [{ name: 'eth0', sandbox: POD, mtu: 1400 }], ips: [{ address: '10.1.2.2/24', gateway: '10.1.2.1', interface: 0 }], routes: [{ dst: '0.0.0.0/0' }], dns: {} },
   'cni.dev/valid-attachments': [{ containerID: 'c1', ifname: 'eth0' }],
   ipam: { type: 'host-local', dataDir: '/run/leases', ranges: [[{ subnet: '10.1.2.0/24', rangeStart: '10.1.2.2', rangeEnd: '10.1.2.20', gateway: '10.1.2.1' }], [{ subnet: 'fd00:1::/64' }]], routes: [{ dst: '0.0.0.0/0', gw: '10.1.2.1', mtu: 1300, advmss: 1200, priority: 7, table: 100, scope: 0 }], addresses: [{ address: '10.1.2.7/24', gateway: '10.1.2.1' }], dns: {}, resolvConf: '/etc/resolv.conf' },
