@@ -41,17 +41,26 @@ export function add(netns: Netns, facts: NftFact[]): void {
   const ATTEMPTS = 200 // each lost race means that somebody else made progress
   const own = facts.filter((fact) => fact.fact === 'element')
   const exclusive = own.filter((element) => element.exclusive)
+  let shared = sharedBy(netns, facts)
+  let there: Request[] = []
   for (let attempt = 1; ; attempt++) {
     const premise = exclusive.length > 0 ? generation(netns) : undefined
     requireFree(netns, exclusive)
-    const chains = new Chains(netns)
-    const shared = facts.flatMap((fact) => (fact.fact === 'element' ? [] : made(netns, chains, fact)))
-    const there = attempt === 1 ? [] : own.filter((fact) => fact.users === undefined && raw(netns, fact)).map(elementDeletion)
     const refused = transaction(netns, [...shared, ...there, ...own.map(elementCreation)], premise)
     if (!refused) return
-    const raced = isErrno(refused, 'EEXIST', 'EBUSY', 'ERESTART') || (isErrno(refused, 'ENOENT') && facts.some(({ fact }) => fact === 'set'))
-    if (!raced || attempt === ATTEMPTS) throw refused
+    // What was there when it was read may be gone: once that is nobody's fault.
+    const gone = isErrno(refused, 'ENOENT') && (attempt === 1 || there.length > 0 || facts.some(({ fact }) => fact === 'set'))
+    if (!(gone || isErrno(refused, 'EEXIST', 'EBUSY', 'ERESTART')) || attempt === ATTEMPTS) throw refused
+    if (isErrno(refused, 'ERESTART')) continue // somebody was faster; most likely with an element of their own
+    shared = sharedBy(netns, facts)
+    there = own.filter((fact) => fact.users === undefined && raw(netns, fact)).map(elementDeletion)
   }
+}
+
+/** Messages that make what is shared. */
+function sharedBy(netns: Netns, facts: NftFact[]): Request[] {
+  const chains = new Chains(netns)
+  return facts.flatMap((fact) => (fact.fact === 'element' ? [] : made(netns, chains, fact)))
 }
 
 /** Takes elements back: each only if its owner is still the one in the fact, and nobody else shares it. Shared facts stay. */

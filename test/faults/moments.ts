@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { BUILT, execute } from '../reference.ts'
 import { moments } from './samples.ts'
 
-export const MOMENTS = moments(16)
+export const MOMENTS = moments(24)
 
 const conf = full()
 const pod = netns('pod')
