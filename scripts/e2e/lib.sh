@@ -90,17 +90,17 @@ on() { nsenter -t $init -m -n -p -- env -C / "$@"; }
 # conflist FILE <TEXT: a network's configuration, written as an operator would.
 conflist() { on sh -c "cat >/etc/cni/net.d/$1"; }
 
-# Everything on the machine that a pod could leave behind, but for whether a bridge has somebody on it just now. Of the nft
-# table the elements: the rest is kept, and shared.
+# Everything on the machine that a pod could leave behind, but for whether a bridge has somebody on it just now, and what the
+# kernel sends to groups. Of the nft table the elements: the rest is kept, and shared.
 state() {
   on bash -c '
     ip -br link | awk "{ print \$1, \$3 }"; ip -o addr | awk "{ print \$2, \$3, \$4 }"
     ip route | sed "s, linkdown,,"; ip -6 route | sed "s, linkdown,,"; ip rule; ip -6 rule; ip netns list | cut -d" " -f1; tc qdisc
     nft list ruleset | grep comment
-    conntrack -L 2>/dev/null | grep -oE "(src|dst)=10\.[^ ]*"; conntrack -L -f ipv6 2>/dev/null | grep -oE "(src|dst)=fd00:[^ ]*"
+    { conntrack -L; conntrack -L -f ipv6; } 2>/dev/null | grep -vE "dst=(224\.|ff0)" | grep -oE "(src|dst)=(10\.|fd00:)[^ ]*"
     find /var/lib/cni /run/netns /run/cni* -type f ! -name lock ! -name "last_reserved_ip*" 2>/dev/null
     cut -d" " -f2 /proc/mounts
-    ps -eo args --no-headers | grep -vE "^(ps|grep|bash -c)"'
+    ps -eo stat,args --no-headers | awk "\$1 !~ /^Z/ { \$1 = \"\"; print }" | grep -vE "^ (ps|grep|awk|bash -c)"'
 }
 
 # Packets. A web server in every pod, on the node and outside says whom it hears, so it is seen who was translated.
