@@ -7,7 +7,7 @@ import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
 import type { Result } from './cni/result.ts'
 import { EXTRAS, extras } from './extras.ts'
-import type { Link, Plan } from './facts.ts'
+import type { Fact, Link, Plan } from './facts.ts'
 import { former } from './former.ts'
 import { FORMER } from './guards.ts'
 import { addressText, parseCidr } from './ip.ts'
@@ -41,20 +41,27 @@ export function del(request: Request): void {
     const leased = ipam.addresses?.(lease)
     const previous = addressesOf(conf.prevResult)
     const mine = owner(attachment)
+    const left = remains(kernel.host, ALL, [mine], (whose) => whose === mine)
     const facts = [
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
       ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous, conf.prevResult, attachment) ?? []),
       ...former(attachment, tables(kernel.host)), // ports too: where there is one entry now, there may have been a list
-      ...remains(kernel.host, ALL, [mine], (whose) => whose === mine),
+      ...left.filter(holds),
       ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
-      linkFact(hostIfname(attachment)), // first to go: what holds a pod's frames to its address stays while it can send any
+      linkFact(hostIfname(attachment)),
+      // First to go: the kernel frees elements behind its answer, and whoever closes a socket before that waits for it. While it
+      // takes the link down it has the time.
+      ...left.filter((fact) => !holds(fact)),
     ]
     const problems = state.del(kernel, distinct(pod ? [podEnd(attachment), ...facts] : facts))
     if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
     ipam.del(lease)
   })
 }
+
+/** What holds a pod's frames to its address: it stays while the pod can send any. */
+const holds = (fact: Fact): boolean => fact.fact === 'element' && fact.family === 'bridge'
 
 export function gc(request: Request): void {
   const { conf, lease } = parts(request)
