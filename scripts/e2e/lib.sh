@@ -100,7 +100,7 @@ state() {
     { conntrack -L; conntrack -L -f ipv6; } 2>/dev/null | grep -vE "dst=(224\.|ff0)" | grep -oE "(src|dst)=(10\.|fd00:)[^ ]*"
     find /var/lib/cni /run/netns /run/cni* -type f ! -name lock ! -name "last_reserved_ip*" 2>/dev/null
     cut -d" " -f2 /proc/mounts
-    ps -eo stat,args --no-headers | awk "\$1 !~ /^Z/ { \$1 = \"\"; print }" | grep -vE "^ (ps|grep|awk|bash -c)"'
+    ps -eo stat,args --no-headers | awk "\$1 !~ /^Z/ { \$1 = \"\"; print }" | grep -vE "^ (ps|grep|awk|bash -c|\[)"'
 }
 
 # Packets. A web server in every pod, on the node and outside says whom it hears, so it is seen who was translated.
