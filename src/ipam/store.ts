@@ -103,7 +103,8 @@ export class Store {
 
   /** Addresses that the holder has by our index; no file but theirs is read. */
   indexed(holder: Holder): string[] {
-    const own = this.#list().own.filter((name) => name.startsWith(`${nameOf(holder)}.`)).map(addressOf)
+    const begin = `${nameOf(holder)}.` // a hash: not once for each name
+    const own = this.#list().own.filter((name) => name.startsWith(begin)).map(addressOf)
     return own.filter((address) => this.held.has(address) && this.#content(address) === content(holder))
   }
 
@@ -207,7 +208,8 @@ export class Store {
 
   /** Removes our names of a holder who has no lease, whoever has the addresses now. */
   forget(holder: Holder): void {
-    this.#remove(this.#list().own.filter((name) => cardOf(name) === nameOf(holder)))
+    const card = nameOf(holder)
+    this.#remove(this.#list().own.filter((name) => cardOf(name) === card))
     this.#names = undefined
   }
 
