@@ -2,7 +2,8 @@
 // against the kernel and never against memory; what is lacking is added before what is too much goes, so a packet always
 // finds a way. What one fact suffers does not hold up the others.
 
-import { change as changeLines, show, undo, type Fact, type Listed, type Plan, type Route } from './facts.ts'
+import type { Fact, Listed, Plan, Route } from './facts.ts'
+import { change as changeLines, show, undo } from './show.ts'
 import * as addr from './kernel/addr.ts'
 import { Digest } from './kernel/digest.ts'
 import { isErrno, type KernelError } from './kernel/errno.ts'

@@ -1,31 +1,18 @@
-// The verbs, over any plan: add, del, check. The only place that acts on facts; what a single one means to the kernel is
-// known by its noun in kernel/. ADD makes facts true first to last and takes back what it did if one fails; DEL takes
+// The verbs, over any plan: add, del, check. The only place that acts on facts; what a single one means to the kernel its noun knows
+// (nouns.ts). ADD makes facts true first to last and takes back what it did if one fails; DEL takes
 // them back last to first and never stops half way; CHECK says what is not true.
 
-import { change, show, type Fact, type LinkSet, type Plan } from './facts.ts'
+import type { Fact, LinkSet, Plan } from './facts.ts'
 import * as addr from './kernel/addr.ts'
-import * as bridge from './kernel/bridge.ts'
-import * as conntrack from './kernel/conntrack.ts'
 import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
-import * as fdb from './kernel/fdb.ts'
-import * as feature from './kernel/feature.ts'
-import * as filter from './kernel/filter.ts'
-import * as former from './kernel/former.ts'
-import * as ifb from './kernel/ifb.ts'
-import * as firewalld from './kernel/firewalld.ts'
-import * as iptables from './kernel/iptables.ts'
 import * as link from './kernel/link.ts'
-import * as neigh from './kernel/neigh.ts'
 import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
-import * as qdisc from './kernel/qdisc.ts'
-import * as route from './kernel/route.ts'
-import * as rule from './kernel/rule.ts'
 import * as sysctl from './kernel/sysctl.ts'
-import * as vlan from './kernel/vlan.ts'
-import * as vxlan from './kernel/vxlan.ts'
 import { waiting } from './kernel/wait.ts'
+import { nounOf, place } from './nouns.ts'
+import { change, show } from './show.ts'
 
 /** Where facts are true: the host's network namespace, and the pod's if it is there. */
 export interface Kernel {
@@ -167,169 +154,28 @@ function steps(plan: Plan): Fact[][] {
   return list
 }
 
+/** Makes a step true: one fact, or several of nf_tables. */
 export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
   const [fact] = step as [Fact]
-  const what = show(fact, pod)
-  switch (fact.fact) {
-    case 'link':
-      return link.add(kernel.host, place(kernel, 'pod'), fact, what)
-    case 'link set':
-      return link.set(place(kernel, fact.in), fact, what)
-    case 'bridge':
-      return bridge.add(kernel.host, fact, what)
-    case 'port':
-      return bridge.addPort(kernel.host, fact, what)
-    case 'ifb':
-      return ifb.add(kernel.host, fact, what)
-    case 'qdisc':
-      return qdisc.add(kernel.host, fact, what)
-    case 'filter':
-      return filter.add(kernel.host, fact, what)
-    case 'vlans':
-      return vlan.addMember(kernel.host, fact, what)
-    case 'vlan':
-      return vlan.add(kernel.host, fact, what)
-    case 'vxlan':
-      return vxlan.add(kernel.host, fact, what)
-    case 'feature':
-      return feature.set(kernel.host, fact, what)
-    case 'neigh':
-      return kernel.host.rt.change({ what, ...neigh.addition(kernel.host, fact) })
-    case 'fdb':
-      return kernel.host.rt.change({ what, ...fdb.addition(kernel.host, fact) })
-    case 'addr':
-      return fact.keep ? addr.ensure(place(kernel, fact.in), fact, what) : addr.add(place(kernel, fact.in), fact, what)
-    case 'route':
-      return fact.absent ? route.del(place(kernel, fact.in), fact) : route.add(place(kernel, fact.in), fact, what)
-    case 'rule':
-      return rule.add(place(kernel, fact.in), fact, what)
-    case 'sysctl':
-      return sysctl.add(place(kernel, fact.in), fact)
-    case 'iptables':
-      return iptables.add(kernel.host, fact)
-    case 'source':
-      return firewalld.add(fact, what)
-    case 'flows':
-    case 'former':
-    case 'passage':
-    case 'announcement':
-      return
-    case 'port flows':
-      return conntrack.flushPorts(kernel.host, fact.ports, true)
-    default:
-      return nft.add(kernel.host, step as nft.NftFact[])
-  }
+  if (isNft(fact)) nft.add(kernel.host, step as nft.NftFact[])
+  else nounOf(fact).add?.(kernel, fact, show(fact, pod))
 }
 
 function delStep(kernel: Kernel, step: Fact[]): void {
   const [fact] = step as [Fact]
   if ('in' in fact && fact.in === 'pod' && !kernel.pod) return
-  switch (fact.fact) {
-    case 'link':
-      return link.del(place(kernel, fact.in), fact.name)
-    case 'ifb':
-      return link.del(kernel.host, fact.name)
-    case 'qdisc':
-      return qdisc.del(kernel.host, fact)
-    case 'addr':
-      return addr.del(place(kernel, fact.in), fact)
-    case 'route':
-      return fact.absent ? route.restore(place(kernel, fact.in), fact) : route.del(place(kernel, fact.in), fact)
-    case 'rule':
-      return rule.del(place(kernel, fact.in), fact)
-    case 'link set':
-      return link.unset(place(kernel, fact.in), fact, fact.in ? 'ip -n pod' : 'ip')
-    case 'sysctl':
-      return sysctl.restore(place(kernel, fact.in), fact)
-    case 'flows':
-      return conntrack.flush(kernel.host, fact.address, kernel.pod)
-    case 'port flows':
-      return conntrack.flushPorts(kernel.host, fact.ports, false, kernel.pod)
-    case 'iptables':
-      return iptables.del(kernel.host, fact)
-    case 'former':
-      return former.del(kernel.host, fact)
-    case 'source':
-      return firewalld.del(fact)
-    case 'passage':
-    case 'bridge':
-    case 'port':
-    case 'filter':
-    case 'vlans':
-    case 'vlan':
-    case 'announcement':
-    case 'vxlan':
-    case 'feature':
-    case 'neigh':
-    case 'fdb':
-      return // goes with its link or qdisc, or is kept
-    default:
-      return nft.del(kernel.host, step as nft.NftFact[])
-  }
+  if (isNft(fact)) nft.del(kernel.host, step as nft.NftFact[])
+  else nounOf(fact).del?.(kernel, fact)
 }
 
 /** What of one fact is not true, or undefined. */
 export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
   try {
-    switch (fact.fact) {
-      case 'link':
-        return link.check(kernel.host, kernel.pod, fact)
-      case 'link set':
-        return link.checkSet(place(kernel, fact.in), fact)
-      case 'bridge':
-        return bridge.check(kernel.host, fact)
-      case 'port':
-        return bridge.checkPort(kernel.host, fact)
-      case 'ifb':
-        return ifb.check(kernel.host, fact)
-      case 'qdisc':
-        return qdisc.check(kernel.host, fact)
-      case 'filter':
-        return filter.check(kernel.host, fact)
-      case 'vlans':
-        return vlan.checkMember(kernel.host, fact)
-      case 'vlan':
-        return vlan.check(kernel.host, fact)
-      case 'vxlan':
-        return vxlan.check(kernel.host, fact)
-      case 'feature':
-        return feature.check(kernel.host, fact)
-      case 'neigh':
-        return neigh.check(kernel.host, fact)
-      case 'fdb':
-        return fdb.check(kernel.host, fact)
-      case 'addr':
-        return addr.check(place(kernel, fact.in), fact)
-      case 'route':
-        return route.check(place(kernel, fact.in), fact)
-      case 'rule':
-        return rule.check(place(kernel, fact.in), fact)
-      case 'sysctl':
-        return sysctl.check(place(kernel, fact.in), fact)
-      case 'iptables':
-        return iptables.check(kernel.host, fact)
-      case 'source':
-        return firewalld.check(fact)
-      case 'passage':
-        return iptables.checkPassage(kernel.host)
-      case 'flows':
-      case 'port flows':
-      case 'former':
-      case 'announcement':
-        return undefined
-      default:
-        return nft.check(kernel.host, fact)
-    }
+    return isNft(fact) ? nft.check(kernel.host, fact) : nounOf(fact).check?.(kernel, fact)
   } catch (error) {
     if (isErrno(error, 'ENODEV')) return missing((error as Error).message)
     throw error
   }
-}
-
-function place(kernel: Kernel, where: 'pod' | undefined): Netns {
-  if (where === undefined) return kernel.host
-  if (!kernel.pod) throw new Error("the pod's network namespace is not open")
-  return kernel.pod
 }
 
 export const isNft = (fact: Fact): fact is nft.NftFact => ['table', 'map', 'set', 'chain', 'element'].includes(fact.fact)

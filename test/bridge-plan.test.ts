@@ -3,7 +3,7 @@
 import t from 'tap'
 import { bridge, type BridgeConf } from '../src/bridge/bridge.ts'
 import type { ResultRoute } from '../src/cni/result.ts'
-import { show } from '../src/facts.ts'
+import { show } from '../src/show.ts'
 import type { Wiring } from '../src/wire.ts'
 
 const wiring: Wiring = {

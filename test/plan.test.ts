@@ -1,7 +1,7 @@
 // Plans: a configuration and leases in, the lines an operator would type out. Pure: no kernel.
 
 import t from 'tap'
-import { show } from '../src/facts.ts'
+import { show } from '../src/show.ts'
 import { ptp } from '../src/ptp/ptp.ts'
 import type { Wiring } from '../src/wire.ts'
 

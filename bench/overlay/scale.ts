@@ -2,7 +2,8 @@
 
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { show, type Fact, type Listed, type Plan } from '../../src/facts.ts'
+import type { Fact, Listed, Plan } from '../../src/facts.ts'
+import { show } from '../../src/show.ts'
 import { sleep } from '../../src/kernel/libc.ts'
 import { Netns } from '../../src/kernel/netns.ts'
 import { isListed, touch } from '../../src/reconcile.ts'

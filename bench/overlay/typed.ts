@@ -2,7 +2,8 @@
 // compared with, because nothing that uses the kernel's interface from outside is faster to write.
 
 import { execFileSync } from 'node:child_process'
-import { show, type Fact, type Plan } from '../../src/facts.ts'
+import type { Fact, Plan } from '../../src/facts.ts'
+import { show } from '../../src/show.ts'
 import type { Namespace } from '../world.ts'
 
 /** Makes a plan true, by sentences other than `show` if there are; milliseconds. */

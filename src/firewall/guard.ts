@@ -3,7 +3,8 @@
 
 import type { Pod } from '../chained.ts'
 import { CniError } from '../cni/error.ts'
-import { show, type Element, type Iptables, type Plan } from '../facts.ts'
+import type { Element, Iptables, Plan } from '../facts.ts'
+import { show } from '../show.ts'
 import { filtersOf } from '../filters.ts'
 import { bits, parseAddress } from '../ip.ts'
 import { add, del, sources } from '../kernel/firewalld.ts'

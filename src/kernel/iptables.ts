@@ -3,7 +3,8 @@
 // tables of iptables-legacy are not nf_tables', and not reached. <linux/netfilter/nf_tables.h>
 
 import { readFileSync } from 'node:fs'
-import { show, type Iptables } from '../facts.ts'
+import type { Iptables } from '../facts.ts'
+import { show } from '../show.ts'
 import type { Family } from '../ip.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'

@@ -3,7 +3,8 @@
 
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, type KernelError } from './errno.ts'
-import { settingWords, type Link, type LinkSet, type LinkSettings } from '../facts.ts'
+import type { Link, LinkSet, LinkSettings } from '../facts.ts'
+import { settingWords } from '../show.ts'
 import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type NetlinkMessage, type Out } from './netlink.ts'
 import type { Netns } from './netns.ts'
 

@@ -2,7 +2,7 @@
 // <linux/netfilter/nf_tables.h>
 
 import type { Chain, Family } from '../facts.ts'
-import { show } from '../facts.ts'
+import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { attributes, AttrStream, NLM_F_APPEND, type Attrs, type Out, type Request } from './netlink.ts'
 import { be32, creation, cstring, familyOf, listed, message, MSG, nameIn, tableOf } from './nft-message.ts'

@@ -1,6 +1,7 @@
 // Elements of maps and sets, each with its owner as comment. <linux/netfilter/nf_tables.h>
 
-import { show, type Element, type Family } from '../facts.ts'
+import type { Element, Family } from '../facts.ts'
+import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import { attributes, items, NLM_F_EXCL, type Attrs, type Out, type Request } from './netlink.ts'

@@ -5,7 +5,8 @@
 // which its premises were read (NFNL_BATCH_GENID), and the kernel refuses it (ERESTART) when somebody has changed
 // something since. So reading the owner and deleting the element is one step. <linux/netfilter/nf_tables.h>
 
-import { show, type Chain, type Element, type Family, type NetworkSet, type NftMap, type Table } from '../facts.ts'
+import type { Chain, Element, Family, NetworkSet, NftMap, Table } from '../facts.ts'
+import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
 import { isErrno } from './errno.ts'

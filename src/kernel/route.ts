@@ -1,7 +1,8 @@
 // Routes. <linux/rtnetlink.h>, man 7 rtnetlink
 
 import { addressBytes, addressText, bits, bytesText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
-import { routeWords, type Route } from '../facts.ts'
+import type { Route } from '../facts.ts'
+import { routeWords } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
 import { isErrno } from './errno.ts'

@@ -1,7 +1,7 @@
 // The overlay as a plan: nodes and options to the lines that an operator would type.
 
 import t from 'tap'
-import { show } from '../../src/facts.ts'
+import { show } from '../../src/show.ts'
 import type { Node } from '../../src/vxlan/node.ts'
 import { overlay, type OverlayOptions } from '../../src/vxlan/overlay.ts'
 import { peersOf, type Underlay } from '../../src/vxlan/peers.ts'

@@ -5,7 +5,8 @@
 
 import { ip } from '../world.ts'
 import t from 'tap'
-import { show, type Plan } from '../../src/facts.ts'
+import type { Plan } from '../../src/facts.ts'
+import { show } from '../../src/show.ts'
 import * as verb from '../../src/reconcile.ts'
 import type { Node } from '../../src/vxlan/node.ts'
 import { overlay, realmOf, type OverlayOptions } from '../../src/vxlan/overlay.ts'
