@@ -1,5 +1,7 @@
 // `podwire help`: what it is and what to type.
 
+import { PLUGINS } from '../plugins.ts'
+
 const PAGES: Record<string, string> = {
   '': `podwire - wires Linux pods
 
@@ -13,9 +15,11 @@ Usage
   podwire help [COMMAND]  this page, or that of a command
 
 As a plugin
-  A container runtime starts podwire by the name of a plugin (ptp, bridge, loopback, host-local, static, vxlan, or the same
-  with the prefix podwire-) with CNI_COMMAND set. To install it, put the directory it is in on the runtime's
-  plugin path and a configuration into /etc/cni/net.d. Then:
+  A container runtime starts podwire by the name of a plugin, or the same with the prefix podwire-, with CNI_COMMAND set:
+
+    ${Object.keys(PLUGINS).join(' ')}
+
+  To install it, put the directory it is in on the runtime's plugin path and a configuration into /etc/cni/net.d. Then:
 
     CNI_PATH=dist/bin cnitool add NETWORK /run/netns/NAME
 `,
