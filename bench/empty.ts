@@ -2,8 +2,9 @@
 // that leaves at once. What ours costs above it is ours.
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { keepCode } from '../scripts/code-cache.ts'
 
 const MAIN = `require('node:v8').startupSnapshot.setDeserializeMainFunction(() => process.reallyExit(0))`
 
@@ -14,7 +15,9 @@ export function buildEmpty(bin: string): string {
   mkdirSync(build, { recursive: true })
   const ours = existsSync(config) ? (JSON.parse(readFileSync(config, 'utf8')) as object) : { useSnapshot: true, disableExperimentalSEAWarning: true }
   writeFileSync(main, MAIN)
-  writeFileSync(join(build, 'empty.json'), JSON.stringify({ ...ours, main, output, assets: {}, executable: existsSync(base) ? base : process.execPath }))
+  const executable = existsSync(base) ? base : process.execPath
+  writeFileSync(join(build, 'empty.json'), JSON.stringify({ ...ours, main, output, assets: {}, executable }))
   execFileSync(process.execPath, ['--build-sea', join(build, 'empty.json')], { stdio: ['ignore', 'ignore', 'inherit'] })
+  keepCode(output, statSync(executable).size, () => false)
   return output
 }

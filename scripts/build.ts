@@ -2,8 +2,9 @@
 // it looks for libraries.
 
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { build, type BuildOptions } from 'esbuild'
+import { keepCode } from './code-cache.ts'
 import { setLibraryPath } from './elf.ts'
 import { kubernetesClient } from './kubernetes-client.ts'
 import { licences } from './licences.ts'
@@ -42,6 +43,7 @@ writeFileSync(
   }),
 )
 execFileSync(process.execPath, ['--no-warnings', '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
+keepCode('dist/bin/podwire', statSync(executable).size, (name) => /^(internal\/)?ffi\b/.test(name))
 copyLibrary('libatomic.so.1')
 writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!, kubernetes.metafile!], process.execPath))
 copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')

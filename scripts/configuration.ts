@@ -211,7 +211,7 @@ export const peersSchema = (): string => {
 }
 
 /** Without keywords and formats that only podwire knows; what is allowed, in its words, is a description where there is no other. */
-function standard({ expected, part, format, items, properties, description = expected, ...schema }: Schema): Record<string, unknown> {
+function standard({ expected, format, items, properties, description = expected, ...schema }: Schema): Record<string, unknown> {
   return {
     ...(description !== undefined && { description }),
     ...schema,

@@ -36,7 +36,7 @@ const KEYS: Record<string, Schema> = {
 }
 
 const RUNTIME: Record<string, Schema> = {
-  bandwidth: { part: 'rates', type: ['object', 'null'], expected: 'an object with ingressRate, ingressBurst, egressRate, egressBurst', properties: KEYS, description: 'the same keys from the runtime; where the configuration has one of them itself, these do not count' },
+  bandwidth: { type: ['object', 'null'], expected: 'an object with ingressRate, ingressBurst, egressRate, egressBurst', properties: KEYS, description: 'the same keys from the runtime; where the configuration has one of them itself, these do not count' },
 }
 
 export const bandwidth: Chained<BandwidthConf> = {

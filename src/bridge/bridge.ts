@@ -69,7 +69,7 @@ export const BRIDGE: Schema = {
     ...MASQUERADE_KEYS,
     ...extraKeys(),
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of both ends, and at most of the bridge; 0: that of a bridge that is there, else of the interface with the node's default route" },
-    ipam: { ...IPAM, part: 'ipam-or-none', required: [], properties: { ...IPAM.properties, type: { ...IPAM.properties!.type, pattern: '^[^/\\0]*$' } } },
+    ipam: { ...IPAM, required: [], properties: { ...IPAM.properties, type: { ...IPAM.properties!.type, pattern: '^[^/\\0]*$' } } },
   },
 }
 

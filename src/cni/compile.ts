@@ -5,7 +5,7 @@ import { Ajv, type ValidateFunction } from 'ajv'
 import { formats } from './formats.ts'
 import type { Schema } from './schema.ts'
 
-export const OPTIONS = { allErrors: true, messages: false, strict: false, keywords: ['expected', 'part'], formats } as const
+export const OPTIONS = { allErrors: true, messages: false, strict: false, keywords: ['expected'], formats } as const
 
 const ajv = new Ajv({ ...OPTIONS, keywords: [...OPTIONS.keywords] })
 

@@ -36,7 +36,6 @@ export interface RuntimeConfig {
 const strings = (expected: string): Schema => ({ type: 'array', items: { type: 'string', expected }, expected: `a list of ${expected}` })
 
 export const DNS: Schema = {
-  part: 'dns',
   description: 'replaces what IPAM says of DNS',
   type: 'object',
   expected: 'an object with nameservers, domain, search, options',
@@ -49,9 +48,8 @@ export const DNS: Schema = {
 }
 
 const MAC: Schema = { type: 'string', format: 'mac', expected: 'a MAC address such as "0a:58:0a:01:02:03"' }
-const IPS: Schema = { part: 'ips', description: 'requested addresses', type: 'array', items: { type: 'string', format: 'address-or-cidr', expected: 'an IP address, with or without prefix length' }, expected: 'a list of IP addresses' }
+const IPS: Schema = { description: 'requested addresses', type: 'array', items: { type: 'string', format: 'address-or-cidr', expected: 'an IP address, with or without prefix length' }, expected: 'a list of IP addresses' }
 const ATTACHMENTS: Schema = {
-  part: 'attachments',
   type: ['array', 'null'],
   expected: 'a list of {containerID, ifname}',
   items: { type: 'object', expected: 'an object with containerID and ifname', required: ['containerID', 'ifname'], properties: { containerID: { type: 'string', expected: 'a container ID' }, ifname: { type: 'string', expected: 'an interface name' } } },

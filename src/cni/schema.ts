@@ -10,8 +10,6 @@ import { excerpt } from './json.ts'
 export interface Schema {
   /** The plugin's name. */
   $id?: string
-  /** The name of a part that several schemas have, compiled once. */
-  part?: string
   type?: string | string[]
   properties?: Record<string, Schema>
   items?: Schema

@@ -29,7 +29,6 @@ const RANGE: Record<string, Schema> = {
   gateway: ADDRESS('an IP address', 'never leased, and the next hop of routes; default: the one after the network address'),
 }
 const RANGES: Schema = {
-  part: 'ranges',
   type: ['array', 'null'],
   expected: 'a list of range sets, each a list of ranges: [[{"subnet": "10.1.2.0/24"}]]',
   description: 'range sets; one address is leased from each',
@@ -60,7 +59,6 @@ const STATIC: Record<string, Schema> = {
 
 /** The schema of `ipam`; `dns` differs from the top level's only in what it replaces. */
 export const IPAM: Schema = {
-  part: 'ipam',
   type: 'object',
   expected: 'an object with type, such as {"type": "host-local", "subnet": "10.1.2.0/24"}',
   required: ['type'],

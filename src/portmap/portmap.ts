@@ -51,7 +51,6 @@ const KEYS: Record<string, Schema> = {
 
 const RUNTIME: Record<string, Schema> = {
   portMappings: {
-    part: 'portMappings',
     type: ['array', 'null'],
     expected: 'a list of {hostPort, containerPort, protocol, hostIP}',
     description: 'ports of the node that lead to the pod',

@@ -43,6 +43,6 @@ export const NODE: Schema = {
   properties: { name: { type: 'string', pattern: '.', expected: 'the name of the node', description: "the node's name" }, addresses: ADDRESSES, podCIDRs: POD_CIDRS, created: { type: 'string', expected: 'a time such as "2026-01-31T12:00:00Z"', description: 'when the node came to be: of two that claim one network, the older keeps it; without it, the first by name' } },
 }
 
-export const NODES: Schema = { part: 'nodes', type: 'array', expected: 'a list of nodes', description: 'all nodes of the overlay, this one among them', items: NODE }
+export const NODES: Schema = { type: 'array', expected: 'a list of nodes', description: 'all nodes of the overlay, this one among them', items: NODE }
 
 export const PEERS: Schema = { $id: 'peers', type: 'object', required: ['nodes'], properties: { nodes: NODES } }
