@@ -45,6 +45,7 @@ export function del(request: Request): void {
     const facts = [
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),
+      ...left.filter(tracked),
       ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous, conf.prevResult, attachment) ?? []),
       ...former(attachment, tables(kernel.host)), // ports too: where there is one entry now, there may have been a list
       ...left.filter(holds),
@@ -52,7 +53,7 @@ export function del(request: Request): void {
       linkFact(hostIfname(attachment)),
       // First to go: the kernel frees elements behind its answer, and whoever closes a socket before that waits for it. While it
       // takes the link down it has the time.
-      ...left.filter((fact) => !holds(fact)),
+      ...left.filter((fact) => !holds(fact) && !tracked(fact)),
     ]
     const problems = state.del(kernel, distinct(pod ? [podEnd(attachment), ...facts] : facts))
     if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
@@ -62,6 +63,9 @@ export function del(request: Request): void {
 
 /** What holds a pod's frames to its address: it stays while the pod can send any. */
 const holds = (fact: Fact): boolean => fact.fact === 'element' && fact.family === 'bridge'
+
+/** Connections of what is gone: last, and those of ports with those of addresses. */
+const tracked = (fact: Fact): boolean => fact.fact === 'flows' || fact.fact === 'port flows'
 
 export function gc(request: Request): void {
   const { conf, lease } = parts(request)

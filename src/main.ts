@@ -12,6 +12,7 @@ import { isErrno } from './kernel/errno.ts'
 import { sleep } from './kernel/libc.ts'
 import { later } from './later.ts'
 import { pluginOf, PLUGINS } from './plugins.ts'
+import { warm } from './warm.ts'
 
 const LARGEST = 1024 * 1024 + 1 // one byte more than a request may have, so that a larger one is noticed
 
@@ -28,7 +29,7 @@ function main(): void {
 
 // A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on: it begins anew, with them, and
 // with a young generation (MiB) that fits what it does, and keeps what it compiled: it looks at everything once a minute.
-const LASTING = ['--opt', '--maglev', '--max-semi-space-size=12', '--no-flush-bytecode'] as const
+const LASTING = ['--opt', '--maglev', '--min-semi-space-size=1', '--max-semi-space-size=12', '--no-flush-bytecode'] as const
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
 function calledAs(): string {
@@ -114,5 +115,7 @@ function write(fd: number, text: string): boolean {
   return true
 }
 
-if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main)
-else main()
+if (startupSnapshot.isBuildingSnapshot()) {
+  warm()
+  startupSnapshot.setDeserializeMainFunction(main)
+} else main()

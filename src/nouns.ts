@@ -1,8 +1,8 @@
 // What the verbs mean to each noun: a line for each, its work is in kernel/. Without `add` nothing can make a fact true; without `del`
-// it goes with the link it stands on or is kept; without `check` it is nothing that stays. Facts of nf_tables are not
-// here: neighbours of them are one transaction (state.ts).
+// it goes with the link it stands on or is kept; without `check` it is nothing that stays. Some are done together with
+// their neighbours in a plan, or only taken back so.
 
-import type { Fact } from './facts.ts'
+import type { Fact, Flows, Ifb, Link, PortFlows } from './facts.ts'
 import * as addr from './kernel/addr.ts'
 import * as bridge from './kernel/bridge.ts'
 import * as conntrack from './kernel/conntrack.ts'
@@ -17,7 +17,7 @@ import * as iptables from './kernel/iptables.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
 import type { Netns } from './kernel/netns.ts'
-import type { NftFact } from './kernel/nft.ts'
+import * as nft from './kernel/nft.ts'
 import * as qdisc from './kernel/qdisc.ts'
 import * as route from './kernel/route.ts'
 import * as rule from './kernel/rule.ts'
@@ -26,7 +26,7 @@ import * as vlan from './kernel/vlan.ts'
 import * as vxlan from './kernel/vxlan.ts'
 import type { Kernel } from './state.ts'
 
-type Single = Exclude<Fact, NftFact>
+type Single = Exclude<Fact, nft.NftFact>
 
 interface Noun<F> {
   /** `what` is the line that an operator would type: it begins an error's sentence. */
@@ -38,7 +38,7 @@ interface Noun<F> {
 const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
   link: {
     add: (kernel, fact, what) => link.add(kernel.host, place(kernel, 'pod'), fact, what),
-    del: (kernel, fact) => link.del(place(kernel, fact.in), fact.name),
+    del: (kernel, fact) => link.del(place(kernel, fact.in), fact.name), // in the pod: those of the node go together
     check: (kernel, fact) => link.check(kernel.host, kernel.pod, fact),
   },
   'link set': {
@@ -50,7 +50,7 @@ const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
   port: { add: ({ host }, fact, what) => bridge.addPort(host, fact, what), check: ({ host }, fact) => bridge.checkPort(host, fact) },
   vlans: { add: ({ host }, fact, what) => vlan.addMember(host, fact, what), check: ({ host }, fact) => vlan.checkMember(host, fact) },
   vlan: { add: ({ host }, fact, what) => vlan.add(host, fact, what), check: ({ host }, fact) => vlan.check(host, fact) },
-  ifb: { add: ({ host }, fact, what) => ifb.add(host, fact, what), del: ({ host }, { name }) => link.del(host, name), check: ({ host }, fact) => ifb.check(host, fact) },
+  ifb: { add: ({ host }, fact, what) => ifb.add(host, fact, what), check: ({ host }, fact) => ifb.check(host, fact) },
   qdisc: { add: ({ host }, fact, what) => qdisc.add(host, fact, what), del: ({ host }, fact) => qdisc.del(host, fact), check: ({ host }, fact) => qdisc.check(host, fact) },
   filter: { add: ({ host }, fact, what) => filter.add(host, fact, what), check: ({ host }, fact) => filter.check(host, fact) },
   vxlan: { add: ({ host }, fact, what) => vxlan.add(host, fact, what), check: ({ host }, fact) => vxlan.check(host, fact) },
@@ -82,9 +82,27 @@ const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
   passage: { check: ({ host }) => iptables.checkPassage(host) },
   former: { del: ({ host }, fact) => former.del(host, fact) },
   announcement: {}, // when everything is in place (state.ts)
-  flows: { del: ({ host, pod }, { address }) => conntrack.flush(host, address, pod) },
-  'port flows': { add: ({ host }, { ports }) => conntrack.flushPorts(host, ports, true), del: ({ host, pod }, { ports }) => conntrack.flushPorts(host, ports, false, pod) },
+  flows: {},
+  'port flows': { add: ({ host }, { ports }) => conntrack.redirect(host, ports) },
 }
+
+/** Facts that are taken back in one go with neighbours of their kind. */
+interface Group<F extends Fact> {
+  has(fact: Fact): fact is F
+  del(kernel: Kernel, facts: F[]): void
+}
+
+export const isNft = (fact: Fact): fact is nft.NftFact => ['table', 'map', 'set', 'chain', 'element'].includes(fact.fact)
+const isFlow = (fact: Fact): fact is Flows | PortFlows => fact.fact === 'flows' || fact.fact === 'port flows'
+const isLink = (fact: Fact): fact is Link | Ifb => (fact.fact === 'link' && fact.in === undefined) || fact.fact === 'ifb'
+
+const GROUPS = [
+  { has: isNft, del: ({ host }, facts) => nft.del(host, facts) } satisfies Group<nft.NftFact>, // one transaction
+  { has: isFlow, del: ({ host, pod }, facts) => conntrack.forget(host, facts, pod) } satisfies Group<Flows | PortFlows>, // one look
+  { has: isLink, del: ({ host }, facts) => link.delAll(host, facts.map(({ name }) => name)) } satisfies Group<Link | Ifb>, // one wait
+] as unknown as Group<Fact>[]
+
+export const groupOf = (fact: Fact): Group<Fact> | undefined => GROUPS.find(({ has }) => has(fact))
 
 export const nounOf = <F extends Single>(fact: F): Noun<F> => NOUNS[fact.fact] as unknown as Noun<F>
 

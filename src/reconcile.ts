@@ -15,7 +15,8 @@ import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import * as route from './kernel/route.ts'
 import * as vxlan from './kernel/vxlan.ts'
-import { addStep, checkFact, isNft, repairOf } from './state.ts'
+import { isNft } from './nouns.ts'
+import { addStep, checkFact, repairOf } from './state.ts'
 
 /** What in the kernel is the overlay's, whoever put it there: all on the device, and routes of the protocol anywhere. */
 export interface Realm {

@@ -11,7 +11,7 @@ import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
 import * as sysctl from './kernel/sysctl.ts'
 import { waiting } from './kernel/wait.ts'
-import { nounOf, place } from './nouns.ts'
+import { groupOf, isNft, nounOf, place } from './nouns.ts'
 import { change, show } from './show.ts'
 
 /** Where facts are true: the host's network namespace, and the pod's if it is there. */
@@ -44,7 +44,7 @@ export interface Finding {
 /** Makes a plan true, or throws a FactError after taking back what was done. `pod` names the namespace in sentences. */
 export function add(kernel: Kernel, plan: Plan, pod: string): void {
   const done: Plan = []
-  for (const planned of steps(plan)) {
+  for (const planned of steps(plan, madeTogether)) {
     let step = planned
     try {
       step = planned.map((fact) => remembering(kernel, fact))
@@ -119,7 +119,7 @@ export function del(kernel: Kernel, plan: Plan): string[] {
   const problems: string[] = []
   const links = new Set(plan.flatMap((fact) => (fact.fact === 'link' ? [fact.name, fact.peer.name] : [])))
   const own = plan.filter((fact) => !('keep' in fact && fact.keep) && !('dev' in fact && links.has(fact.dev)))
-  for (const step of steps(own).reverse()) {
+  for (const step of steps(own, takenBackTogether).reverse()) {
     try {
       delStep(kernel, step)
     } catch (error) {
@@ -143,16 +143,20 @@ export function repairOf(fact: Fact, { missing, anew }: Difference, pod: string)
   return anew && 'name' in fact ? `ip link del ${fact.name}\n${show(fact, pod)}` : change(fact, pod)
 }
 
-/** Facts one by one, but neighbours of nf_tables together: they are one transaction. */
-function steps(plan: Plan): Fact[][] {
+/** Facts one by one, but neighbours that are done together. */
+function steps(plan: Plan, together: (fact: Fact, next: Fact) => boolean): Fact[][] {
   const list: Fact[][] = []
   for (const fact of plan) {
     const last = list.at(-1)
-    if (isNft(fact) && last && isNft(last[0]!)) last.push(fact)
+    if (last && together(last[0]!, fact)) last.push(fact)
     else list.push([fact])
   }
   return list
 }
+
+/** Facts of nf_tables are made in one transaction. */
+const madeTogether = (fact: Fact, next: Fact): boolean => isNft(fact) && isNft(next)
+const takenBackTogether = (fact: Fact, next: Fact): boolean => groupOf(fact)?.has(next) ?? false
 
 /** Makes a step true: one fact, or several of nf_tables. */
 export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
@@ -164,8 +168,9 @@ export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
 function delStep(kernel: Kernel, step: Fact[]): void {
   const [fact] = step as [Fact]
   if ('in' in fact && fact.in === 'pod' && !kernel.pod) return
-  if (isNft(fact)) nft.del(kernel.host, step as nft.NftFact[])
-  else nounOf(fact).del?.(kernel, fact)
+  const group = groupOf(fact)
+  if (group) group.del(kernel, step)
+  else nounOf(fact as Exclude<Fact, nft.NftFact>).del?.(kernel, fact as never)
 }
 
 /** What of one fact is not true, or undefined. */
@@ -177,5 +182,3 @@ export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
     throw error
   }
 }
-
-export const isNft = (fact: Fact): fact is nft.NftFact => ['table', 'map', 'set', 'chain', 'element'].includes(fact.fact)

@@ -23,6 +23,7 @@ import type { Netns } from './kernel/netns.ts'
 import { hasIPv6, read } from './kernel/sysctl.ts'
 import { uplink } from './kernel/uplink.ts'
 import { hostIfname, type Attachment } from './names.ts'
+import { isNft } from './nouns.ts'
 import { requireOverlay } from './vxlan/readiness.ts'
 import * as state from './state.ts'
 import type { Kernel } from './state.ts'
@@ -118,7 +119,7 @@ function answered(kernel: Kernel, plan: Plan, tell: () => Result): Result {
 export function planOf(wirer: Wirer, wiring: Wiring): Plan {
   const pod = podOf(wirer, wiring)
   const own = wirer.plan(wiring)
-  const end = own.findLastIndex((fact) => !state.isNft(fact)) + 1
+  const end = own.findLastIndex((fact) => !isNft(fact)) + 1
   const more = extras(wiring.conf).map(({ plugin, conf }) => around(plugin.plan(pod, conf as never)))
   return [...own.slice(0, end), ...more.flatMap(({ before }) => before), ...own.slice(end), ...more.flatMap(({ nft }) => nft), ...more.flatMap(({ behind }) => behind)]
 }
@@ -126,7 +127,7 @@ export function planOf(wirer: Wirer, wiring: Wiring): Plan {
 /** A plan in three: what comes before its first facts of nf_tables, these, and what is behind them. */
 function around(plan: Plan): Record<'before' | 'nft' | 'behind', Plan> {
   const first = (is: boolean, from: number) => {
-    const index = plan.findIndex((fact, i) => i >= from && state.isNft(fact) === is)
+    const index = plan.findIndex((fact, i) => i >= from && isNft(fact) === is)
     return index < 0 ? plan.length : index
   }
   const start = first(true, 0)

@@ -2,11 +2,11 @@
 // packets keep coming, what the kernel had decided for the last one. <linux/netfilter/nfnetlink_conntrack.h>
 
 import { addressBytes, bytesText, parseAddress, type Address, type Family } from '../ip.ts'
-import type { PortFlows } from '../facts.ts'
+import type { Flows, PortFlows } from '../facts.ts'
 import { isErrno } from './errno.ts'
 import { u32 } from './link.ts'
 import { serves } from './listen.ts'
-import { attributes, nest, type NetlinkMessage, type Out, type Request } from './netlink.ts'
+import { attributes, nest, type Attrs, type Out, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 import { PROTOCOLS } from './nft-data.ts'
 import { isLocal } from './route.ts'
@@ -37,19 +37,31 @@ const CTA_FILTER_F_IP_SRC = 1 // net/netfilter/nf_internals.h
 const CTA_FILTER_F_PROTO_NUM = 8
 const CTA_FILTER_F_PROTO_DST_PORT = 32
 
-type Direction = typeof CTA_TUPLE_ORIG | typeof CTA_TUPLE_REPLY
-
 /**
- * Deletes the connections that the address began (it is the source of the original direction) and those that it answers
- * (the source of the reply, which is also where destination NAT had led). Not those of a `pod` that goes on.
+ * Deletes the connections of addresses, which they began (the source of the original direction) or answer (the source of the reply,
+ * which is also where destination NAT had led), and those to ports that were led to a pod. Not those of a `pod` that goes on.
  */
-export function flush(netns: Netns, address: string, pod?: Netns): void {
-  // To look for one walks the whole hash table, a dozen milliseconds on a usual node.
-  if (read(netns, 'net/netfilter/nf_conntrack_count') === '0') return
-  const [source, goesOn] = [parseAddress(address)!, ongoing(pod)]
-  for (const direction of [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] as const)
-    for (const connection of list(netns, source, direction)) if (!goesOn(connection)) forget(netns, source, connection)
+export function forget(netns: Netns, facts: (Flows | PortFlows)[], pod?: Netns): void {
+  const tracked = count(netns)
+  if (tracked === 0) return
+  const addresses = new Set(facts.flatMap((fact) => (fact.fact === 'flows' ? [fact.address] : [])))
+  const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports.filter(({ to }) => !addresses.has(to)) : [])) // others are among those of the address
+  const all = tracked <= FEW_TRACKED || addresses.size + ports.length > FEW
+  const found = all ? about(netns, [...addresses, ...ports.map(({ to }) => to)]) : [...[...addresses].flatMap((address) => ofSource(netns, parseAddress(address)!)), ...toPorts(netns, ports)]
+  const goesOn = ongoing(pod)
+  for (const connection of found) {
+    const { began, answers } = ends(connection)
+    const ours = addresses.has(began.src) || addresses.has(answers) || ports.some((port) => port.to === answers && isTo(port, began))
+    if (ours && !goesOn(connection.attrs)) remove(netns, connection)
+  }
 }
+
+// To look for connections walks the whole hash table, a dozen milliseconds on a usual node: once, while there are so few that all
+// are told. Of more the kernel picks them out, at a walk for each question, if these are few.
+const FEW_TRACKED = 4096
+const FEW = 8
+
+const count = (netns: Netns): number => Number(read(netns, 'net/netfilter/nf_conntrack_count') ?? 0)
 
 const OPEN = [3, 4, 5] // TCP_CONNTRACK_ESTABLISHED, FIN_WAIT, CLOSE_WAIT: not yet ended by both. <linux/netfilter/nf_conntrack_tcp.h>
 
@@ -57,12 +69,12 @@ const OPEN = [3, 4, 5] // TCP_CONNTRACK_ESTABLISHED, FIN_WAIT, CLOSE_WAIT: not y
  * Whether a connection goes on: by TCP, if there are servers in the pod still, because the runtime only makes its network anew
  * (`podman network reload`). Forgotten, the pod's next packet would seem to begin one, and get another port on its way out.
  */
-function ongoing(pod: Netns | undefined): (connection: Map<number, Buffer>) => boolean {
+function ongoing(pod: Netns | undefined): (connection: Attrs) => boolean {
   let lives: boolean | undefined
   return (connection) => pod !== undefined && OPEN.includes(tcpState(connection)) && (lives ??= serves(pod))
 }
 
-function tcpState(connection: Map<number, Buffer>): number {
+function tcpState(connection: Attrs): number {
   const tcp = attributes(connection.get(CTA_PROTOINFO) ?? Buffer.alloc(0)).get(CTA_PROTOINFO_TCP)
   return attributes(tcp ?? Buffer.alloc(0)).get(CTA_PROTOINFO_TCP_STATE)?.[0] ?? 0
 }
@@ -70,39 +82,31 @@ function tcpState(connection: Map<number, Buffer>): number {
 type Port = PortFlows['ports'][number]
 
 /**
- * Forgets connections to ports of the node. When ports are published: those led to another pod, and of protocols that never end
- * a connection also those to the node itself, which would go on as long as packets come. When they are taken back: those
- * led to the pod, but for those that go on.
+ * Forgets what ports of the node, now that they are published, would not get: connections that are led elsewhere or to the node
+ * itself, of protocols that never end one, and which would go on as long as packets come. Those of TCP end with their pod.
  */
-export function flushPorts(netns: Netns, ports: Port[], published: boolean, pod?: Netns): void {
-  if (read(netns, 'net/netfilter/nf_conntrack_count') === '0') return
-  const goesOn = ongoing(pod)
-  for (const family of [4, 6] as const) {
+export function redirect(netns: Netns, ports: Port[]): void {
+  const endless = ports.filter(({ protocol }) => protocol !== 'tcp')
+  if (endless.length === 0 || count(netns) === 0) return
+  for (const connection of toPorts(netns, endless)) {
+    const { began, answers } = ends(connection)
+    const port = endless.find((one) => isTo(one, began) && one.to.includes(':') === (connection.family === 6))
+    if (port && answers !== port.to && isLocal(netns, parseAddress(began.dst)!)) remove(netns, connection)
+  }
+}
+
+const isTo = ({ protocol, port, address }: Port, tuple: Tuple): boolean => PROTOCOLS[protocol] === tuple.protocol && port === tuple.dport && (address === undefined || address === tuple.dst)
+
+/** The connections to ports, or more of them. */
+function toPorts(netns: Netns, ports: Port[]): Tracked[] {
+  return ([4, 6] as const).flatMap((family) => {
     const own = ports.filter(({ to }) => to.includes(':') === (family === 6))
-    for (const connection of toPorts(netns, family, own)) {
-      const found = tupleOf(connection.get(CTA_TUPLE_ORIG), family)
-      const answers = tupleOf(connection.get(CTA_TUPLE_REPLY), family).src
-      const port = own.find((one) => PROTOCOLS[one.protocol] === found.protocol && one.port === found.dport && (one.address === undefined || one.address === found.dst))
-      if (port && (published ? isStale(netns, port, found, answers) : answers === port.to && !goesOn(connection))) forget(netns, parseAddress(port.to)!, connection)
-    }
-  }
-}
-
-function isStale(netns: Netns, { protocol, to }: Port, { dst }: Tuple, answers: string): boolean {
-  const led = answers !== dst
-  return answers !== to && (led || protocol !== 'tcp') && isLocal(netns, parseAddress(dst)!)
-}
-
-const FEW = 8 // ports that are asked for one by one: each time the kernel looks through all connections
-
-/** The connections of a family to ports, or more of them. */
-function toPorts(netns: Netns, family: Family, ports: Port[]): Map<number, Buffer>[] {
-  if (ports.length === 0) return []
-  const one = ({ protocol, port }: Port) => (out: Out) => {
-    nest(out, CTA_TUPLE_ORIG, (tuple) => nest(tuple, CTA_TUPLE_PROTO, (inner) => (inner.push(CTA_PROTO_NUM, Buffer.from([PROTOCOLS[protocol]!])), inner.push(CTA_PROTO_DST_PORT, Buffer.from([port >> 8, port & 0xff])))))
-    nest(out, CTA_FILTER, (flags) => (flags.push(CTA_FILTER_ORIG_FLAGS, u32(CTA_FILTER_F_PROTO_NUM | CTA_FILTER_F_PROTO_DST_PORT)), flags.push(CTA_FILTER_REPLY_FLAGS, u32(0))))
-  }
-  return (ports.length > FEW ? [() => {}] : ports.map(one)).flatMap((filter) => dump(netns, family, 'conntrack -L --orig-port-dst', filter))
+    const filters = own.length > FEW ? [() => {}] : own.map(({ protocol, port }) => (out: Out) => {
+      nest(out, CTA_TUPLE_ORIG, (tuple) => nest(tuple, CTA_TUPLE_PROTO, (inner) => (inner.push(CTA_PROTO_NUM, Buffer.from([PROTOCOLS[protocol]!])), inner.push(CTA_PROTO_DST_PORT, Buffer.from([port >> 8, port & 0xff])))))
+      nest(out, CTA_FILTER, (flags) => (flags.push(CTA_FILTER_ORIG_FLAGS, u32(CTA_FILTER_F_PROTO_NUM | CTA_FILTER_F_PROTO_DST_PORT)), flags.push(CTA_FILTER_REPLY_FLAGS, u32(0))))
+    })
+    return filters.flatMap((filter) => dump(netns, AF[family], 'conntrack -L --orig-port-dst', () => true, filter))
+  })
 }
 
 interface Tuple {
@@ -119,49 +123,60 @@ function tupleOf(tuple: Buffer | undefined, family: Family): Tuple {
   return { src: text(family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC), dst: text(family === 4 ? CTA_IP_V4_DST : CTA_IP_V6_DST), protocol: proto.get(CTA_PROTO_NUM)?.[0] ?? 0, dport: proto.get(CTA_PROTO_DST_PORT)?.readUInt16BE(0) ?? 0 }
 }
 
-/** Connections of a family; none if this kernel tracks none. */
-function dump(netns: Netns, family: Family, what: string, filter: (out: Out) => void): Map<number, Buffer>[] {
+interface Tracked {
+  family: Family
+  attrs: Attrs
+}
+
+/** The tuple with which a connection began, and who answers. */
+const ends = ({ family, attrs }: Tracked) => ({ began: tupleOf(attrs.get(CTA_TUPLE_ORIG), family), answers: tupleOf(attrs.get(CTA_TUPLE_REPLY), family).src })
+
+const AF = { 4: 2, 6: 10, any: 0 } // <bits/socket.h>
+const NFGENMSG = 4
+
+/** Connections of a family whose bytes are taken; none if this kernel tracks none. */
+function dump(netns: Netns, family: number, what: string, takes: (bytes: Buffer) => boolean, filter: (out: Out) => void): Tracked[] {
   try {
-    return netns.nf.dump(request(family, what, IPCTNL_MSG_CT_GET, filter)).map(({ data }: NetlinkMessage) => attributes(data.subarray(4)))
+    return netns.nf.collect(request(family, what, IPCTNL_MSG_CT_GET, filter), ({ data }): Tracked[] => (takes(data) ? [{ family: data[0] === AF[4] ? 4 : 6, attrs: attributes(Buffer.from(data.subarray(NFGENMSG))) }] : [])).flat()
   } catch (error) {
     if (isErrno(error, 'EOPNOTSUPP', 'EPROTONOSUPPORT')) return []
     throw error
   }
 }
 
-// The kernel filters IPv4 since Linux 5.8. For IPv6 its comparison is inverted (ctnetlink_filter_match_tuple: equal
-// addresses do not match, seen up to 6.18), so it is not asked to. What it answers is looked at once more in any case.
-function list(netns: Netns, source: Address, direction: Direction): Map<number, Buffer>[] {
-  const filter = (out: Out) => {
-    nest(out, direction, (tuple) => nest(tuple, CTA_TUPLE_IP, (ip) => ip.push(CTA_IP_V4_SRC, addressBytes(source))))
-    nest(out, CTA_FILTER, (flags) => {
-      flags.push(CTA_FILTER_ORIG_FLAGS, u32(direction === CTA_TUPLE_ORIG ? CTA_FILTER_F_IP_SRC : 0))
-      flags.push(CTA_FILTER_REPLY_FLAGS, u32(direction === CTA_TUPLE_REPLY ? CTA_FILTER_F_IP_SRC : 0))
-    })
-  }
-  const what = `conntrack -L --${direction === CTA_TUPLE_ORIG ? 'orig' : 'reply'}-src`
-  return dump(netns, source.family, what, source.family === 4 ? filter : () => {}).filter((connection) => hasSource(connection.get(direction), source))
+/** Connections in which one of these addresses is; if these are many, all. */
+function about(netns: Netns, addresses: string[]): Tracked[] {
+  const texts = addresses.map((address) => addressBytes(parseAddress(address)!))
+  return dump(netns, AF.any, 'conntrack -L', (bytes) => texts.length > FEW || texts.some((text) => bytes.includes(text)), () => {})
 }
 
-function forget(netns: Netns, source: Address, connection: Map<number, Buffer>): void {
+// The kernel filters IPv4 since Linux 5.8. For IPv6 its comparison is inverted (ctnetlink_filter_match_tuple: equal
+// addresses do not match, seen up to 6.18), so it is not asked to. What it answers is looked at once more in any case.
+function ofSource(netns: Netns, source: Address): Tracked[] {
+  if (source.family === 6) return dump(netns, AF[6], 'conntrack -L', (bytes) => bytes.includes(addressBytes(source)), () => {})
+  return ([CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] as const).flatMap((direction) =>
+    dump(netns, AF[4], `conntrack -L --${direction === CTA_TUPLE_ORIG ? 'orig' : 'reply'}-src`, () => true, (out) => {
+      nest(out, direction, (tuple) => nest(tuple, CTA_TUPLE_IP, (ip) => ip.push(CTA_IP_V4_SRC, addressBytes(source))))
+      nest(out, CTA_FILTER, (flags) => {
+        flags.push(CTA_FILTER_ORIG_FLAGS, u32(direction === CTA_TUPLE_ORIG ? CTA_FILTER_F_IP_SRC : 0))
+        flags.push(CTA_FILTER_REPLY_FLAGS, u32(direction === CTA_TUPLE_REPLY ? CTA_FILTER_F_IP_SRC : 0))
+      })
+    }),
+  )
+}
+
+function remove(netns: Netns, { family, attrs }: Tracked): void {
   const copy = [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID]
   try {
-    netns.nf.change(request(source.family, 'conntrack -D', IPCTNL_MSG_CT_DELETE, (out) => copy.forEach((type) => connection.has(type) && out.push(type, connection.get(type)!))))
+    netns.nf.change(request(AF[family], 'conntrack -D', IPCTNL_MSG_CT_DELETE, (out) => copy.forEach((type) => attrs.has(type) && out.push(type, attrs.get(type)!))))
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error
   }
 }
 
-function hasSource(tuple: Buffer | undefined, source: Address): boolean {
-  const ip = tuple && attributes(tuple).get(CTA_TUPLE_IP)
-  return ip !== undefined && (attributes(ip).get(sourceAttribute(source))?.equals(addressBytes(source)) ?? false)
-}
-
-const sourceAttribute = ({ family }: Address): number => (family === 4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC)
-
-const request = (family: Family, what: string, type: number, attrs: NonNullable<Request['attrs']>): Request => ({
+const request = (family: number, what: string, type: number, attrs: NonNullable<Request['attrs']>): Request => ({
   what,
   type: (NFNL_SUBSYS_CTNETLINK << 8) | type,
-  header: Buffer.from([family === 4 ? 2 : 10, 0, 0, 0]),
+  header: Buffer.from([family, 0, 0, 0]),
   attrs,
 })

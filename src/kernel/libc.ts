@@ -7,8 +7,8 @@ import { KernelError } from './errno.ts'
 const signatures = {
   socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
   setsockopt: { return: 'int32', arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'] },
-  send: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
-  recv: { return: 'int32', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
+  sendmsg: { return: 'int32', arguments: ['int32', 'uint64', 'int32'] },
+  recvmsg: { return: 'int32', arguments: ['int32', 'uint64', 'int32'] },
   poll: { return: 'int32', arguments: ['buffer', 'uint64', 'int32'] },
   bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
   connect: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
@@ -26,14 +26,14 @@ type Name = keyof typeof signatures
 type Argument = number | bigint | string | Uint8Array
 type Function = (...args: Argument[]) => number | bigint
 
-let library: { getFunction(name: string, signature: unknown): Function; errno: () => number } | undefined
+let library: { getFunction(name: string, signature: unknown): Function; errno: () => number; pointer: (bytes: Uint8Array) => bigint } | undefined
 const functions = new Map<Name, Function>()
 
 function open() {
   const ffi = process.getBuiltinModule('node:ffi')
   const { lib } = ffi.dlopen(null, {})
   const location = lib.getFunction('__errno_location', signatures.__errno_location) as unknown as Function
-  return { getFunction: lib.getFunction.bind(lib) as never, errno: () => ffi.getInt32(location() as bigint) }
+  return { getFunction: lib.getFunction.bind(lib) as never, errno: () => ffi.getInt32(location() as bigint), pointer: ffi.getRawPointer }
 }
 
 /** A function of libc, bound when it is first called: binding one costs a tenth of a millisecond. */
@@ -105,12 +105,26 @@ export function signalReadable(fd: number): void {
   call('fcntl(F_SETFL)', 'fcntl', fd, F_SETFL, O_ASYNC | O_NONBLOCK)
 }
 
-export const send = (fd: number, data: Uint8Array): number =>
-  call('send(netlink)', 'send', fd, data, BigInt(data.length), 0)
+export const send = (fd: number, datagram: Uint8Array): number => call('send(netlink)', 'sendmsg', fd, naming(datagram), 0)
 
 /** Receives one datagram and returns its length, with MSG_TRUNC also when it was longer than the buffer. */
-export const recv = (fd: number, buffer: Uint8Array, flags: number): number =>
-  call('recv(netlink)', 'recv', fd, buffer, BigInt(buffer.length), flags)
+export const recv = (fd: number, buffer: Uint8Array, flags: number): number => call('recv(netlink)', 'recvmsg', fd, naming(buffer), flags)
+
+const [MSGHDR, IOVEC] = [56, 16] // sizes of structs. <bits/types/struct_msghdr.h>, <bits/types/struct_iovec.h>
+const [MSG_IOV, MSG_IOVLEN] = [16, 24]
+let header: Buffer | undefined
+
+/** The address of a struct msghdr that names these bytes. With it a call has three arguments: of four node:ffi makes a list each time. */
+function naming(bytes: Uint8Array): bigint {
+  library ??= open()
+  header ??= Buffer.allocUnsafeSlow(MSGHDR + IOVEC).fill(0)
+  const address = library.pointer(header)
+  header.writeBigUInt64LE(address + BigInt(MSGHDR), MSG_IOV)
+  header.writeBigUInt64LE(1n, MSG_IOVLEN)
+  header.writeBigUInt64LE(library.pointer(bytes), MSGHDR)
+  header.writeBigUInt64LE(BigInt(bytes.length), MSGHDR + 8)
+  return address
+}
 
 const POLLIN = 1 // <asm-generic/poll.h>
 

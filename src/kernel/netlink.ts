@@ -88,14 +88,14 @@ export function nest(out: Out, type: number, fill: (inner: Out) => void): void {
   out.emit(formatAttribute({ type, nested: true, data: inner.bufs }))
 }
 
-const size = (out: Out): number => out.bufs.reduce((sum, part) => sum + part.length, 0)
+export const size = (out: Out): number => out.bufs.reduce((sum, part) => sum + part.length, 0)
 
 export class Netlink {
   readonly #fd: number
   #sequence = 0
   #sendBuffer = 200 * 1024 // net.core.wmem_default, 212992, less what the kernel wants for itself
   // A dump's datagrams follow the size of the buffer that reads them, up to 32 KiB (af_netlink.c, max_recvmsg_len).
-  #buffer = Buffer.allocUnsafeSlow(64 * 1024)
+  readonly #buffer = Buffer.allocUnsafeSlow(64 * 1024)
 
   /** Opens a socket in the network namespace in which the thread is now. */
   constructor(protocol: number) {

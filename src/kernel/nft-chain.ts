@@ -4,9 +4,9 @@
 import type { Chain, Family } from '../facts.ts'
 import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
-import { attributes, AttrStream, NLM_F_APPEND, type Attrs, type Out, type Request } from './netlink.ts'
+import { attributes, NLM_F_APPEND, type Attrs, type Out, type Request } from './netlink.ts'
 import { be32, creation, cstring, familyOf, listed, message, MSG, nameIn, tableOf } from './nft-message.ts'
-import { encodeRule, expressions, foreign, sameRule, type Expression } from './nft-rule.ts'
+import { encodeRule, expressions, foreign, sameRule } from './nft-rule.ts'
 import type { Netns } from './netns.ts'
 
 const NFTA_CHAIN_HOOK = 4
@@ -20,13 +20,13 @@ const PRIORITIES: Record<string, number> = { raw: -300, dstnat: -100, filter: 0,
 /** The chains of podwire's tables, read when they are first asked for: two requests, however many chains a plan has. */
 export class Chains {
   readonly #netns: Netns
-  readonly #tables = new Map<Family, Map<string, { itself: Attrs; rules: Expression[][] }>>()
+  readonly #tables = new Map<Family, Map<string, { itself: Attrs; rules: Buffer[] }>>()
 
   constructor(netns: Netns) {
     this.#netns = netns
   }
 
-  get(chain: Chain): { itself: Attrs; rules: Expression[][] } | undefined {
+  get(chain: Chain): { itself: Attrs; rules: Buffer[] } | undefined {
     const family = familyOf(chain)
     let table = this.#tables.get(family)
     if (!table) this.#tables.set(family, (table = this.#read(family)))
@@ -34,8 +34,8 @@ export class Chains {
   }
 
   #read(family: Family) {
-    const table = new Map(listed(this.#netns, MSG.GETCHAIN, family).map((itself) => [nameIn(MSG.GETCHAIN, itself), { itself, rules: [] as Expression[][] }]))
-    for (const rule of table.size > 0 ? listed(this.#netns, MSG.GETRULE, family) : []) table.get(nameIn(MSG.GETRULE, rule))?.rules.push(expressions(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)))
+    const table = new Map(listed(this.#netns, MSG.GETCHAIN, family).map((itself) => [nameIn(MSG.GETCHAIN, itself), { itself, rules: [] as Buffer[] }]))
+    for (const rule of table.size > 0 ? listed(this.#netns, MSG.GETRULE, family) : []) table.get(nameIn(MSG.GETRULE, rule))?.rules.push(rule.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0))
     return table
   }
 }
@@ -47,8 +47,10 @@ export function chainDifference(chains: Chains, chain: Chain): Difference | unde
   if (!there) return missing(`${name} is missing`)
   if (chain.open) return undefined
   if (!sameHook(there.itself, chain.base)) return differs(`${name} has another hook`)
-  const found = there.rules
-  const wanted = chain.rules.map((rule) => expressions(encoded(rule)))
+  const encoded = chain.rules.map(encodeRule)
+  // Mostly the kernel lists what we have written byte by byte. Older ones list less, newer ones may list more.
+  if (encoded.length === there.rules.length && encoded.every((rule, i) => rule.equals(there.rules[i]!))) return undefined
+  const [found, wanted] = [there.rules.map(expressions), encoded.map(expressions)]
   const lacking = wanted.findIndex((rule) => !found.some((one) => sameRule(rule, one)))
   if (lacking >= 0) return differs(`${name} lacks the rule "${chain.rules[lacking]}"`)
   const odd = found.findIndex((rule, i) => !wanted[i] || !sameRule(wanted[i], rule))
@@ -63,14 +65,8 @@ export function chainCreation(chains: Chains, chain: Chain): Request[] {
   const there = chains.get(chain)
   // What makes a chain a base chain cannot be changed: it is made anew.
   const away = there && !sameHook(there.itself, chain.base) ? [flush, message(MSG.DELCHAIN, family, name, `nft delete chain ${tableOf(chain)} ${name}`)] : []
-  const rules = chain.rules.map((rule) => creation(MSG.NEWRULE, family, name, `nft add rule ${tableOf(chain)} ${name} ${rule}`, (out) => out.push(NFTA_RULE_EXPRESSIONS, (list) => encodeRule(list, rule)), NLM_F_APPEND))
+  const rules = chain.rules.map((rule) => creation(MSG.NEWRULE, family, name, `nft add rule ${tableOf(chain)} ${name} ${rule}`, (out) => out.push(NFTA_RULE_EXPRESSIONS, encodeRule(rule)), NLM_F_APPEND))
   return [...away, creation(MSG.NEWCHAIN, family, name, show(chain), (out) => chainAttrs(out, chain)), ...(chain.open ? [] : [flush, ...rules])]
-}
-
-function encoded(rule: string): Buffer {
-  const out = new AttrStream()
-  encodeRule(out, rule)
-  return Buffer.concat(out.bufs)
 }
 
 function sameHook(there: Attrs, base: Chain['base']): boolean {

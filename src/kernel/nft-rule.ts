@@ -8,7 +8,7 @@
 import { addressBytes, bits, network, parseCidr } from '../ip.ts'
 import { encode, ifname, PROTOCOLS } from './nft-data.ts'
 import { be32, cstring, text } from './nft-message.ts'
-import { attributes, items, type Attrs, type Out } from './netlink.ts'
+import { attributes, AttrStream, items, size, type Attrs, type Out } from './netlink.ts'
 
 /** What is wrong with a rule, in a sentence. */
 export class RuleError extends Error {}
@@ -39,17 +39,34 @@ const [LINK_LAYER, NETWORK, TRANSPORT] = [0, 1, 2] // NFT_PAYLOAD_*_HEADER
 const NFPROTO_IPV4 = 2
 const NFPROTO_IPV6 = 10
 
-/** Writes an expression: its name, and attributes of it as numbers or bytes. */
-export const expression = (out: Out, name: string, ...data: ([number, number | Buffer | ((inner: Out) => void)])[]): void =>
-  out.push(NFTA_LIST_ELEM, (e) => {
+type Value = number | Buffer | ((inner: Out) => void)
+
+/**
+ * Writes an expression: its name, and attributes of it as numbers, bytes or what is nested. In the order and with the padding in
+ * which the kernel lists it, so that a rule that is there is mostly the same bytes.
+ */
+export function expression(out: Out, name: string, ...data: [number, Value][]): void {
+  out.push(NFTA_LIST_ELEM, padded((e) => {
     e.push(NFTA_EXPR_NAME, cstring(name))
-    if (data.length > 0) e.push(NFTA_EXPR_DATA, (inner) => data.forEach(([type, value]) => (typeof value === 'number' ? be32(inner, type, value) : inner.push(type, value as Buffer))))
-  })
+    e.push(NFTA_EXPR_DATA, padded((inner) => data.forEach(([type, value]) => attribute(inner, type, value))))
+  }))
+}
+
+function attribute(out: Out, type: number, value: Value): void {
+  if (typeof value === 'number') be32(out, type, value)
+  else out.push(type, typeof value === 'function' ? padded(value) : value)
+}
+
+/** What is nested, with the padding of its last attribute: the kernel counts it in, AttrStream does not. */
+const padded = (fill: (inner: Out) => void) => (inner: Out): void => {
+  fill(inner)
+  inner.emit(Buffer.alloc(-size(inner) & 3))
+}
 
 type Load = Field['load']
 
 const payload = (base: number, offset: number): { load: Load; shortens: true } => ({ load: (out, register, bytes) => expression(out, 'payload', [1, register], [2, base], [3, offset], [4, bytes]), shortens: true })
-const meta = (key: number): { load: Load } => ({ load: (out, register) => expression(out, 'meta', [1, register], [2, key]) })
+const meta = (key: number): { load: Load } => ({ load: (out, register) => expression(out, 'meta', [2, key], [1, register]) })
 const ct = (key: number): { load: Load } => ({ load: (out, register) => expression(out, 'ct', [1, register], [2, key]) })
 const fib = (flags: number): { load: Load } => ({ load: (out, register) => expression(out, 'fib', [1, register], [2, 3], [3, flags]) }) // NFT_FIB_RESULT_ADDRTYPE
 
@@ -116,8 +133,20 @@ const NFPROTO: Record<string, number> = { ipv4: NFPROTO_IPV4, ipv6: NFPROTO_IPV6
 const VERDICTS: Record<string, number> = { accept: 1, drop: 0, return: -5 } // NF_*, NFT_RETURN
 const CHAINED: Record<string, number> = { jump: -3, goto: -4 } // NFT_JUMP, NFT_GOTO
 
-/** Writes the payload of NFTA_RULE_EXPRESSIONS. Throws a RuleError that says what of the rule is not understood. */
-export function encodeRule(out: Out, rule: string): void {
+const known = new Map<string, Buffer>()
+
+/** A rule as the payload of NFTA_RULE_EXPRESSIONS. Throws a RuleError that says what of it is not understood. */
+export function encodeRule(rule: string): Buffer {
+  const before = known.get(rule)
+  if (before) return before
+  const out = new AttrStream()
+  write(out, rule)
+  const bytes = Buffer.concat(out.bufs)
+  known.set(rule, bytes)
+  return bytes
+}
+
+function write(out: Out, rule: string): void {
   const tokens = rule.match(/"[^"]*"|\S+/g) ?? []
   let nfproto: number | undefined
   const need = (wanted: number | undefined) => {
@@ -159,12 +188,15 @@ function statement(out: Out, tokens: string[], need: (nfproto: number | undefine
     key.forEach((field) => need(field.nfproto))
     load(out, key)
     const [, map = ''] = tokens.splice(0, 2) // map @name
-    expression(out, 'lookup', [1, cstring(map.slice(1))], [2, registerAt(0)], [3, registerAt(0)])
-    expression(out, 'nat', [1, 1], [2, family === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6], [3, registerAt(0)], [5, registerAt(family === 4 ? 1 : 4)]) // NFT_NAT_DNAT; address, port
+    expression(out, 'lookup', [1, cstring(map.slice(1))], [2, registerAt(0)], [3, registerAt(0)], [5, 0])
+    const [address, port] = [registerAt(0), registerAt(family === 4 ? 1 : 4)]
+    expression(out, 'nat', [1, NFT_NAT_DNAT], [2, family === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6], [3, address], [4, address], [5, port], [6, port], [7, MAP_IPS | PROTO_SPECIFIED])
   } else return false
   return true
 }
 
+const NFT_NAT_DNAT = 1
+const [MAP_IPS, PROTO_SPECIFIED] = [1, 2] // NF_NAT_RANGE_*, <linux/netfilter/nf_nat.h>
 const NFT_META_MARK = 3
 
 /** Sets bits of a packet's mark, or clears all but these. */
@@ -198,7 +230,7 @@ function match(out: Out, fields: Field[], tokens: string[]): void {
   if (against === 'vmap' || against.startsWith('@')) {
     load(out, fields)
     const set = cstring((against === 'vmap' ? (tokens.shift() ?? '') : against).slice(1))
-    return expression(out, 'lookup', [1, set], [2, registerAt(0)], ...(against === 'vmap' ? [[3, NFT_REG_VERDICT] as [number, number]] : []), ...(not ? [[5, 1] as [number, number]] : [])) // NFT_LOOKUP_F_INV
+    return expression(out, 'lookup', [1, set], [2, registerAt(0)], ...(against === 'vmap' ? [[3, NFT_REG_VERDICT] as [number, number]] : []), [5, not ? 1 : 0]) // NFT_LOOKUP_F_INV
   }
   const [field] = fields as [Field]
   const { bytes, flags, prefix } = field.value(against)
@@ -237,8 +269,10 @@ const registerAt = (word: number): number => (word % 4 === 0 ? 1 + word / 4 : 8 
 
 export const compare = (out: Out, op: number, value: Buffer): void => expression(out, 'cmp', [1, registerAt(0)], [2, op], [3, (data) => data.push(NFTA_DATA_VALUE, value)])
 
+const NFT_BITWISE_MASK_XOR = 0
+
 const bitwise = (out: Out, keep: Buffer, flip: Buffer = Buffer.alloc(keep.length)): void =>
-  expression(out, 'bitwise', [1, registerAt(0)], [2, registerAt(0)], [3, keep.length], [4, (data) => data.push(NFTA_DATA_VALUE, keep)], [5, (data) => data.push(NFTA_DATA_VALUE, flip)])
+  expression(out, 'bitwise', [1, registerAt(0)], [2, registerAt(0)], [3, keep.length], [6, NFT_BITWISE_MASK_XOR], [4, (data) => data.push(NFTA_DATA_VALUE, keep)], [5, (data) => data.push(NFTA_DATA_VALUE, flip)])
 
 export const immediate = (out: Out, code: number, chain?: string): void => expression(out, 'immediate', [1, NFT_REG_VERDICT], [2, (data) => verdict(data, code, chain)])
 
@@ -247,10 +281,10 @@ const NFTA_VERDICT_CHAIN = 2
 
 /** NFTA_SET_ELEM_DATA or an immediate's data. */
 function verdict(out: Out, code: number, chain?: string): void {
-  out.push(NFTA_DATA_VERDICT, (v) => {
+  out.push(NFTA_DATA_VERDICT, padded((v) => {
     be32(v, NFTA_VERDICT_CODE, code)
     if (chain !== undefined) v.push(NFTA_VERDICT_CHAIN, cstring(chain))
-  })
+  }))
 }
 
 /** `goto outside`, as data. */
@@ -277,9 +311,12 @@ export interface Expression {
 export const expressions = (encoded: Buffer): Expression[] =>
   items(encoded).map(attributes).map((found) => ({ name: text(found.get(NFTA_EXPR_NAME)) ?? '', data: attributes(found.get(NFTA_EXPR_DATA) ?? Buffer.alloc(0)) }))
 
-/** True if the kernel's expressions are those of a rule of ours: it tells what we have said, and its defaults beside. */
+/**
+ * True if the kernel's expressions are those of a rule of ours: it tells what we have said, and its defaults beside; a 0 that we have
+ * said an older one may not know (NFTA_BITWISE_OP).
+ */
 export function sameRule(ours: Expression[], theirs: Expression[]): boolean {
-  const same = (one: Buffer, other: Buffer | undefined) => other !== undefined && (one.equals(other) || sameData(attributes(one), attributes(other)))
+  const same = (one: Buffer, other: Buffer | undefined) => (other === undefined ? one.every((byte) => byte === 0) : one.equals(other) || sameData(attributes(one), attributes(other)))
   return ours.length === theirs.length && ours.every(({ name: kind, data }, i) => kind === theirs[i]!.name && [...data].every(([type, value]) => same(value, theirs[i]!.data.get(type))))
 }
 

@@ -8,7 +8,6 @@ import * as link from '../kernel/link.ts'
 import { listeners, type Listener } from '../kernel/listen.ts'
 import * as nft from '../kernel/nft.ts'
 import { encodeRule, RuleError } from '../kernel/nft-rule.ts'
-import { AttrStream } from '../kernel/netlink.ts'
 import * as state from '../state.ts'
 import type { Kernel } from '../state.ts'
 import { conditionText } from './condition.ts'
@@ -47,7 +46,7 @@ function requireUnderstood(conf: NetConf): void {
   const { conditionsV4, conditionsV6 } = conf as PortmapConf
   for (const [key, words] of Object.entries({ conditionsV4, conditionsV6 })) {
     try {
-      if (words) encodeRule(new AttrStream(), conditionText(words))
+      if (words) encodeRule(conditionText(words))
     } catch (error) {
       if (!(error instanceof RuleError)) throw error
       throw new CniError(7, `${key} is ${JSON.stringify(words)}: ${error.message}`)

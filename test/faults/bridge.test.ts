@@ -33,7 +33,7 @@ t.test('an ADD killed or refused', { skip: cannotInject }, async (t) => {
     del(0)
     return readFileSync('/run/trace', 'utf8').split('\n').filter((line) => line.includes(`${name}(`)).length
   }
-  for (const [name, fault] of [['sendto', 'signal=SIGKILL'], ['sendto', 'error=ENOMEM'], ['setns', 'error=EPERM']] as const) {
+  for (const [name, fault] of [['sendmsg', 'signal=SIGKILL'], ['sendmsg', 'error=ENOMEM'], ['setns', 'error=EPERM']] as const) {
     const count = often(name)
     const problems: string[] = []
     let failed = 0

@@ -4,6 +4,6 @@ import { once } from './refusals.ts'
 import t from 'tap'
 import { cannotInject } from '../reference.ts'
 
-const CALLS = { socket: 'EPROTONOSUPPORT', setns: 'EPERM', sendto: 'ENOMEM', flock: 'EINTR', link: 'ENOSPC', fsync: 'EIO' }
+const CALLS = { socket: 'EPROTONOSUPPORT', setns: 'EPERM', sendmsg: 'ENOMEM', flock: 'EINTR', link: 'ENOSPC', fsync: 'EIO' }
 
 for (const [name, error] of Object.entries(CALLS)) t.test(`each ${name} once: ${error}`, { skip: cannotInject }, async (t) => once(t, name, error))

@@ -6,13 +6,13 @@ import t from 'tap'
 import { cannotInject } from '../reference.ts'
 import { sample } from './samples.ts'
 
-t.test('each answer lost once', { skip: cannotInject }, async (t) => once(t, 'recvfrom', 'ENOBUFS'))
+t.test('each answer lost once', { skip: cannotInject }, async (t) => once(t, 'recvmsg', 'ENOBUFS'))
 
 t.test('every request from one on: ADD can take nothing back, DEL does', { skip: cannotInject }, async (t) => {
-  const count = times('sendto')
+  const count = times('sendmsg')
   let left = 0
   for (const i of sample(count, 6)) {
-    strace(`inject=sendto:error=ENOMEM:when=${i}+`)
+    strace(`inject=sendmsg:error=ENOMEM:when=${i}+`)
     if (things() !== before) left++
     const released = del()
     if (released.stdout !== '') return void t.fail(`from ${i} of ${count} on, DEL: ${released.stdout}`)

@@ -120,8 +120,8 @@ async function damaged(t: Test, { agent, whole }: { agent: Agent; whole: string 
   await agent.settled()
   await until('the kernel is as before', () => kernel(agent.node) === whole).catch(() => t.equal(kernel(agent.node), whole))
   if (kind === undefined) return // it may not have hurt the overlay
-  const count = new Map([...agent.get('/metrics').body.matchAll(/^podwire_repairs_total\{kind="(.*)"\} (\d+)$/gm)].map(([, name, value]) => [name!, Number(value)]))
-  t.ok((count.get(kind) ?? 0) > (counted.get(kind) ?? 0), 'it is counted')
-  counted = count
+  const count = () => new Map([...agent.get('/metrics').body.matchAll(/^podwire_repairs_total\{kind="(.*)"\} (\d+)$/gm)].map(([, name, value]) => [name!, Number(value)]))
+  await until('it is counted', () => (count().get(kind) ?? 0) > (counted.get(kind) ?? 0))
+  counted = count()
   await until('it is told', () => agent.log.slice(logged).includes('level=warn msg=repaired what='))
 }
