@@ -9,7 +9,7 @@ import { CniError, errorJson } from './cni/error.ts'
 import { serve, type Answer } from './cni/serve.ts'
 import { CURRENT, VERSIONS } from './cni/version.ts'
 import { isErrno } from './kernel/errno.ts'
-import { sleep } from './kernel/libc.ts'
+import { leave, sleep } from './kernel/libc.ts'
 import { later } from './later.ts'
 import { pluginOf, PLUGINS } from './plugins.ts'
 import { warm } from './warm.ts'
@@ -97,8 +97,9 @@ function read(fd: number, onlyWhatIsThere: boolean): Buffer {
  */
 function end({ status, stdout, stderr }: Answer): void {
   write(2, stderr)
-  const written = write(1, stdout)
-  ;(process as unknown as { reallyExit(status: number): never }).reallyExit(written ? status : 1)
+  const code = write(1, stdout) ? status : 1
+  leave(code)
+  ;(process as unknown as { reallyExit(status: number): never }).reallyExit(code)
 }
 
 /** False if not all of it could be written. */

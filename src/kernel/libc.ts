@@ -17,6 +17,7 @@ const signatures = {
   ioctl: { return: 'int32', arguments: ['int32', 'uint64'] },
   flock: { return: 'int32', arguments: ['int32', 'int32'] },
   madvise: { return: 'int32', arguments: ['uint64', 'uint64', 'int32'] },
+  _exit: { return: 'void', arguments: ['int32'] },
   malloc_trim: { return: 'int32', arguments: ['uint64'] },
   memfd_create: { return: 'int32', arguments: ['string', 'uint32'] },
   __errno_location: { return: 'pointer', arguments: [] },
@@ -173,6 +174,11 @@ export const dontNeed = (from: bigint, to: bigint): void => void call('madvise(M
 
 /** Gives free memory of malloc's back. glibc */
 export const trimHeap = (): void => void call('malloc_trim', 'malloc_trim', 0n)
+
+/** Ends this process at once, if libc was of use before: to open it for that alone would take longer than Node's own way. man 2 _exit */
+export function leave(status: number): void {
+  if (library) call('_exit', '_exit', status)
+}
 
 /** Waits. Only for the few places that poll, where the caller is synchronous. Milliseconds. */
 export function sleep(milliseconds: number): void {
