@@ -7,7 +7,7 @@
 //     eth0 10.1.20.2/24 ── veth ── VLAN 20 ──┘          └── cni0.20 10.1.20.1/24
 
 import { call, ip, netns, sh, works } from './world.ts'
-import { AttrStream } from 'netlink/dist/structs.js'
+import { Out } from '../src/kernel/attributes.ts'
 import t from 'tap'
 import { bridge, type BridgeConf } from '../src/bridge/bridge.ts'
 import { cli } from '../src/cli/cli.ts'
@@ -69,10 +69,10 @@ t.test('lines: the gateway of a VLAN is an interface of its own', async (t) => {
 t.test('bytes: as iproute2 sends them', async (t) => {
   const sent: string[] = []
   const change = ({ type, header, attrs }: Request) => {
-    const out = new AttrStream()
+    const out = new Out()
     out.emit(header)
     attrs?.(out)
-    sent.push(`${type} ${Buffer.concat(out.bufs).toString('hex')}`)
+    sent.push(`${type} ${out.bytes.toString('hex')}`)
   }
   const recorder = { rt: { change, get: () => undefined }, indexes: new Map([['port', 7], ['cni0', 3]]) } as unknown as Netns
   const byte = (value: number) => value.toString(16).padStart(2, '0')

@@ -4,7 +4,7 @@ import type { Listed } from '../../src/facts.ts'
 import { addressBytes, parseAddress, parseCidr, bits } from '../../src/ip.ts'
 import * as addr from '../../src/kernel/addr.ts'
 import * as link from '../../src/kernel/link.ts'
-import { attributes, type Out } from '../../src/kernel/netlink.ts'
+import { attributes, type Out } from '../../src/kernel/attributes.ts'
 import type { Netns } from '../../src/kernel/netns.ts'
 
 // <linux/rtnetlink.h>, <linux/neighbour.h>

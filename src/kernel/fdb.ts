@@ -6,7 +6,8 @@ import type { Fdb } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import * as link from './link.ts'
 import * as neigh from './neigh.ts'
-import { attributes, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
+import { attributes } from './attributes.ts'
+import { NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 export const AF_BRIDGE = 7

@@ -2,7 +2,8 @@
 
 import type { Feature } from '../facts.ts'
 import { differs, type Difference } from './difference.ts'
-import { attributes, items, nest, type Out, type Request } from './netlink.ts'
+import { attributes, items, nest, type Out } from './attributes.ts'
+import type { Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 const GENL_ID_CTRL = 0x10 // <linux/genetlink.h>

@@ -4,7 +4,8 @@
 import type { Filter } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import * as link from './link.ts'
-import { attributes, items, NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage } from './netlink.ts'
+import { attributes, items } from './attributes.ts'
+import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage } from './netlink.ts'
 import type { Netns } from './netns.ts'
 import { cstring, INGRESS, TCA_KIND, TCA_OPTIONS, tcmsg } from './qdisc.ts'
 

@@ -3,7 +3,8 @@
 
 import type { Former } from '../facts.ts'
 import { isErrno } from './errno.ts'
-import { attributes, type Attrs, type Out, type Request } from './netlink.ts'
+import { attributes, type Attrs, type Out } from './attributes.ts'
+import type { Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 import { cstring, generation, MSG, NFGENMSG, text, transaction } from './nft-message.ts'
 import { decodeVerdict, expressions } from './nft-rule.ts'

@@ -2,7 +2,7 @@
 // are structures within an expression, so that every iptables-nft lists them. <linux/netfilter/x_tables.h>
 
 import { addressBytes, parseCidr, type Family } from '../ip.ts'
-import { attributes, AttrStream, type Attrs, type Out } from './netlink.ts'
+import { attributes, type Attrs, Out } from './attributes.ts'
 import { text } from './nft-message.ts'
 import { compare, decodeVerdict, expression, expressions, immediate, type Expression } from './nft-rule.ts'
 
@@ -40,9 +40,9 @@ export const essence = (rule: Expression[]): string => rule.map(essential).filte
 
 /** The essence of a rule in words. */
 export function essenceOf(family: Family, rule: string): string {
-  const out = new AttrStream()
+  const out = new Out()
   encodeRule(out, family, rule)
-  return essence(expressions(Buffer.concat(out.bufs)))
+  return essence(expressions(out.bytes))
 }
 
 function essential({ name, data }: Expression): string {

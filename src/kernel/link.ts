@@ -5,7 +5,8 @@ import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, type KernelError } from './errno.ts'
 import type { Link, LinkSet, LinkSettings } from '../facts.ts'
 import { settingWords } from '../show.ts'
-import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Attrs, type NetlinkMessage, type Out, type Request } from './netlink.ts'
+import { attributes, type Attrs, type Out } from './attributes.ts'
+import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 export const RTM_NEWLINK = 16

@@ -5,7 +5,8 @@ import type { Neigh } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
 import * as link from './link.ts'
-import { attributes, NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
+import { attributes, type Out } from './attributes.ts'
+import { NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 export const RTM_NEWNEIGH = 28

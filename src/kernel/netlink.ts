@@ -1,16 +1,15 @@
 // One netlink socket, synchronous: a request goes out, the kernel answers inside the system call, the answer is read.
-// The message format is the netlink package's; the socket is ours because a plugin wants no event loop, no addon to
+// Messages are the netlink package's; the socket is ours because a plugin wants no event loop, no addon to
 // unpack, and NETLINK_EXT_ACK, with which an error says in the kernel's own words what was wrong.
 // https://docs.kernel.org/userspace-api/netlink/intro.html
 
 import { closeSync } from 'node:fs'
-import { AttrStream, formatAttribute, formatMessage, parseMessage, type NetlinkMessage } from 'netlink/dist/structs.js'
+import { formatHeader, parseMessage, type NetlinkMessage } from 'netlink/dist/structs.js'
+import { attributes, Out } from './attributes.ts'
 import { KernelError, isErrno } from './errno.ts'
 import * as libc from './libc.ts'
 
-export { AttrStream, type NetlinkMessage }
-/** Where attributes are written. */
-export type Out = AttrStream
+export type { NetlinkMessage }
 
 export const NETLINK_ROUTE = 0 // <linux/netlink.h>
 export const NETLINK_SOCK_DIAG = 4
@@ -49,46 +48,6 @@ export interface Request {
   header: Uint8Array
   attrs?: (out: Out) => void
 }
-
-export type Attrs = Map<number, Buffer>
-
-const NLA_TYPE_MASK = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-
-/**
- * Attributes by type; of two with one type the last stays. A link has sixty of them, so they are cut out here and not with
- * the package's parseAttributes, which makes four objects of each.
- */
-export function attributes(data: Buffer): Attrs {
-  const found: Attrs = new Map()
-  each(data, (type, value) => found.set(type, value))
-  return found
-}
-
-/** The values of attributes in their order, where all are of one type: a list. */
-export function items(data: Buffer | undefined): Buffer[] {
-  const list: Buffer[] = []
-  if (data) each(data, (_, value) => list.push(value))
-  return list
-}
-
-function each(data: Buffer, take: (type: number, value: Buffer) => void): void {
-  for (let at = 0; at + 4 <= data.length; ) {
-    const length = data.readUInt16LE(at)
-    if (length < 4 || at + length > data.length) return
-    take(data.readUInt16LE(at + 2) & NLA_TYPE_MASK, data.subarray(at + 4, at + length))
-    at += (length + 3) & ~3
-  }
-}
-
-/** An attribute marked as nested (NLA_F_NESTED), which AttrStream does not do and newer parts of the kernel insist on. */
-export function nest(out: Out, type: number, fill: (inner: Out) => void): void {
-  const inner = new AttrStream()
-  fill(inner)
-  out.emit(Buffer.alloc(-size(out) & 3)) // as push does: an attribute begins at a multiple of 4
-  out.emit(formatAttribute({ type, nested: true, data: inner.bufs }))
-}
-
-export const size = (out: Out): number => out.bufs.reduce((sum, part) => sum + part.length, 0)
 
 export class Netlink {
   readonly #fd: number
@@ -218,18 +177,18 @@ export class Netlink {
   /** Sends messages in one datagram and returns the sequence number of the first. */
   #send(requests: Request[]): number {
     const first = this.#sequence + 1
-    const parts: Uint8Array[] = []
+    const out = new Out()
     for (const { type, flags = 0, header, attrs } of requests) {
-      const out = new AttrStream()
+      out.pad()
+      const start = out.length
+      out.emit(formatHeader({ length: 0, type, flags: flags | NLM_F_REQUEST, seq: ++this.#sequence, port: 0 }))
       out.emit(header)
       attrs?.(out)
-      const length = size(out)
-      parts.push(...formatMessage({ type, flags: flags | NLM_F_REQUEST, seq: ++this.#sequence, port: 0, data: out.bufs }))
-      parts.push(Buffer.alloc(-length & 3))
+      out.u32(start, out.length - start)
     }
-    const datagram = Buffer.concat(parts)
-    this.#room(datagram.length)
-    libc.send(this.#fd, datagram)
+    out.pad()
+    this.#room(out.length)
+    libc.send(this.#fd, out.bytes)
     return first
   }
 

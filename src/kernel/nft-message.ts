@@ -2,7 +2,8 @@
 
 import type { Family } from '../facts.ts'
 import { isErrno, type KernelError } from './errno.ts'
-import { attributes, NLM_F_CREATE, type Attrs, type Out, type Request } from './netlink.ts'
+import { attributes, type Attrs, type Out } from './attributes.ts'
+import { NLM_F_CREATE, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 const TABLE = 'podwire'

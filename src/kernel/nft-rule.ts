@@ -8,7 +8,7 @@
 import { addressBytes, bits, network, parseCidr } from '../ip.ts'
 import { encode, ifname, PROTOCOLS } from './nft-data.ts'
 import { be32, cstring, text } from './nft-message.ts'
-import { attributes, AttrStream, items, size, type Attrs, type Out } from './netlink.ts'
+import { attributes, items, type Attrs, Out } from './attributes.ts'
 
 /** What is wrong with a rule, in a sentence. */
 export class RuleError extends Error {}
@@ -57,10 +57,10 @@ function attribute(out: Out, type: number, value: Value): void {
   else out.push(type, typeof value === 'function' ? padded(value) : value)
 }
 
-/** What is nested, with the padding of its last attribute: the kernel counts it in, AttrStream does not. */
+/** What is nested, with the padding of its last attribute, which the kernel counts in. */
 const padded = (fill: (inner: Out) => void) => (inner: Out): void => {
   fill(inner)
-  inner.emit(Buffer.alloc(-size(inner) & 3))
+  inner.pad()
 }
 
 type Load = Field['load']
@@ -139,9 +139,9 @@ const known = new Map<string, Buffer>()
 export function encodeRule(rule: string): Buffer {
   const before = known.get(rule)
   if (before) return before
-  const out = new AttrStream()
+  const out = new Out()
   write(out, rule)
-  const bytes = Buffer.concat(out.bufs)
+  const bytes = Buffer.from(out.bytes)
   known.set(rule, bytes)
   return bytes
 }

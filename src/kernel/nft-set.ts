@@ -3,7 +3,7 @@
 // <linux/netfilter/nf_tables.h>, NFT_SET_ELEM_INTERVAL_END
 
 import { addressBytes, bits, bytesAddress, lastAddress, network, parseAddress, parseCidr, rangeText, type Family } from '../ip.ts'
-import { attributes, type Attrs, type Out } from './netlink.ts'
+import { attributes, type Attrs, type Out } from './attributes.ts'
 
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_FLAGS = 3

@@ -5,7 +5,8 @@ import type { Qdisc } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, NLM_F_CREATE, NLM_F_EXCL, type Out, type Request } from './netlink.ts'
+import { attributes, type Out } from './attributes.ts'
+import { NLM_F_CREATE, NLM_F_EXCL, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 const RTM_NEWQDISC = 36

@@ -7,7 +7,8 @@ import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type NetlinkMessage, type Out, type Request } from './netlink.ts'
+import { attributes, type Out } from './attributes.ts'
+import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 export const RTM_NEWROUTE = 24

@@ -5,7 +5,8 @@ import type { Rule } from '../facts.ts'
 import { missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import { u32 } from './link.ts'
-import { attributes, NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Request } from './netlink.ts'
+import { attributes } from './attributes.ts'
+import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 const RTM_NEWRULE = 32

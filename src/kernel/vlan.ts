@@ -5,7 +5,7 @@ import type { Vlan, VlanRange, Vlans } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, items, type Out } from './netlink.ts'
+import { attributes, items, type Out } from './attributes.ts'
 import type { Netns } from './netns.ts'
 
 const AF_BRIDGE = 7

@@ -7,7 +7,7 @@ import type { Vxlan } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, type Attrs, type Out } from './netlink.ts'
+import { attributes, type Attrs, type Out } from './attributes.ts'
 import type { Netns } from './netns.ts'
 
 const IFLA_VXLAN_ID = 1
