@@ -21,6 +21,12 @@ const kubernetes = await build({ ...common, entryPoints: ['src/vxlan/kubernetes.
 
 writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs', 'utf8')))
 
+// --no-rehash-snapshot: hash tables as the snapshot has them, not hashed anew with a seed of this process. The seed guards against
+// keys chosen to collide, and what a plugin reads comes from the node's own container runtime. The others: no compiler for
+// code that runs once, and a young generation (MiB) that it does not fill. V8 uses compiled code of Node.js's modules only
+// where it was compiled with the same flags. docs/performance.md has the figures.
+const V8 = ['--no-rehash-snapshot', '--no-sparkplug', '--no-maglev', '--no-opt', '--min-semi-space-size=4']
+
 const executable = 'dist/build/node'
 copyFileSync(process.execPath, executable)
 setLibraryPath(executable, '$ORIGIN/../lib/podwire')
@@ -32,17 +38,14 @@ writeFileSync(
     output: 'dist/bin/podwire',
     useSnapshot: true,
     disableExperimentalSEAWarning: true,
-    // --no-rehash-snapshot: hash tables as the snapshot has them, not hashed anew with a seed of this process. The seed
-    // guards against keys chosen to collide, and what a plugin reads comes from the node's own container runtime.
-    // No compiler for code that runs once, and no garbage collection (MiB). docs/performance.md has the figures.
-    execArgv: ['--disable-warning=ExperimentalWarning', '--no-rehash-snapshot', '--no-sparkplug', '--no-maglev', '--no-opt', '--min-semi-space-size=4'],
+    execArgv: ['--disable-warning=ExperimentalWarning', ...V8, '--no-lazy'],
     // Not 'env': NODE_OPTIONS of a caller must not run code in a root program. A runtime gives a plugin no arguments, the agent
     // gives itself some (src/main.ts).
     execArgvExtension: 'cli',
     assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs', 'kubernetes.cjs': 'dist/build/kubernetes.cjs' },
   }),
 )
-execFileSync(process.execPath, ['--no-warnings', '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
+execFileSync(process.execPath, ['--no-warnings', ...V8, '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
 keepCode('dist/bin/podwire', statSync(executable).size, (name) => /^(internal\/)?ffi\b/.test(name))
 copyLibrary('libatomic.so.1')
 writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!, kubernetes.metafile!], process.execPath))
@@ -50,13 +53,12 @@ copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')
 
 /**
  * The bundle with every function compiled at once, so that the snapshot holds its bytecode: a plugin runs each function
- * about once, and would spend more time compiling than running.
+ * about once, and would spend more time compiling than running. The flag stays on, for the code of Node.js's modules that is kept,
+ * and has to be on when that is used (src/later.ts switches it off for what is large).
  */
 function eager(bundle: string): string {
-  return `const { setFlagsFromString } = require('node:v8')
-setFlagsFromString('--no-lazy')
+  return `require('node:v8').setFlagsFromString('--no-lazy')
 const podwire = require('node:vm').compileFunction(${JSON.stringify(bundle)}, ['require', 'module', 'exports'], { filename: 'podwire' })
-setFlagsFromString('--lazy')
 podwire(require, { exports: {} }, {})
 `
 }

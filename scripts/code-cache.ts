@@ -1,6 +1,6 @@
 // A snapshot holds, behind V8's heap, compiled code of each of Node.js's own modules, 4 MB that every start copies whether it
-// loads one of them or not: a tenth of it. This leaves only the modules that a plugin loads, in place; others are compiled when
-// they are loaded. The list is the last thing of the snapshot: u64 count; of each u64 length and name, u64 length and code.
+// loads one of them or not: a tenth of it. This leaves only the modules that a plugin loads, in place, and zeros; others are
+// compiled when they are loaded. The list is the last thing of the snapshot: u64 count; of each u64 length and name, u64 length and code.
 // github.com/nodejs/node, src/node_snapshotable.cc (SnapshotSerializer), blob_serializer_deserializer-inl.h
 
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
@@ -24,8 +24,9 @@ export function keepCode(file: string, base: number, keep: (name: string) => boo
   const kept = found.modules.filter(({ name }) => keep(name))
   const count = Buffer.alloc(8)
   count.writeBigUInt64LE(BigInt(kept.length))
+  const list = Buffer.concat([count, ...kept.map(({ from, end }) => bytes.subarray(from, end))])
   const fd = openSync(file, 'r+')
-  writeSync(fd, Buffer.concat([count, ...kept.map(({ from, end }) => bytes.subarray(from, end))]), 0, null, found.at)
+  writeSync(fd, Buffer.concat([list, Buffer.alloc(found.modules.at(-1)!.end - found.at - list.length)]), 0, null, found.at)
   closeSync(fd)
 }
 

@@ -4,6 +4,7 @@
 
 import { createRequire } from 'node:module'
 import { getAsset, isSea } from 'node:sea'
+import { setFlagsFromString } from 'node:v8'
 import { compileFunction } from 'node:vm'
 
 interface Assets {
@@ -29,6 +30,7 @@ function load<Name extends keyof Assets>(name: Name): Assets[Name] {
 }
 
 function fromAsset<Name extends keyof Assets>(name: Name): Assets[Name] {
+  setFlagsFromString('--lazy') // plugins compile all of what they load (scripts/build.ts), which is a lot here
   const module = { exports: {} }
   compileFunction(getAsset(`${name}.cjs`, 'utf8'), ['require', 'module', 'exports'])(createRequire('/'), module, module.exports)
   return module.exports as Assets[Name]

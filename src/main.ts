@@ -29,7 +29,7 @@ function main(): void {
 
 // A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on: it begins anew, with them, and
 // with a young generation (MiB) that fits what it does, and keeps what it compiled: it looks at everything once a minute.
-const LASTING = ['--opt', '--maglev', '--min-semi-space-size=1', '--max-semi-space-size=12', '--no-flush-bytecode'] as const
+const LASTING = ['--opt', '--maglev', '--lazy', '--min-semi-space-size=1', '--max-semi-space-size=12', '--no-flush-bytecode'] as const
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
 function calledAs(): string {

@@ -157,7 +157,7 @@ function flush(netns: Netns, question: Question): boolean {
 /** The connections that a question is about, or more of them. */
 function ask(netns: Netns, question: Question): Tracked[] {
   const family = familyOf(question)
-  return dump(netns, AF[family], family === 4 || question.answers === undefined && question.source === undefined ? (out) => filter(out, question) : undefined)
+  return dump(netns, AF[family], family === 4 || (!question.source && !question.answers) ? (out) => filter(out, question) : undefined)
 }
 
 /**
@@ -165,7 +165,7 @@ function ask(netns: Netns, question: Question): Tracked[] {
  * ctnetlink_filter_match_tuple, seen up to 6.18), so it is never asked for any. What it lists is looked at once more in any case.
  */
 function filter(out: Out, { source, port, answers }: Question): void {
-  const address = port?.address === undefined ? undefined : parseAddress(port.address)!
+  const address = port?.address === undefined || port.address.includes(':') ? undefined : parseAddress(port.address)!
   nest(out, CTA_TUPLE_ORIG, (tuple) => {
     if (source || address) nest(tuple, CTA_TUPLE_IP, (ip) => (source && ip.push(CTA_IP_V4_SRC, addressBytes(source)), address && ip.push(CTA_IP_V4_DST, addressBytes(address))))
     if (port) nest(tuple, CTA_TUPLE_PROTO, (inner) => (inner.push(CTA_PROTO_NUM, Buffer.from([PROTOCOLS[port.protocol]!])), inner.push(CTA_PROTO_DST_PORT, Buffer.from([port.port >> 8, port.port & 0xff]))))
