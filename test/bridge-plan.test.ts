@@ -27,7 +27,7 @@ ip link add cni0 mtu 1450 type bridge
 ip link set cni0 address $(cat /sys/class/net/cni0/address)
 sysctl -qw net/ipv6/conf/cni0/accept_ra=0
 ip link set cni0 up
-ip link add vethec43057c07a up address 6e:1c:25:89:d4:f4 mtu 1450 type veth peer name eth0 address b2:26:8e:ef:3b:65 mtu 1450 netns pod
+ip link add vethec43057c07a up address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
 ip link set vethec43057c07a master cni0
 ip -n pod addr add 10.1.2.3/24 dev eth0
@@ -35,7 +35,7 @@ ip -n pod link set eth0 up
 ip -n pod route add default via 10.1.2.1 dev eth0
 ip addr add 10.1.2.1/24 dev cni0
 ip netns exec pod sysctl -qw net/ipv4/conf/eth0/arp_notify=1
-ip -n pod link set eth0 address b2:26:8e:ef:3b:65`,
+ip -n pod link set eth0 address 5e:ed:7b:18:44:e3`,
   )
 })
 

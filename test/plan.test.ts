@@ -23,7 +23,7 @@ t.test('an IPv4 pod', async (t) => {
   t.equal(
     plan(),
     `sysctl -qw net/ipv4/ip_forward=1
-ip link add vethec43057c07a up address 6e:1c:25:89:d4:f4 mtu 1450 type veth peer name eth0 address b2:26:8e:ef:3b:65 mtu 1450 netns pod
+ip link add vethec43057c07a up address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
 sysctl -qw net/ipv6/conf/vethec43057c07a/accept_ra=0
 ip -n pod addr add 10.1.2.3/24 dev eth0 noprefixroute
@@ -42,7 +42,7 @@ t.test('an IPv6 pod: no duplicate address detection, and its namespace set up fo
     plan({ ips, routes: [{ dst: '::/0' }], advertised: ['uplink0'] }),
     `sysctl -qw net/ipv6/conf/uplink0/accept_ra=2
 sysctl -qw net/ipv6/conf/all/forwarding=1
-ip link add vethec43057c07a up address 6e:1c:25:89:d4:f4 mtu 1450 type veth peer name eth0 address b2:26:8e:ef:3b:65 mtu 1450 netns pod
+ip link add vethec43057c07a up address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
 sysctl -qw net/ipv6/conf/vethec43057c07a/accept_ra=0
 sysctl -qw net/ipv6/conf/vethec43057c07a/disable_ipv6=0

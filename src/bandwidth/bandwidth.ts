@@ -15,7 +15,7 @@ import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Result } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
 import type { Fact, Ifb, Plan } from '../facts.ts'
-import { hash, owner, type Attachment } from '../names.ts'
+import { hash, mac, owner, type Attachment } from '../names.ts'
 
 interface Rates {
   ingressRate?: number
@@ -117,15 +117,12 @@ function result(before: Result, pod: Pod, conf: BandwidthConf): Result {
   return limits(conf).some(({ direction }) => direction === 'egress') ? { ...before, interfaces: [...before.interfaces, { name, mac }] } : before
 }
 
-const ifbOf = ({ attachment, mtu }: Pod): Ifb => ({ fact: 'ifb', name: ifbName(attachment), mac: ifbMac(attachment), ...(mtu !== undefined && { mtu }), alias: owner(attachment) })
+const ifbOf = ({ attachment, mtu }: Pod): Ifb => ({ fact: 'ifb', name: ifbName(attachment), mac: mac(attachment, 'ifb'), ...(mtu !== undefined && { mtu }), alias: owner(attachment) })
 
 /** By container and interface: the reference forgets the interface, and a container's second one cannot be made. */
 function ifbName({ containerID, ifname }: Attachment): string {
   return `bwp${hash(12, containerID, ifname)}`
 }
-
-/** Locally administered, and told to nobody outside. */
-const ifbMac = ({ containerID, ifname }: Attachment): string => `02:${hash(10, 'ifb', containerID, ifname).match(/../g)!.join(':')}`
 
 const ETH_HLEN = 14 // <linux/if_ether.h>
 const ETH_DATA_LEN = 1500
