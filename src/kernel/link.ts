@@ -64,6 +64,11 @@ export interface LinkState {
 
 /** The link of that name, or undefined. */
 export function get(netns: Netns, name: string): LinkState | undefined {
+  const message = ask(netns, name)
+  return message && parse(message)
+}
+
+function ask(netns: Netns, name: string): NetlinkMessage | undefined {
   const message = netns.rt.get(
     {
       what: `ip link show ${name}`,
@@ -73,10 +78,11 @@ export function get(netns: Netns, name: string): LinkState | undefined {
     },
     'ENODEV',
   )
-  const link = message && parse(message)
-  if (link) netns.indexes.set(name, link.index)
-  return link
+  if (message) netns.indexes.set(name, indexIn(message))
+  return message
 }
+
+const indexIn = ({ data }: NetlinkMessage): number => data.readInt32LE(4) // struct ifinfomsg
 
 /** The link of that index, or undefined. */
 export function byIndex(netns: Netns, index: number): LinkState | undefined {
@@ -96,9 +102,9 @@ export function list(netns: Netns, kind?: string): LinkState[] {
 export function index(netns: Netns, name: string): number {
   const known = netns.indexes.get(name)
   if (known !== undefined) return known
-  const link = get(netns, name)
-  if (!link) throw new NoDevice(name)
-  return link.index
+  const message = ask(netns, name)
+  if (!message) throw new NoDevice(name)
+  return indexIn(message)
 }
 
 export class NoDevice extends Error {
@@ -342,11 +348,12 @@ function flagsHeader(index: number, flags: number, meant = flags): Buffer {
 }
 
 /** What a message about a link says. */
-export function parse({ data }: NetlinkMessage): LinkState {
+export function parse(message: NetlinkMessage): LinkState {
+  const { data } = message
   const found = attributes(data.subarray(16))
   const info: Attrs = attributes(found.get(IFLA_LINKINFO) ?? Buffer.alloc(0))
   return {
-    index: data.readInt32LE(4),
+    index: indexIn(message),
     name: text(found.get(IFLA_IFNAME)) ?? '',
     up: (data.readUInt32LE(8) & IFF_UP) !== 0,
     running: found.get(IFLA_OPERSTATE)?.[0] === IF_OPER_UP,
