@@ -20,9 +20,9 @@ import { MASQUERADED } from './nat.ts'
 import * as state from './state.ts'
 import { ipamOf, parts } from './wire.ts'
 
-/** Everything in the kernel that belongs to owners whose name begins with one of `whose` and who are stale. */
-export function remains(host: Netns, { maps, links, with: along }: Belongings, whose: string[], stale: (owner: string) => boolean): Plan {
-  const elements = nft.elements(host, maps, whose).filter((element) => stale(element.owner))
+/** Everything in the kernel that belongs to owners whose name begins with one of `whose` and who are stale; `of`: their addresses, if that is all of them. */
+export function remains(host: Netns, { maps, links, with: along }: Belongings, whose: string[], stale: (owner: string) => boolean, of: string[] = []): Plan {
+  const elements = nft.elements(host, maps, whose, of).filter((element) => stale(element.owner))
   const named = links ? link.list(host, links.kind).filter(({ alias }) => alias !== undefined && whose.some((begin) => alias.startsWith(begin)) && stale(alias)) : []
   return [...(along ? elements.flatMap(along) : []), ...named.map(({ name }) => linkFact(name)), ...elements]
 }
@@ -41,7 +41,7 @@ export function del(request: Request): void {
     const leased = ipam.addresses?.(lease)
     const previous = addressesOf(conf.prevResult)
     const mine = owner(attachment)
-    const left = remains(kernel.host, ALL, [mine], (whose) => whose === mine)
+    const left = remains(kernel.host, ALL, [mine], (whose) => whose === mine, leased)
     const facts = [
       // What prevResult names may be another's by now, whose connections are not ours to forget; a lease of ours is ours.
       ...flows(leased ?? previous),

@@ -5,19 +5,10 @@ import { bridge, type BridgeConf } from '../src/bridge/bridge.ts'
 import type { ResultRoute } from '../src/cni/result.ts'
 import { show } from '../src/show.ts'
 import type { Wiring } from '../src/wire.ts'
+import { wiring } from './wiring.ts'
 
-const wiring: Wiring = {
-  attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' },
-  conf: { cniVersion: '1.1.0', name: 'podnet', type: 'bridge', ipam: { type: 'host-local' } },
-  ips: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }],
-  routes: [{ dst: '0.0.0.0/0' }],
-  mtu: 1450,
-  mac: undefined,
-  ipv6: true,
-  advertised: [],
-  others: false,
-}
-const plan = (keys: Partial<BridgeConf> = {}, changes: Partial<Wiring> = {}) => bridge.plan({ ...wiring, ...changes, conf: { ...wiring.conf, ...keys } }).map((fact) => show(fact)).filter(Boolean).join('\n')
+const pod = wiring('bridge')
+const plan = (keys: Partial<BridgeConf> = {}, changes: Partial<Wiring> = {}) => bridge.plan({ ...pod, ...changes, conf: { ...pod.conf, ...keys } }).map((fact) => show(fact)).filter(Boolean).join('\n')
 
 t.test('an IPv4 pod on a bridge that is its gateway', async (t) => {
   t.equal(
@@ -49,13 +40,13 @@ t.test('what is said of the port and the bridge, by name', async (t) => {
 })
 
 t.test('default routes: one for each family, by the gateway, with what IPAM says of them', async (t) => {
-  const routes = (given: ResultRoute[], ips = wiring.ips, keys: Partial<BridgeConf> = { isDefaultGateway: true }) => bridge.result!({ conf: { ...wiring.conf, ...keys }, ips, routes: given }).routes
-  const dual = [...wiring.ips, { address: 'fd00::3/64' }, { address: '10.9.0.3/24' }]
+  const routes = (given: ResultRoute[], ips = pod.ips, keys: Partial<BridgeConf> = { isDefaultGateway: true }) => bridge.result!({ conf: { ...pod.conf, ...keys }, ips, routes: given }).routes
+  const dual = [...pod.ips, { address: 'fd00::3/64' }, { address: '10.9.0.3/24' }]
   t.same(routes([]), [{ dst: '0.0.0.0/0', gw: '10.1.2.1' }])
   t.same(routes([{ dst: '0.0.0.0/0' }]), [{ dst: '0.0.0.0/0', gw: '10.1.2.1' }], 'not doubled')
   t.same(routes([{ dst: '0.0.0.0/0', mtu: 1400 }], dual), [{ dst: '0.0.0.0/0', mtu: 1400, gw: '10.1.2.1' }, { dst: '::/0', gw: 'fd00::1' }])
   t.same(routes([{ dst: '0.0.0.0/0', gw: '10.1.2.9' }]), [{ dst: '0.0.0.0/0', gw: '10.1.2.9' }], "IPAM's own gateway stands")
   t.same(routes([{ dst: '0.0.0.0/0', table: 100 }]), [{ dst: '0.0.0.0/0', table: 100, gw: '10.1.2.1' }, { dst: '0.0.0.0/0', gw: '10.1.2.1' }], "another table's is another")
-  t.same(routes([{ dst: '0.0.0.0/0' }], wiring.ips, { isGateway: true }), [{ dst: '0.0.0.0/0' }], 'who is only a gateway leaves them alone')
-  t.same(bridge.result!({ conf: { ...wiring.conf, isGateway: true } as BridgeConf, ips: dual, routes: [] }).ips.map(({ gateway }) => gateway), ['10.1.2.1', 'fd00::1', '10.9.0.1'], 'a gateway that IPAM leaves open is the first address')
+  t.same(routes([{ dst: '0.0.0.0/0' }], pod.ips, { isGateway: true }), [{ dst: '0.0.0.0/0' }], 'who is only a gateway leaves them alone')
+  t.same(bridge.result!({ conf: { ...pod.conf, isGateway: true } as BridgeConf, ips: dual, routes: [] }).ips.map(({ gateway }) => gateway), ['10.1.2.1', 'fd00::1', '10.9.0.1'], 'a gateway that IPAM leaves open is the first address')
 })

@@ -18,24 +18,15 @@ import * as vlan from '../src/kernel/vlan.ts'
 import { hostIfname } from '../src/names.ts'
 import * as state from '../src/state.ts'
 import type { Wiring } from '../src/wire.ts'
+import { wiring } from './wiring.ts'
 
 const hasVlans = works('ip link add probe type bridge vlan_filtering 1 && ip link del probe')
 const without = hasVlans ? false : `this kernel (${sh('uname -r')}) has no VLANs on bridges: in its place by lines and bytes; scripts/uml.sh has one`
 t.comment(hasVlans ? `for real: kernel ${sh('uname -r')} has VLANs on bridges` : String(without))
 
-const wiring: Wiring = {
-  attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' },
-  conf: { cniVersion: '1.1.0', name: 'podnet', type: 'bridge', ipam: { type: 'host-local' } },
-  ips: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }],
-  routes: [],
-  mtu: 1450,
-  mac: undefined,
-  ipv6: true,
-  advertised: [],
-  others: false,
-}
-const of = (keys: Partial<BridgeConf>, changes: Partial<Wiring> = {}): Wiring => ({ ...wiring, ...changes, conf: { ...wiring.conf, ...keys } })
-const host = hostIfname(wiring.attachment)
+const pod: Wiring = { ...wiring('bridge'), routes: [] }
+const of = (keys: Partial<BridgeConf>, changes: Partial<Wiring> = {}): Wiring => ({ ...pod, ...changes, conf: { ...pod.conf, ...keys } })
+const host = hostIfname(pod.attachment)
 /** The lines of a plan that it has for these keys only. */
 const lines = (keys: Partial<BridgeConf>, others: Partial<BridgeConf> = {}): string[] => {
   const plan = (of_: Wiring) => bridge.plan(of_).flatMap((fact) => show(fact).split('\n'))

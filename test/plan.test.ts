@@ -4,19 +4,10 @@ import t from 'tap'
 import { show } from '../src/show.ts'
 import { ptp } from '../src/ptp/ptp.ts'
 import type { Wiring } from '../src/wire.ts'
+import { wiring } from './wiring.ts'
 
-const wiring: Wiring = {
-  attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' },
-  conf: { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', ipam: { type: 'host-local' } },
-  ips: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }],
-  routes: [{ dst: '0.0.0.0/0' }],
-  mtu: 1450,
-  mac: undefined,
-  ipv6: true,
-  advertised: [],
-  others: false,
-}
-const plan = (changes: Partial<Wiring> = {}) => ptp.plan({ ...wiring, ...changes }).map((fact) => show(fact)).filter(Boolean).join('\n')
+const pod = wiring('ptp')
+const plan = (changes: Partial<Wiring> = {}) => ptp.plan({ ...pod, ...changes }).map((fact) => show(fact)).filter(Boolean).join('\n')
 const lines = (changes: Partial<Wiring>, part: string) => plan(changes).split('\n').filter((line) => line.includes(part))
 
 t.test('an IPv4 pod', async (t) => {
@@ -61,7 +52,7 @@ ip -6 route add fd00:1::3/128 dev vethec43057c07a`,
 })
 
 t.test('masquerading adds elements to maps and one chain for the list of networks that see the pod as it is', async (t) => {
-  const conf = { ...wiring.conf, ipMasq: true, nonMasqueradeCIDRs: ['10.0.0.0/8', 'fd00::/8'] }
+  const conf = { ...pod.conf, ipMasq: true, nonMasqueradeCIDRs: ['10.0.0.0/8', 'fd00::/8'] }
   t.match(lines({ conf }, 'nft'), [
     'nft add table inet podwire',
     "nft add map inet podwire masquerade_ip '{ type ipv4_addr : verdict ; }'",
@@ -114,9 +105,9 @@ t.test('a whole-length prefix has no subnet to route to', async (t) => {
 })
 
 t.test('leases that do not fit are told before anything is made', async (t) => {
-  t.same(ptp.problems({ ...wiring, ips: [] }), ['IPAM plugin returned missing IP config: ptp needs at least one address'])
-  t.match(ptp.problems({ ...wiring, ips: [{ address: '10.1.2.3/24' }] }), [/gave no gateway for 10\.1\.2\.3\/24/])
-  t.match(ptp.problems({ ...wiring, mtu: 1000, ips: [{ address: 'fd00:1::3/64', gateway: 'fd00:1::1' }] }), [/mtu is 1000: expected at least 1280/])
+  t.same(ptp.problems({ ...pod, ips: [] }), ['IPAM plugin returned missing IP config: ptp needs at least one address'])
+  t.match(ptp.problems({ ...pod, ips: [{ address: '10.1.2.3/24' }] }), [/gave no gateway for 10\.1\.2\.3\/24/])
+  t.match(ptp.problems({ ...pod, mtu: 1000, ips: [{ address: 'fd00:1::3/64', gateway: 'fd00:1::1' }] }), [/mtu is 1000: expected at least 1280/])
 })
 
 t.test('a namespace by path is entered by nsenter, one in /run/netns by name', async (t) => {

@@ -65,8 +65,11 @@ t.test('who is in whose way', async (t) => {
     const what = `${JSON.stringify(held)} then ${JSON.stringify(asked)}`
     kernelAdd(kernel, portmap.plan(pod('a', 2), { ...asking(held), snat: false }), 'pod')
     const second = () => guardPorts(kernel, pod('b', 3), asking(asked), [])
+    const looked = () => kernelAdd(kernel, portmap.plan(pod('b', 3), { ...asking(asked), snat: false }), 'pod') // before the first had it
     if (where === undefined) t.doesNotThrow(second, what)
     else t.throws(second, { code: 109, message: `host port 8080/tcp${where} is held by container a (eth0) of network podnet` }, what)
+    if (where === undefined) t.doesNotThrow(looked, what)
+    else t.throws(looked, /held by podnet\/a\/eth0/, `${what}, at once`)
     sh('nft delete table inet podwire')
   }
 })

@@ -10,30 +10,28 @@ import { Netns } from '../src/kernel/netns.ts'
 import { ptp } from '../src/ptp/ptp.ts'
 import * as state from '../src/state.ts'
 import { planOf, type Wirer, type Wiring } from '../src/wire.ts'
+import { wiring } from './wiring.ts'
 
 sh('mount -t sysfs sysfs /sys') // that of this namespace
 
-const wiring: Wiring = {
-  attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' },
-  conf: { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', ipMasq: true, nonMasqueradeCIDRs: ['10.0.0.0/13', 'fd00::/63'], ipam: { type: 'host-local' } },
-  ips: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }, { address: 'fd00:1::3/64', gateway: 'fd00:1::1' }],
+const plain = wiring('ptp')
+const pod: Wiring = {
+  ...plain,
+  conf: { ...plain.conf, ipMasq: true, nonMasqueradeCIDRs: ['10.0.0.0/13', 'fd00::/63'] },
+  ips: [...plain.ips, { address: 'fd00:1::3/64', gateway: 'fd00:1::1' }],
   routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0', mtu: 1300 }, { dst: '192.0.2.0/24', gw: '10.1.2.9', mtu: 1400, advmss: 1300, priority: 50, table: 100 }, { dst: '0.0.0.0/0', gw: '10.1.2.7' }, { dst: '198.51.100.0/24', scope: 253 }],
-  mtu: 1450,
   mac: '02:11:22:33:44:55',
-  ipv6: true,
-  advertised: [],
-  others: false,
 }
 
 const published = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }, { hostPort: 53, containerPort: 5353, protocol: 'udp', hostIP: '2001:db8::1' }, { hostPort: 53, containerPort: 5353, protocol: 'udp', hostIP: '127.0.0.1' }] } }
-const bridged = (keys: object): Wiring => ({ ...wiring, mac: undefined, conf: { ...wiring.conf, type: 'bridge', ...keys } as Wiring['conf'] })
+const bridged = (keys: object): Wiring => ({ ...pod, mac: undefined, conf: { ...pod.conf, type: 'bridge', ...keys } as Wiring['conf'] })
 
 const cases: [string, Wirer, Wiring][] = [
-  ['dual-stack, masqueraded, routes with every attribute', ptp, wiring],
-  ['IPv4 with a whole-length prefix', ptp, { ...wiring, mac: undefined, conf: { ...wiring.conf, ipMasq: false }, ips: [{ address: '10.9.9.9/32', gateway: '169.254.1.1' }], routes: [{ dst: '0.0.0.0/0' }] }],
+  ['dual-stack, masqueraded, routes with every attribute', ptp, pod],
+  ['IPv4 with a whole-length prefix', ptp, { ...pod, mac: undefined, conf: { ...pod.conf, ipMasq: false }, ips: [{ address: '10.9.9.9/32', gateway: '169.254.1.1' }], routes: [{ dst: '0.0.0.0/0' }] }],
   ['bridge: gateway, hairpin, dual-stack, masqueraded', bridge, bridged({ isGateway: true, hairpinMode: true, forceAddress: true })],
-  ['bridge: isolated, promiscuous, only IPv4, not masqueraded', bridge, { ...bridged({ isDefaultGateway: true, portIsolation: true, promiscMode: true, ipMasq: false }), ips: wiring.ips.slice(0, 1), routes: [], mac: '02:11:22:33:44:55' }],
-  ['host ports', ptp, { ...wiring, conf: { ...wiring.conf, ...published } as Wiring['conf'] }],
+  ['bridge: isolated, promiscuous, only IPv4, not masqueraded', bridge, { ...bridged({ isDefaultGateway: true, portIsolation: true, promiscMode: true, ipMasq: false }), ips: pod.ips.slice(0, 1), routes: [], mac: '02:11:22:33:44:55' }],
+  ['host ports', ptp, { ...pod, conf: { ...pod.conf, ...published } as Wiring['conf'] }],
   ['bridge: host ports under conditions, masqueraded for all', bridge, bridged({ ...published, portmap: { masqAll: true, conditionsV4: ['!', '-s', '192.0.2.0/24'], conditionsV6: ['iifname', '"eth0"'] } })],
   ['bridge: held to its MAC address, and isolated by the firewall', bridge, bridged({ macspoofchk: true, firewall: { ingressPolicy: 'isolated', iptablesAdminChainName: 'MINE' } })],
   ['bridge: not forwarded to other bridges', bridge, bridged({ firewall: { ingressPolicy: 'same-bridge' } })],

@@ -171,20 +171,11 @@ function interfaces({ attachment, conf, ips, mtu, mac: requested }: Wiring, sand
   const own = conf as BridgeConf
   const [name, gate] = [nameOf(own), gateOf(own)]
   return [
-    { name, ...known(macOf, name) },
+    { name, mac: macOf(name) },
     { name: hostIfname(attachment), mac: mac(attachment, 'host'), ...size },
     { name: attachment.ifname, mac: requested ?? mac(attachment, 'pod'), ...size, sandbox },
-    ...(gate !== name && gates(own) && ips.length > 0 ? [{ name: gate, ...known(macOf, gate) }] : []),
+    ...(gate !== name && gates(own) && ips.length > 0 ? [{ name: gate, mac: macOf(gate) }] : []),
   ]
-}
-
-/** A question that is not answered does not undo what is done. */
-function known(macOf: (dev: string) => string, dev: string): { mac?: string } {
-  try {
-    return { mac: macOf(dev) }
-  } catch {
-    return {}
-  }
 }
 
 /** Sentences about leases and keys that do not fit together; none if the plan can be made. */

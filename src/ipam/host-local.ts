@@ -64,7 +64,7 @@ export const hostLocal: Ipam = {
 
   check({ conf, attachment }) {
     const store = peek(directory(conf))
-    const held = store.of(attachment, leased(conf))
+    const held = store.exactly(attachment, leased(conf)) ?? store.of(attachment, leased(conf))
     const sets = rangeSets(conf)
     const ours = leased(conf).filter((text) => sets.some((set) => rangeFor(set, parseAddress(text)!)))
     if (held.length === 0) return [finding(`host-local: Failed to find address added by container ${attachment.containerID}`)]

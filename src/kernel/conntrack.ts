@@ -53,19 +53,25 @@ interface Question {
  * ports that were led to a pod. Not those of a `pod` that goes on.
  */
 export function forget(netns: Netns, facts: (Flows | PortFlows)[], pod?: Netns): void {
-  const tracked = count(netns)
-  if (tracked === 0) return
+  const total = count(netns)
+  if (total === 0) return
+  const goesOn = pod !== undefined && serves(pod)
+  const open = questions(facts).filter((question) => goesOn || !flush(netns, question))
+  if (open.length === 0) return
+  const found = total <= FEW_TRACKED || open.length > FEW ? dump(netns, AF.any, open) : open.flatMap((question) => ask(netns, question))
+  for (const connection of found) {
+    const ours = open.some((question) => satisfies(question, connection))
+    if (ours && !(goesOn && isOpen(connection))) remove(netns, connection)
+  }
+}
+
+function questions(facts: (Flows | PortFlows)[]): Question[] {
   const addresses = [...new Set(facts.flatMap((fact) => (fact.fact === 'flows' ? [fact.address] : [])))]
-  const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports.filter(({ to }) => !addresses.includes(to)) : [])) // others are among those of the address
-  const asked: Question[] = [
+  const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports : [])).filter(({ to }) => !addresses.includes(to)) // others are among those of the address
+  return [
     ...addresses.map((address) => parseAddress(address)!).flatMap((address) => [{ source: address }, { answers: address }]),
     ...ports.map((port) => ({ port, answers: parseAddress(port.to)! })),
   ]
-  const goesOn = pod !== undefined && serves(pod)
-  const open = asked.filter((question) => goesOn || !flush(netns, question))
-  if (open.length === 0) return
-  const found = tracked <= FEW_TRACKED || open.length > FEW ? dump(netns, AF.any) : [4, 6].flatMap((family) => open.filter((one) => familyOf(one) === family).flatMap((one) => ask(netns, one)))
-  for (const connection of found) if (open.some((question) => satisfies(question, connection)) && !(goesOn && isOpen(connection))) remove(netns, connection)
 }
 
 // To list connections walks the whole hash table, a dozen milliseconds on a usual node: once, while there are so few that all are
@@ -94,13 +100,16 @@ function isOpen({ attrs }: Tracked): boolean {
 export function redirect(netns: Netns, ports: Port[]): void {
   const endless = ports.filter(({ protocol }) => protocol !== 'tcp')
   if (endless.length === 0 || count(netns) === 0) return
-  const found = endless.length > FEW ? dump(netns, AF.any) : endless.flatMap((port) => ask(netns, { port }))
-  for (const connection of found) {
+  const asked = endless.map((port) => ({ port }))
+  for (const connection of asked.length > FEW ? dump(netns, AF.any, asked) : asked.flatMap((question) => ask(netns, question))) {
     const { began, answers } = connection
     const port = endless.find((one) => isTo(one, connection))
     if (port && answers !== port.to && isLocal(netns, parseAddress(began.dst)!)) remove(netns, connection)
   }
 }
+
+/** As bytes, which a connection that a question is about has in it. */
+const addressesIn = ({ source, answers }: Question): Uint8Array[] => [source, answers].flatMap((address) => (address ? [addressBytes(address)] : []))
 
 const familyOf = ({ source, port, answers }: Question): Family => source?.family ?? answers?.family ?? (port!.to.includes(':') ? 6 : 4)
 
@@ -141,7 +150,7 @@ function tupleOf(tuple: Buffer | undefined, family: Family): Tuple {
 
 /**
  * Has the kernel delete what a question is about: it passes over empty buckets, and needs half a millisecond. False if it can't: it
- * does since Linux 6.7 (CTA_FILTER of a deletion; before, it asks for a whole tuple), and not for IPv6.
+ * does since Linux 6.11 (CTA_FILTER of a deletion; before, it asks for a whole tuple), and not for IPv6.
  */
 function flush(netns: Netns, question: Question): boolean {
   if (familyOf(question) === 6) return false
@@ -157,7 +166,7 @@ function flush(netns: Netns, question: Question): boolean {
 /** The connections that a question is about, or more of them. */
 function ask(netns: Netns, question: Question): Tracked[] {
   const family = familyOf(question)
-  return dump(netns, AF[family], family === 4 || (!question.source && !question.answers) ? (out) => filter(out, question) : undefined)
+  return dump(netns, AF[family], [question], family === 4 || addressesIn(question).length === 0 ? (out) => filter(out, question) : undefined)
 }
 
 /**
@@ -180,10 +189,12 @@ function filter(out: Out, { source, port, answers }: Question): void {
 const AF = { 4: 2, 6: 10, any: 0 } // <bits/socket.h>
 const NFGENMSG = 4
 
-/** Connections of a family; none if this kernel tracks none. */
-function dump(netns: Netns, family: number, attrs?: (out: Out) => void): Tracked[] {
+/** Connections of a family that one of a few questions may be about; none if this kernel tracks none. */
+function dump(netns: Netns, family: number, asked: Question[], attrs?: (out: Out) => void): Tracked[] {
+  const needles = asked.map(addressesIn)
+  const about = (data: Buffer) => asked.length > FEW || needles.some((addresses) => addresses.every((address) => data.includes(address)))
   try {
-    return netns.nf.collect(request(family, 'conntrack -L', IPCTNL_MSG_CT_GET, attrs), ({ data }) => tracked(data))
+    return netns.nf.collect(request(family, 'conntrack -L', IPCTNL_MSG_CT_GET, attrs), ({ data }) => (about(data) ? [tracked(data)] : [])).flat()
   } catch (error) {
     if (isErrno(error, 'EOPNOTSUPP', 'EPROTONOSUPPORT')) return []
     throw error

@@ -6,7 +6,7 @@ import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import { attributes, items, type Attrs, type Out } from './attributes.ts'
 import { NLM_F_EXCL, type Request } from './netlink.ts'
-import { decode, encode } from './nft-data.ts'
+import { decode, encode, typeOf } from './nft-data.ts'
 import { creation, cstring, familyOf, get, listed, message, MSG, nameIn, NFGENMSG, tableOf } from './nft-message.ts'
 import { decodeVerdict, encodeVerdict } from './nft-rule.ts'
 import type { Netns } from './netns.ts'
@@ -34,16 +34,29 @@ export class Held extends Error {
 
 /**
  * The elements, in maps and sets of such names, whose owners begin with one of `whose`; all that have one if it is absent. In a
- * list of thousands that of one pod is found by its bytes.
+ * list of thousands that of one pod is found by its bytes. What is about addresses is not listed but asked for, if it is known
+ * `of` which addresses it can be.
  */
-export function elements(netns: Netns, maps: (name: string) => boolean, whose: string[] = ['']): Element[] {
+export function elements(netns: Netns, maps: (name: string) => boolean, whose: string[] = [''], of: string[] = []): Element[] {
   const begins = (owner: string) => whose.some((begin) => owner.startsWith(begin))
   return FAMILIES.flatMap((family) =>
     listed(netns, MSG.GETSET, family).flatMap((found) => {
-      const map = nameIn(MSG.GETSET, found)
-      return maps(map) ? elementsAbout(netns, family, map, typesOf(found), whose).filter(({ owner }) => owner !== '' && begins(owner)) : []
+      const [map, types] = [nameIn(MSG.GETSET, found), typesOf(found)]
+      if (!maps(map)) return []
+      const ofAddresses = of.length > 0 && ADDRESSES.includes(types.key)
+      const about = ofAddresses ? of.flatMap((key) => elementAt(netns, family, map, types, key)) : elementsAbout(netns, family, map, types, whose)
+      return about.filter(({ owner }) => owner !== '' && begins(owner))
     }),
   )
+}
+
+const ADDRESSES = ['ipv4_addr', 'ipv6_addr'].map((name) => typeOf(name).id)
+
+/** That with an address as its key; none if there is none, or the address is of the other family. */
+function elementAt(netns: Netns, family: Family, map: string, types: Types, key: string): Element[] {
+  const bytes = encode(key)
+  const found = typeOf(bytes.length === 4 ? 'ipv4_addr' : 'ipv6_addr').id === types.key ? raw(netns, { fact: 'element', family, map, key, owner: '' }) : undefined
+  return found ? parse(family, map, types, found) : []
 }
 
 /** Those of a map in which one of some texts is. */
