@@ -118,11 +118,12 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
     ...(own.disableContainerInterface ? [] : [{ fact: 'link set', in: 'pod', dev, up: true } as const]),
     ...podRoutes(dev, ips, routes).map((route) => ({ ...route, ...(others && { append: true as const }) })),
     ...(gates(own) && addresses.length > 0 ? gateways(own, ips, ipv6, has(6)) : []),
-    ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
     // Others on the bridge may remember a former holder's MAC address (containernetworking/plugins#858).
     ...(has(4) ? [{ ...sysctl(`net/ipv4/conf/${dev}/arp_notify`, '1'), in: 'pod' as const }] : []),
     ...(has(6) ? [{ ...sysctl(`net/ipv6/conf/${dev}/ndisc_notify`, '1'), in: 'pod' as const }] : []),
     ...(addresses.length > 0 ? [{ fact: 'announcement', in: 'pod', dev, mac: requested ?? mac(attachment, 'pod') } as const] : []),
+    // Last, beside what plugins behind have in nf_tables: one transaction.
+    ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
   ])
 }
 
