@@ -24,3 +24,10 @@ t.test('one that cannot go is told of, and the others go', async (t) => {
   t.throws(() => link.delAll(host, ['b0', 'lo']), /^ip link del lo: EOPNOTSUPP/)
   t.notOk(links().some((line) => line.startsWith('b0 ')))
 })
+
+t.test('thousands, none of which is there, as after a reboot', async (t) => {
+  const gone = Array.from({ length: 3000 }, (_, i) => `gone${i}`)
+  ip('link add last0 type bridge')
+  link.delAll(host, [...gone, 'last0'])
+  t.notOk(links().some((line) => line.startsWith('last0 ')))
+})
