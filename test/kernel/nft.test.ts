@@ -7,6 +7,7 @@ import type { Chain, Element, Plan } from '../../src/facts.ts'
 import { addressText, cidrText, network, type Family } from '../../src/ip.ts'
 import { Netns } from '../../src/kernel/netns.ts'
 import { elements } from '../../src/kernel/nft.ts'
+import { encodeRule, expressions, sameRule } from '../../src/kernel/nft-rule.ts'
 import * as state from '../../src/state.ts'
 
 const kernel = { host: new Netns() }
@@ -58,4 +59,16 @@ t.test('fifty owners at once each take back their own', async (t) => {
   const odd = own.filter((_, i) => i % 2)
   t.same(state.del(kernel, odd), [])
   t.equal(elements(kernel.host, (name) => name === 'masquerade_ip').length, 25)
+})
+
+t.test('a rule is the same on a kernel that lists less or more of it, and not with another value or sense', async (t) => {
+  const list = (text: string) => expressions(encodeRule(text))
+  const ours = list('ip daddr 224.0.0.0/4 ip saddr != @some drop')
+  const without = (kind: string, type: number) => list('ip daddr 224.0.0.0/4 ip saddr != @some drop').map((one) => (one.name === kind ? { ...one, data: new Map([...one.data].filter(([attribute]) => attribute !== type)) } : one))
+  const more = ours.map((one) => ({ ...one, data: new Map([...one.data, [99, Buffer.from([1])] as const]) }))
+  t.ok(sameRule(ours, without('bitwise', 6)), 'before Linux 5.6 there was no NFTA_BITWISE_OP')
+  t.ok(sameRule(ours, more))
+  t.notOk(sameRule(ours, without('lookup', 5)), '"!=" is a flag of the lookup')
+  t.notOk(sameRule(ours, without('bitwise', 4)), 'the mask')
+  for (const other of ['ip daddr 224.0.0.0/5 ip saddr != @some drop', 'ip daddr 224.0.0.0/4 ip saddr != @other drop', 'ip daddr 224.0.0.0/4 ip saddr @some drop', 'ip daddr 224.0.0.0/4 ip saddr != @some accept', 'ip daddr 224.0.0.0/4']) t.notOk(sameRule(ours, list(other)), other)
 })
