@@ -1,7 +1,7 @@
 // What is built and shipped: dist/bin and dist/lib.
 
 import { readFileSync, realpathSync, statSync } from 'node:fs'
-import { sh, works } from './world.ts'
+import { netns, sh, works } from './world.ts'
 import t from 'tap'
 import { PLUGINS } from '../src/plugins.ts'
 
@@ -22,6 +22,14 @@ t.test('it runs on a host without libatomic, with the one it carries', async (t)
   t.ok(works('/run/opt/bin/podwire version'), 'also when it is copied elsewhere with its lib')
   sh('rm -r /run/opt/lib')
   t.match(sh('/run/opt/bin/podwire version 2>&1 || true'), /libatomic\.so\.1/, 'without it the error names what is missing')
+})
+
+t.test("a plugin's start compiles nothing: of Node's own modules it loads those whose compiled code it carries, and V8 takes it", async (t) => {
+  const plugin = `echo '{"cniVersion":"1.1.0","name":"lo","type":"loopback"}' | NODE_DEBUG_NATIVE=CODE_CACHE CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_IFNAME=lo CNI_NETNS=${netns('pod')} CNI_PATH=/x ${bin}/loopback 2>&1`
+  const said = sh(plugin).split('\n')
+  const carried = Number(/^snapshot contains (\d+) code cache$/m.exec(said.join('\n'))![1])
+  t.same(said.filter((line) => / without code cache | is rejected/.test(line)), [])
+  t.equal(said.filter((line) => / is accepted/.test(line)).length, carried, 'and nothing that it does not load')
 })
 
 t.test('it needs nothing newer than glibc 2.28', async (t) => {
