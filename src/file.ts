@@ -1,0 +1,68 @@
+// A file from outside, read: whatever stands under its name, nobody waits for it and nobody's memory is filled by it. A FIFO or
+// a device would block, a symlink leads where its planter wants, a file of gigabytes ends the process.
+
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
+import { isErrno } from './kernel/errno.ts'
+
+/** What stands under a file's name is not what belongs there; the message says what it is. */
+export class BadFile extends Error {
+  readonly code = 'EBADFILE'
+
+  constructor(path: string, what: string) {
+    super(`${path} ${what}`)
+  }
+}
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
+
+/**
+ * The bytes of a regular file, or undefined if there is no such file. `most`: bytes that it may have. A symlink in its place is
+ * followed only where the operator chose the path (`follow`). Errors: BadFile, and those of the system.
+ */
+export function bytesOf(path: string, most: number, follow = false): Buffer | undefined {
+  const fd = open(path, follow)
+  if (fd === undefined) return undefined
+  try {
+    const there = fstatSync(fd)
+    if (!there.isFile()) throw new BadFile(path, `is ${kindOf(there)}, not a file`)
+    return readAll(fd, path, there.size, most)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** The same as text. */
+export const textOf = (path: string, most: number, follow = false): string | undefined => bytesOf(path, most, follow)?.toString('utf8')
+
+function open(path: string, follow: boolean): number | undefined {
+  try {
+    return openSync(path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW))
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined
+    if (isErrno(error, 'ELOOP')) throw new BadFile(path, follow ? 'is a symlink that leads in a circle' : 'is a symlink, which is not followed')
+    if (isErrno(error, 'ENXIO')) throw new BadFile(path, 'is a socket or a device, not a file')
+    throw error
+  }
+}
+
+/** What a file says of its size is a claim: it may grow while it is read. */
+function readAll(fd: number, path: string, size: number, most: number): Buffer {
+  const chunks: Buffer[] = []
+  for (let length = 0; ; ) {
+    const chunk = Buffer.allocUnsafe(Math.min(Math.max(size - length, PAGE), most - length) + 1)
+    const read = size > most ? most + 1 : readSync(fd, chunk)
+    if (read === 0) return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+    length += read
+    if (length > most) throw new BadFile(path, `has more than ${most} bytes`)
+    chunks.push(chunk.subarray(0, read))
+  }
+}
+
+const PAGE = 4096 // bytes; what a file has that says of itself that it has none, as those of /proc
+
+/** `a directory`, `a FIFO` … */
+function kindOf(there: Stats): string {
+  if (there.isDirectory()) return 'a directory'
+  if (there.isFIFO()) return 'a FIFO'
+  return there.isSocket() ? 'a socket' : 'a device'
+}
