@@ -27,9 +27,10 @@ export function withKernel<T>(pod: string | undefined, run: (kernel: Kernel) => 
 /** How iproute2 calls a namespace: by name if it is in /run/netns, else by path. */
 export const podName = (path: string): string => /^(?:\/var)?\/run\/netns\/([^/]+)$/.exec(path)?.[1] ?? path
 
-export function act(kernel: Kernel, plan: Plan, pod: string): void {
+/** Makes a plan true; what an operator should know of it goes into `notes`. */
+export function act(kernel: Kernel, plan: Plan, pod: string, notes: string[]): void {
   try {
-    state.add(kernel, plan, pod)
+    notes.push(...state.add(kernel, plan, pod))
   } catch (error) {
     if (!(error instanceof state.FactError)) throw error
     const left = error.left.length > 0 ? `left behind: ${error.left.join('; ')}` : 'what had been done was taken back'

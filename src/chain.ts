@@ -42,7 +42,7 @@ export function chain(plugin: Chained<never>, memory?: Memory): Plugin {
         GUARDS[plugin.schema.$id!]?.(kernel, pod, request.conf, request.notes)
         const forget = memory?.keep(kernel, pod, request.conf)
         try {
-          act(kernel, plugin.plan(pod, conf(request)), podName(request.env.netns))
+          act(kernel, plugin.plan(pod, conf(request)), podName(request.env.netns), request.notes)
         } catch (error) {
           forget?.()
           throw error

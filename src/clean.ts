@@ -7,7 +7,7 @@ import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
 import type { Result } from './cni/result.ts'
 import { EXTRAS, extras } from './extras.ts'
-import type { Fact, Link, Plan } from './facts.ts'
+import type { Fact, Ifb, Link, Plan } from './facts.ts'
 import { former } from './former.ts'
 import { FORMER } from './guards.ts'
 import { addressText, parseCidr } from './ip.ts'
@@ -23,8 +23,8 @@ import { ipamOf, parts } from './wire.ts'
 /** Everything in the kernel that belongs to owners whose name begins with one of `whose` and who are stale; `of`: their addresses, if that is all of them. */
 export function remains(host: Netns, { maps, links, with: along }: Belongings, whose: string[], stale: (owner: string) => boolean, of: string[] = []): Plan {
   const elements = nft.elements(host, maps, whose, of).filter((element) => stale(element.owner))
-  const named = links ? link.list(host, links.kind).filter(({ alias }) => alias !== undefined && whose.some((begin) => alias.startsWith(begin)) && stale(alias)) : []
-  return [...(along ? elements.flatMap(along) : []), ...named.map(({ name }) => linkFact(name)), ...elements]
+  const named = links ? link.list(host, links.kind).flatMap(({ name, alias }) => (alias !== undefined && whose.some((begin) => alias.startsWith(begin)) && stale(alias) ? [linkFact(name, alias, links.kind)] : [])) : []
+  return [...(along ? elements.flatMap(along) : []), ...named, ...elements]
 }
 
 /** The plugins that a pod's wiring may hold, beside the link itself. */
@@ -49,8 +49,8 @@ export function del(request: Request): void {
       ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous, conf.prevResult, attachment) ?? []),
       ...former(attachment, tables(kernel.host)), // ports too: where there is one entry now, there may have been a list
       ...left.filter(holds),
-      ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment))] : [])),
-      linkFact(hostIfname(attachment)),
+      ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment), mine, links.kind)] : [])),
+      linkFact(hostIfname(attachment), mine),
       // First to go: the kernel frees elements behind its answer, and whoever closes a socket before that waits for it. While it
       // takes the link down it has the time.
       ...left.filter((fact) => !holds(fact) && !tracked(fact)),
@@ -73,14 +73,16 @@ export function gc(request: Request): void {
   const ipam = ipamOf(request)
   withKernel(undefined, (kernel) => {
     const links = ['veth', ...holdings().flatMap((one) => one.links?.kind ?? [])].flatMap((kind) => link.list(kernel.host, kind))
-    const [names, aliases] = [new Set(links.map((one) => one.name)), new Set(links.filter(({ kind }) => kind === 'veth').map(({ alias }) => alias))]
+    const ends = new Map(links.flatMap((one) => (one.kind === 'veth' ? [[one.name, one.alias]] : [])))
+    const aliases = new Set(ends.values())
     const living = valid && new Set(valid.map((attachment) => owner({ network: name, ...attachment })))
-    const dead = (attachment: Attachment) => !names.has(hostIfname(attachment))
-    const stale = (whose: string | undefined) => whose?.startsWith(networkOwner(name)) && (living ? !living.has(whose) : !aliases.has(whose))
-    const left = remains(kernel.host, ALL, [networkOwner(name)], (whose) => stale(whose) === true)
-    const leased = (ipam.holders?.(lease) ?? []).filter((holder) => living && !living.has(owner({ network: name, ...holder })))
-    const stray = new Set([...links.filter(({ alias }) => stale(alias)).map((one) => one.name), ...leased.map((holder) => hostIfname({ network: name, ...holder }))])
-    const problems = state.del(kernel, [...left, ...[...stray].map(linkFact)])
+    const dead = (attachment: Attachment) => !ends.has(hostIfname(attachment)) || isAnothers(ends.get(hostIfname(attachment)), attachment)
+    const stale = (whose: string) => whose.startsWith(networkOwner(name)) && (living ? !living.has(whose) : !aliases.has(whose))
+    const left = remains(kernel.host, ALL, [networkOwner(name)], stale)
+    const stray = links.flatMap((one) => (one.alias !== undefined && stale(one.alias) ? [linkFact(one.name, one.alias, one.kind)] : []))
+    const holders = (ipam.holders?.(lease) ?? []).map((holder) => ({ network: name, ...holder }))
+    const leased = holders.filter((holder) => living && !living.has(owner(holder))).map((holder) => linkFact(hostIfname(holder), owner(holder)))
+    const problems = state.del(kernel, distinct([...left, ...stray, ...leased]))
     try {
       ipam.gc({ conf: lease.conf, dead, ...(valid && { valid }) })
     } catch (error) {
@@ -90,6 +92,8 @@ export function gc(request: Request): void {
   })
 }
 
+const isAnothers = (alias: string | undefined, attachment: Attachment): boolean => alias !== undefined && alias !== owner(attachment)
+
 const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))
 
 /** The addresses of a result. */
@@ -98,8 +102,9 @@ export const addressesOf = (result: Result | undefined): string[] => (result?.ip
 /** Facts once each. */
 const distinct = (plan: Plan): Plan => [...new Map(plan.map((fact) => [JSON.stringify(fact), fact])).values()]
 
-/** A link by name alone, enough to take it back. */
-const linkFact = (name: string): Link => ({ fact: 'link', name, mac: '', peer: { name: '', mac: '' } })
+/** A link by name and owner, enough to take it back. */
+const linkFact = (name: string, alias: string, kind = 'veth'): Link | Ifb =>
+  kind === 'ifb' ? { fact: 'ifb', name, mac: '', alias } : { fact: 'link', name, mac: '', alias, peer: { name: '', mac: '' } }
 
 /** The pod's end, which the reference's plugins wired to a host end of another name. */
-const podEnd = ({ ifname }: Attachment): Link => ({ ...linkFact(ifname), in: 'pod' })
+const podEnd = (attachment: Attachment): Link => ({ fact: 'link', in: 'pod', name: attachment.ifname, mac: '', alias: owner(attachment), peer: { name: '', mac: '' } })

@@ -6,12 +6,14 @@
 
 export type Place = 'pod'
 
-/** A veth pair: this end, up, in the host's namespace; the peer in the pod's, down. man 4 veth */
+/** A veth pair, both ends down: this end in the host's namespace, its alias says whose it is; the peer in the pod's. man 4 veth */
 export interface Link {
   fact: 'link'
   in?: Place
   name: string
   mac: string
+  /** The owner: one of somebody else's is never taken back. */
+  alias: string
   /** Bytes, both ends; absent: the kernel's default, 1500. */
   mtu?: number
   peer: { name: string; mac: string }
@@ -34,7 +36,6 @@ export interface LinkSet extends LinkSettings {
   in?: Place
   dev: string
   up?: true
-  alias?: string
   /** What is put back when the fact is taken back: `true` is what there is when it is made. */
   before?: true | LinkSettings
   keep?: true
@@ -49,8 +50,6 @@ export interface Bridge {
   promisc?: true
   /** Ports have VLANs, and frames of others are dropped. */
   vlanFiltering?: true
-  /** false: it does not listen to router advertisements; absent: this kernel has no IPv6. */
-  acceptRa?: false
   keep: true
 }
 
@@ -65,7 +64,7 @@ export interface Port {
   isolated?: true
 }
 
-/** A device, up, that queues what is redirected to it and lets it go on; its alias says whose it is. man 8 ip-link */
+/** A device, down, that queues what is redirected to it and lets it go on; its alias says whose it is. man 8 ip-link */
 export interface Ifb {
   fact: 'ifb'
   name: string
@@ -157,10 +156,13 @@ export interface Feature {
 /** A permanent neighbour: the MAC address behind an address. man 8 ip-neighbour */
 export interface Neigh {
   fact: 'neigh'
+  in?: Place
   dev: string
   address: string
   lladdr: string
-  keep: true
+  /** Without it the address is asked for: that it is there is a help, that it is another would be a fault. */
+  optional?: true
+  keep?: true
 }
 
 /** Where a VXLAN device sends frames for a MAC address. man 8 bridge */
@@ -235,10 +237,28 @@ export interface Sysctl {
   /** With slashes, because interface names may have dots: `net/ipv4/ip_forward`. */
   key: string
   value: string
+  /** Other values that do as well. */
+  or?: string[]
+  /**
+   * Pods have their network without it: what has no such value is passed over, and one that cannot be written is noted. So does
+   * `sysctl -e`, and a key with a "-" before it in man 5 sysctl.d.
+   */
+  optional?: true
   /** What is put back when the fact is taken back: `true` is what there is when it is made. */
   before?: true | { value: string }
   keep?: true
 }
+
+/**
+ * How the kernel handles packets of an interface, where that is another's to choose and may make pods silent: nothing of
+ * podwire's makes it so, ADD notes and CHECK says when it is otherwise. It is the effective value, of `all` and of the
+ * interface's own. Documentation/networking/ip-sysctl.rst
+ */
+export type Condition =
+  /** What comes in by the interface is forwarded. */
+  | { fact: 'condition'; dev: string; name: 'forwarding' }
+  /** Who asks by ARP for an address of the interface is answered, unless the value is one of `not`. */
+  | { fact: 'condition'; in?: Place; dev: string; name: 'arp_ignore'; not: number[] }
 
 /** Of which frames or packets a table of nf_tables is; inet where none is said. */
 export type Family = 'inet' | 'bridge'
@@ -370,7 +390,7 @@ export interface PortFlows {
   ports: { protocol: string; port: number; /** of the node; absent: any */ address?: string; /** the pod's address */ to: string }[]
 }
 
-export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Rule | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Source | Passage | Former | Announcement | Flows | PortFlows
+export type Fact = Link | LinkSet | Bridge | Port | Vlans | Vlan | Ifb | Qdisc | Filter | Vxlan | Feature | Addr | Neigh | Fdb | Route | Rule | Sysctl | Table | NftMap | NetworkSet | Chain | Element | Iptables | Source | Passage | Condition | Former | Announcement | Flows | PortFlows
 export type Plan = Fact[]
 
 /** Facts that the kernel lists, so that one too many can be told. */

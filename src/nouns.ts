@@ -2,9 +2,10 @@
 // it goes with the link it stands on or is kept; without `check` it is nothing that stays. Some are done together with
 // their neighbours in a plan, or only taken back so.
 
-import type { Fact, Flows, Ifb, Link, PortFlows } from './facts.ts'
+import type { Fact, Flows, Ifb, Link, LinkSet, Place, PortFlows } from './facts.ts'
 import * as addr from './kernel/addr.ts'
 import * as bridge from './kernel/bridge.ts'
+import * as condition from './kernel/condition.ts'
 import * as conntrack from './kernel/conntrack.ts'
 import type { Difference } from './kernel/difference.ts'
 import * as fdb from './kernel/fdb.ts'
@@ -24,25 +25,27 @@ import * as rule from './kernel/rule.ts'
 import * as sysctl from './kernel/sysctl.ts'
 import * as vlan from './kernel/vlan.ts'
 import * as vxlan from './kernel/vxlan.ts'
+import { show } from './show.ts'
 import type { Kernel } from './state.ts'
 
 type Single = Exclude<Fact, nft.NftFact>
 
 interface Noun<F> {
-  /** `what` is the line that an operator would type: it begins an error's sentence. */
-  add?(kernel: Kernel, fact: F, what: string): void
+  /** `what` is the line that an operator would type: it begins an error's sentence. Returns what an operator should know. */
+  add?(kernel: Kernel, fact: F, what: string): string | void
   del?(kernel: Kernel, fact: F): void
-  check?(kernel: Kernel, fact: F): Difference | undefined
+  /** `pod` names the namespace in what repairs it. */
+  check?(kernel: Kernel, fact: F, pod: string): Difference | undefined
 }
 
 const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
   link: {
     add: (kernel, fact, what) => link.add(kernel.host, place(kernel, 'pod'), fact, what),
-    del: (kernel, fact) => link.del(place(kernel, fact.in), fact.name), // in the pod: those of the node go together
-    check: (kernel, fact) => link.check(kernel.host, kernel.pod, fact),
+    del: (kernel, fact) => link.delInside(place(kernel, 'pod'), kernel.host, fact), // those of the node go together
+    check: (kernel, fact, pod) => link.check(kernel.host, kernel.pod, fact, pod),
   },
   'link set': {
-    add: (kernel, fact, what) => link.set(place(kernel, fact.in), fact, what),
+    add: (kernel, fact, what) => setLink(place(kernel, fact.in), fact, what),
     del: (kernel, fact) => link.unset(place(kernel, fact.in), fact, fact.in ? 'ip -n pod' : 'ip'),
     check: (kernel, fact) => link.checkSet(place(kernel, fact.in), fact),
   },
@@ -55,7 +58,10 @@ const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
   filter: { add: ({ host }, fact, what) => filter.add(host, fact, what), check: ({ host }, fact) => filter.check(host, fact) },
   vxlan: { add: ({ host }, fact, what) => vxlan.add(host, fact, what), check: ({ host }, fact) => vxlan.check(host, fact) },
   feature: { add: ({ host }, fact, what) => feature.set(host, fact, what), check: ({ host }, fact) => feature.check(host, fact) },
-  neigh: { add: ({ host }, fact, what) => host.rt.change({ what, ...neigh.addition(host, fact) }), check: ({ host }, fact) => neigh.check(host, fact) },
+  neigh: {
+    add: (kernel, fact, what) => place(kernel, fact.in).rt.change({ what, ...neigh.addition(place(kernel, fact.in), fact) }),
+    check: (kernel, fact) => neigh.check(place(kernel, fact.in), fact),
+  },
   fdb: { add: ({ host }, fact, what) => host.rt.change({ what, ...fdb.addition(host, fact) }), check: ({ host }, fact) => fdb.check(host, fact) },
   addr: {
     add: (kernel, fact, what) => (fact.keep ? addr.ensure : addr.add)(place(kernel, fact.in), fact, what),
@@ -80,10 +86,21 @@ const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
   iptables: { add: ({ host }, fact) => iptables.add(host, fact), del: ({ host }, fact) => iptables.del(host, fact), check: ({ host }, fact) => iptables.check(host, fact) },
   source: { add: (_, fact, what) => firewalld.add(fact, what), del: (_, fact) => firewalld.del(fact), check: (_, fact) => firewalld.check(fact) },
   passage: { check: ({ host }) => iptables.checkPassage(host) },
+  condition: {
+    add: (kernel, fact) => condition.note(place(kernel, placeOf(fact)), fact),
+    check: (kernel, fact) => condition.check(place(kernel, placeOf(fact)), fact),
+  },
   former: { del: ({ host }, fact) => former.del(host, fact) },
   announcement: {}, // when everything is in place (state.ts)
   flows: {},
   'port flows': { add: ({ host }, { ports }) => conntrack.redirect(host, ports) },
+}
+
+/** With the MAC address of an interface the kernel forgets all neighbours there: those that somebody made are made again. */
+function setLink(netns: Netns, fact: LinkSet, what: string): void {
+  const made = fact.mac === undefined ? [] : neigh.permanent(netns, fact.dev)
+  link.set(netns, fact, what)
+  for (const one of made) netns.rt.change({ what: show(one), ...neigh.addition(netns, one) })
 }
 
 /** Facts that are taken back in one go with neighbours of their kind. */
@@ -99,12 +116,14 @@ const isLink = (fact: Fact): fact is Link | Ifb => (fact.fact === 'link' && fact
 const GROUPS = [
   { has: isNft, del: ({ host }, facts) => nft.del(host, facts) } satisfies Group<nft.NftFact>, // one transaction
   { has: isFlow, del: ({ host, pod }, facts) => conntrack.forget(host, facts, pod) } satisfies Group<Flows | PortFlows>, // one look
-  { has: isLink, del: ({ host }, facts) => link.delAll(host, facts.map(({ name }) => name)) } satisfies Group<Link | Ifb>, // one wait
+  { has: isLink, del: ({ host }, facts) => link.delAll(host, facts) } satisfies Group<Link | Ifb>, // one wait
 ] as unknown as Group<Fact>[]
 
 export const groupOf = (fact: Fact): Group<Fact> | undefined => GROUPS.find(({ has }) => has(fact))
 
 export const nounOf = <F extends Single>(fact: F): Noun<F> => NOUNS[fact.fact] as unknown as Noun<F>
+
+const placeOf = (fact: Fact): Place | undefined => ('in' in fact ? fact.in : undefined)
 
 /** The namespace that a fact is about. */
 export function place(kernel: Kernel, where: 'pod' | undefined): Netns {

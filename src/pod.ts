@@ -1,9 +1,9 @@
-// The facts of a pod's end that plugins share: its IPv6 settings, and the routes that IPAM asks for. Pure.
+// The facts of a pod that plugins share: settings of its ends and of the node, and the routes that IPAM asks for. Pure.
 
 import type { ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
-import type { Fact, Plan, Route } from './facts.ts'
-import { cidrText, network, parseCidr } from './ip.ts'
+import type { Condition, Fact, Plan, Route, Sysctl } from './facts.ts'
+import { bits, cidrText, network, parseCidr, type Cidr, type Family } from './ip.ts'
 
 /** The keys of a plugin that masquerades. */
 export const MASQUERADE_KEYS: Record<string, Schema> = {
@@ -50,7 +50,39 @@ export function distinct(plan: Plan): Plan {
   })
 }
 
-export const podIPv6 = (dev: string): Fact[] =>
-  [['disable_ipv6', '0'], ['keep_addr_on_down', '1'], ['accept_ra', '0']].map(([key, value]) => ({ ...sysctl(`net/ipv6/conf/${dev}/${key}`, value!), in: 'pod' as const }))
+/** Settings of a pod's end that has IPv6 addresses. */
+export const podIPv6 = (dev: string): Fact[] => [
+  { ...sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'), in: 'pod' },
+  ...[['keep_addr_on_down', '1'], ['accept_ra', '0']].map(([key, value]) => ({ ...optional(`net/ipv6/conf/${dev}/${key}`, value!), in: 'pod' as const })),
+]
 
-export const sysctl = (key: string, value: string) => ({ fact: 'sysctl', key, value }) as const
+/**
+ * Settings of an interface of the node to which pods are next, before it is up. Whether what comes in is forwarded, each interface
+ * has to itself. The node asks pods for their MAC addresses: by ARP from the interface's own address, because others need not be
+ * answered (arp_ignore), and by neighbour discovery from its link-local one, or for what it forwards not at all.
+ */
+export const nextToPods = (dev: string, has: (family: Family) => boolean): Sysctl[] => [
+  ...(has(4) ? [sysctl(`net/ipv4/conf/${dev}/forwarding`, '1'), { ...optional(`net/ipv4/conf/${dev}/arp_announce`, '2'), or: ['1'] }] : []),
+  ...(has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'), { ...optional(`net/ipv6/conf/${dev}/addr_gen_mode`, '0'), or: ['2', '3'] }] : []),
+]
+
+/** What the kernel tells of the interfaces with the node's default routes (kernel/uplink.ts). */
+interface Uplinks {
+  /** Those of IPv4. */
+  uplinks: string[]
+  /** Those whose IPv6 default route came by router advertisement. */
+  advertised: string[]
+}
+
+/** The node forwards for pods. It then ignores router advertisements, and would lose its own default route, unless told otherwise. */
+export const forwarding = ({ uplinks, advertised }: Uplinks, has: (family: Family) => boolean): Plan => [
+  ...(has(4) ? [kept(sysctl('net/ipv4/ip_forward', '1')), ...uplinks.map((dev): Condition => ({ fact: 'condition', dev, name: 'forwarding' }))] : []),
+  ...(has(6) ? [...advertised.map((dev) => kept(optional(`net/ipv6/conf/${dev}/accept_ra`, '2'))), kept(sysctl('net/ipv6/conf/all/forwarding', '1'))] : []),
+]
+
+/** A pod answers the node, and others on its link, which ask for its address by ARP. */
+export const answers = (dev: string, address: Cidr): Condition => ({ fact: 'condition', in: 'pod', dev, name: 'arp_ignore', not: address.prefix === bits(4) ? [2, 8] : [8] })
+
+export const kept = (fact: Sysctl): Sysctl => ({ ...fact, keep: true })
+export const sysctl = (key: string, value: string): Sysctl => ({ fact: 'sysctl', key, value })
+export const optional = (key: string, value: string): Sysctl => ({ ...sysctl(key, value), optional: true })

@@ -64,7 +64,7 @@ export function reconcileRest(netns: Netns, desired: Plan, realm: Realm): Outcom
   const outcome: Outcome = { repaired: [], failed: [] }
   const firewall = desired.filter(isNft)
   for (const fact of desired) {
-    if (isListed(fact) || isNft(fact)) continue
+    if (isListed(fact) || isNft(fact) || fact.fact === 'condition') continue // nothing makes that so
     const without = standsOn(fact, realm.dev) && outcome.failed.some((failure) => failure.fact?.fact === 'vxlan')
     if (!without) settleOne(netns, fact, outcome)
   }
@@ -147,7 +147,7 @@ function difference(how: Difference['how'], fact: Listed, there?: Listed): Diffe
 const blocked = (fact: Listed, there: Listed): boolean => fact.fact === 'route' && fact.dst.includes(':') && fact.dev !== there.dev
 
 function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
-  const found = checkFact({ host: netns }, fact)
+  const found = checkFact({ host: netns }, fact, '')
   return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: found.sentence, repair: repairOf(fact, found, '') }
 }
 

@@ -8,20 +8,20 @@ import { cidrText, network, parseCidr } from './ip.ts'
 export function show(fact: Fact, pod = 'pod'): string {
   switch (fact.fact) {
     case 'link':
-      return words('ip link add', fact.name, 'up address', fact.mac, mtu(fact), 'type veth peer name', fact.peer.name, 'address', fact.peer.mac, mtu(fact), 'netns', pod)
+      return lines(words('ip link add', fact.name, 'address', fact.mac, mtu(fact), 'type veth peer name', fact.peer.name, 'address', fact.peer.mac, mtu(fact), 'netns', pod), alias(fact))
     case 'link set':
-      return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', fact.alias && `alias ${fact.alias}`, settingWords(fact))
+      return words(ip(fact, pod), 'link set', fact.dev, fact.up && 'up', settingWords(fact))
     case 'bridge':
       return lines(
         words('ip link add', fact.name, mtu(fact), 'type bridge', fact.vlanFiltering && 'vlan_filtering 1'),
         `ip link set ${fact.name} address $(cat /sys/class/net/${fact.name}/address)`,
         fact.promisc && `ip link set ${fact.name} promisc on`,
-        fact.acceptRa === false && show(acceptNoRa(fact)),
+        show(acceptNoRa(fact)),
       )
     case 'port':
       return lines(`ip link set ${fact.dev} master ${fact.master}`, (fact.hairpin || fact.isolated) && words('bridge link set dev', fact.dev, fact.hairpin && 'hairpin on', fact.isolated && 'isolated on'))
     case 'ifb':
-      return lines(words('ip link add', fact.name, 'up address', fact.mac, mtu(fact), 'txqueuelen 0 type ifb'), `ip link set ${fact.name} alias ${fact.alias}`)
+      return lines(words('ip link add', fact.name, 'address', fact.mac, mtu(fact), 'txqueuelen 0 type ifb'), alias(fact))
     case 'qdisc':
       return fact.kind === 'ingress' ? `tc qdisc add dev ${fact.dev} ingress` : `tc qdisc add dev ${fact.dev} root handle 1: tbf rate ${fact.rate * 8}bit burst ${fact.burst} limit ${fact.limit}`
     case 'filter':
@@ -35,7 +35,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'feature':
       return `ethtool -K ${fact.dev} ${fact.name} ${fact.value}`
     case 'neigh':
-      return `ip neigh add ${fact.address} lladdr ${fact.lladdr} dev ${fact.dev} nud permanent`
+      return `${ip(fact, pod)} neigh add ${fact.address} lladdr ${fact.lladdr} dev ${fact.dev} nud permanent`
     case 'fdb':
       return `bridge fdb add ${fact.lladdr} dev ${fact.dev} dst ${fact.dst} self permanent`
     case 'addr':
@@ -48,7 +48,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'rule':
       return words(ip(fact, pod), family(fact.from), `rule add from ${fact.from} table ${fact.table}`)
     case 'sysctl':
-      return words(fact.in && `${netnsExec(pod)}`, 'sysctl -qw', word(`${fact.key}=${fact.value}`))
+      return words(fact.in && `${netnsExec(pod)}`, fact.optional ? 'sysctl -qew' : 'sysctl -qw', word(`${fact.key}=${fact.value}`))
     case 'table':
       return `nft add table ${table(fact)}`
     case 'map':
@@ -64,6 +64,7 @@ export function show(fact: Fact, pod = 'pod'): string {
     case 'source':
       return `firewall-cmd --zone=${fact.zone} --change-source=${fact.address}`
     case 'passage':
+    case 'condition':
     case 'former':
       return ''
     case 'announcement':
@@ -77,23 +78,19 @@ export function show(fact: Fact, pod = 'pod'): string {
 /** What an operator would type where the thing is there, but otherwise. */
 export function change(fact: Fact, pod = 'pod'): string {
   switch (fact.fact) {
-    case 'link': {
-      const end = (command: string, { name, mac }: { name: string; mac: string }) => words(command, 'link set', name, 'up address', mac, mtu(fact))
-      return `${end('ip', fact)}\n${end(`ip -n ${pod}`, fact.peer)}`
-    }
     case 'bridge':
-      return lines((mtu(fact) || fact.promisc) && words(`ip link set ${fact.name}`, mtu(fact), fact.promisc && 'promisc on'), fact.vlanFiltering && `ip link set ${fact.name} type bridge vlan_filtering 1`, fact.acceptRa === false && show(acceptNoRa(fact)))
-    case 'ifb':
-      return words('ip link set', fact.name, 'up', mtu(fact), 'alias', fact.alias)
+      return lines((mtu(fact) || fact.promisc) && words(`ip link set ${fact.name}`, mtu(fact), fact.promisc && 'promisc on'), fact.vlanFiltering && `ip link set ${fact.name} type bridge vlan_filtering 1`, show(acceptNoRa(fact)))
     case 'qdisc':
       return lines(`tc qdisc del dev ${fact.dev} ${fact.kind === 'ingress' ? 'ingress' : 'root'}`, show(fact))
     case 'filter':
       return lines(`tc filter del dev ${fact.dev} parent ffff:`, show(fact))
     case 'vxlan':
       return `ip link set ${fact.name} type vxlan id ${fact.id} ${vxlanWords(fact)}\nip link set ${fact.name} nomaster address ${fact.mac} mtu ${fact.mtu}`
+    case 'condition':
+      return fact.name === 'forwarding' ? `sysctl -qw net/ipv4/conf/${fact.dev}/forwarding=1` : lines(...['all', fact.dev].map((conf) => words(fact.in && netnsExec(pod), `sysctl -qw net/ipv4/conf/${conf}/arp_ignore=1`)))
     case 'neigh':
     case 'fdb':
-      return show(fact).replace(' add ', ' replace ')
+      return show(fact, pod).replace(' add ', ' replace ')
     case 'set':
       return `nft flush set inet podwire ${fact.name}\n${show(fact)}`
     case 'route':
@@ -136,7 +133,9 @@ export function routeWords(route: Route): string {
 
 const SCOPES: Record<number, string> = { 0: 'global', 200: 'site', 253: 'link', 254: 'host', 255: 'nowhere' } // <linux/rtnetlink.h>
 
-const acceptNoRa = ({ name }: Bridge): Sysctl => ({ fact: 'sysctl', key: `net/ipv6/conf/${name}/accept_ra`, value: '0' })
+const alias = ({ name, alias: whose }: { name: string; alias: string }): string => `ip link set ${name} alias ${word(whose)}`
+/** What a bridge has of its own kind: it does not listen to router advertisements. */
+export const acceptNoRa = ({ name }: Bridge): Sysctl => ({ fact: 'sysctl', key: `net/ipv6/conf/${name}/accept_ra`, value: '0', optional: true, keep: true })
 const vlanWords = ({ vid, end, native }: VlanRange): string => words('vid', end === undefined ? vid : `${vid}-${end}`, native && 'pvid untagged')
 // What of a VXLAN device can be changed while it is there. `df inherit`: what may not be fragmented inside, may not outside.
 const vxlanWords = ({ local, dev }: Vxlan): string => words(`local ${local}`, dev && `dev ${dev}`, 'nolearning df inherit')
@@ -151,4 +150,4 @@ const table = ({ family: of = 'inet' }: { family?: Family }): string => `${of} p
 /** In quotes that keep a shell from what is special to it, if there is such a thing. */
 const quoted = (text: string): string => (/["*!;{}()]/.test(text) ? `'${text}'` : text)
 /** One word of a shell's. */
-const word = (text: string): string => (/^[\w@%+=:,./-]*$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`)
+export const word = (text: string): string => (/^[\w@%+=:,./-]*$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`)

@@ -41,14 +41,18 @@ export interface Finding {
   repair: string
 }
 
-/** Makes a plan true, or throws a FactError after taking back what was done. `pod` names the namespace in sentences. */
-export function add(kernel: Kernel, plan: Plan, pod: string): void {
+/**
+ * Makes a plan true, or throws a FactError after taking back what was done. `pod` names the namespace in sentences. Returns what an
+ * operator should know, though it is no error.
+ */
+export function add(kernel: Kernel, plan: Plan, pod: string): string[] {
   const done: Plan = []
+  const notes: string[] = []
   for (const planned of steps(plan, madeTogether)) {
     let step = planned
     try {
       step = planned.map((fact) => remembering(kernel, fact))
-      addStep(kernel, step, pod)
+      notes.push(...addStep(kernel, step, pod))
     } catch (error) {
       const failed = step.find((fact) => show(fact, pod) === (error as Error).message.slice(0, show(fact, pod).length)) ?? step[0]!
       // Of a step whose answer was lost nobody knows the end. Elements can be taken back in any case, by owner; what the
@@ -66,6 +70,7 @@ export function add(kernel: Kernel, plan: Plan, pod: string): void {
       throw new FactError(fact, error as Error, pod, del(kernel, done))
     }
   }
+  return notes
 }
 
 /** A fact that puts back what it replaces knows what that is. */
@@ -105,10 +110,12 @@ function settle(kernel: Kernel, plan: Plan): void {
 
 const unsettled = (kernel: Kernel, plan: Plan): Plan => plan.filter((fact) => !settled(kernel, fact))
 
+/** An end whose other end stays down never runs. */
 function settled(kernel: Kernel, fact: Fact): boolean {
   if (fact.fact === 'addr') return addr.settled(place(kernel, fact.in), fact)
   if (fact.fact !== 'link') return true
-  return [link.get(kernel.host, fact.name), link.get(place(kernel, 'pod'), fact.peer.name)].every((end) => end?.running)
+  const [end, peer] = [link.get(kernel.host, fact.name), link.get(place(kernel, 'pod'), fact.peer.name)]
+  return peer?.up === false || (end?.running === true && peer?.running === true)
 }
 
 /**
@@ -132,15 +139,16 @@ export function del(kernel: Kernel, plan: Plan): string[] {
 /** What of a plan is not true. */
 export function check(kernel: Kernel, plan: Plan, pod: string): Finding[] {
   return plan.flatMap((fact) => {
-    const difference = checkFact(kernel, fact)
+    const difference = checkFact(kernel, fact, pod)
     return difference ? [{ sentence: difference.sentence, repair: repairOf(fact, difference, pod) }] : []
   })
 }
 
 /** What an operator would type about a difference. */
-export function repairOf(fact: Fact, { missing, anew }: Difference, pod: string): string {
+export function repairOf(fact: Fact, { missing, anew, repair }: Difference, pod: string): string {
+  if (repair !== undefined) return repair
   if (missing) return show(fact, pod)
-  return anew && 'name' in fact ? `ip link del ${fact.name}\n${show(fact, pod)}` : change(fact, pod)
+  return anew && 'name' in fact ? `ip link del ${fact.name}\n${show(fact, pod)}\nip link set ${fact.name} up` : change(fact, pod)
 }
 
 /** Facts one by one, but neighbours that are done together. */
@@ -158,11 +166,12 @@ function steps(plan: Plan, together: (fact: Fact, next: Fact) => boolean): Fact[
 const madeTogether = (fact: Fact, next: Fact): boolean => isNft(fact) && isNft(next)
 const takenBackTogether = (fact: Fact, next: Fact): boolean => groupOf(fact)?.has(next) ?? false
 
-/** Makes a step true: one fact, or several of nf_tables. */
-export function addStep(kernel: Kernel, step: Fact[], pod: string): void {
+/** Makes a step true: one fact, or several of nf_tables. Returns what an operator should know. */
+export function addStep(kernel: Kernel, step: Fact[], pod: string): string[] {
   const [fact] = step as [Fact]
   if (isNft(fact)) nft.add(kernel.host, step as nft.NftFact[])
-  else nounOf(fact).add?.(kernel, fact, show(fact, pod))
+  const note = isNft(fact) ? undefined : nounOf(fact).add?.(kernel, fact, show(fact, pod))
+  return note ? [note] : []
 }
 
 function delStep(kernel: Kernel, step: Fact[]): void {
@@ -174,9 +183,9 @@ function delStep(kernel: Kernel, step: Fact[]): void {
 }
 
 /** What of one fact is not true, or undefined. */
-export function checkFact(kernel: Kernel, fact: Fact): Difference | undefined {
+export function checkFact(kernel: Kernel, fact: Fact, pod: string): Difference | undefined {
   try {
-    return isNft(fact) ? nft.check(kernel.host, fact) : nounOf(fact).check?.(kernel, fact)
+    return isNft(fact) ? nft.check(kernel.host, fact) : nounOf(fact).check?.(kernel, fact, pod)
   } catch (error) {
     if (isErrno(error, 'ENODEV')) return missing((error as Error).message)
     throw error

@@ -25,7 +25,7 @@ const POD: Wiring = {
   routes: [],
   mtu: 1500,
   mac: undefined,
-  ipv6: true,
+  uplinks: ['eth0'],
   advertised: [],
   others: false,
 }

@@ -22,7 +22,7 @@ import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
 import { hasIPv6, read } from './kernel/sysctl.ts'
 import { uplink } from './kernel/uplink.ts'
-import { hostIfname, type Attachment } from './names.ts'
+import { hostIfname, owner, type Attachment } from './names.ts'
 import { isNft } from './nouns.ts'
 import { requireOverlay } from './vxlan/readiness.ts'
 import * as state from './state.ts'
@@ -40,9 +40,9 @@ export interface Wiring {
   mtu: number | undefined
   /** A requested MAC address for the pod's end. */
   mac: string | undefined
-  /** Whether the kernel has IPv6. */
-  ipv6: boolean
-  /** The node's interfaces whose default route came by router advertisement. */
+  /** The node's interfaces with an IPv4 default route. */
+  uplinks: string[]
+  /** The node's interfaces whose IPv6 default route came by router advertisement. */
   advertised: string[]
   /** Whether the pod has other interfaces, whose routes may lead to the same places: ours are put behind theirs. */
   others: boolean
@@ -86,7 +86,7 @@ export function add(wirer: Wirer, request: Request): Result {
       refuse([...wirer.problems(wiring), ...extra.flatMap(({ plugin, conf: of }) => plugin.problems?.(pod, of as never) ?? [])])
       for (const { plugin, conf: of } of extra) GUARDS[plugin.schema.$id!]?.(kernel, pod, of, request.notes)
       const plan = planOf(wirer, wiring)
-      act(kernel, plan, podName(env.netns))
+      act(kernel, plan, podName(env.netns), request.notes)
       return answered(kernel, plan, () => {
         const result = {
           interfaces: wirer.interfaces(wiring, env.netns, (dev) => link.get(kernel.host, dev)?.mac ?? ''),
@@ -187,9 +187,9 @@ export function wiringOf(wirer: Wirer, host: Netns, request: Request, { ips, rou
   const families = [...new Set(ips.map(({ address }) => parseCidr(address)!.family))]
   requireIPv6(host, families)
   if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
-  const { mtu, advertised } = uplink(host, families)
+  const { mtu, uplinks, advertised } = uplink(host, families)
   const bridge = conf.mtu ? undefined : wirer.bridge?.(conf) // one that is there, of whoever's making, has the MTU that it should have
-  return { attachment, conf, ips, routes, mtu: conf.mtu || ((bridge && link.get(host, bridge.name)?.mtu) ?? mtu ?? ETH_DATA_LEN), mac: (conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac)?.toLowerCase().replaceAll('-', ':'), ipv6: hasIPv6(), advertised, others: false, filters: filtersOf(host) }
+  return { attachment, conf, ips, routes, mtu: conf.mtu || ((bridge && link.get(host, bridge.name)?.mtu) ?? mtu ?? ETH_DATA_LEN), mac: (conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac)?.toLowerCase().replaceAll('-', ':'), uplinks, advertised, others: false, filters: filtersOf(host) }
 }
 
 export function ipamOf({ conf, env, stdin }: Request): Ipam {
@@ -208,8 +208,10 @@ function otherLinks(kernel: Kernel, attachment: Attachment): boolean {
   const { containerID, ifname } = attachment
   const there = link.list(kernel.pod!).map(({ name }) => name)
   if (there.includes(ifname)) throw new CniError(101, `interface ${ifname} already exists in the container's network namespace`, `container ${containerID}: send DEL first, or choose another CNI_IFNAME`)
-  const host = hostIfname(attachment)
-  if (link.get(kernel.host, host)) throw new CniError(101, `container ${containerID} already has an interface ${ifname}: its host end ${host} exists`, 'send DEL for this container and interface first')
+  const [host, mine] = [hostIfname(attachment), owner(attachment)]
+  const end = link.get(kernel.host, host)
+  if (end?.alias !== undefined && end.alias !== mine) throw new CniError(101, `container ${containerID} already has an interface ${ifname} in another network: its host end ${host} belongs to ${end.alias}`, 'send DEL for that network first, or choose another CNI_IFNAME')
+  if (end) throw new CniError(101, `container ${containerID} already has an interface ${ifname}: its host end ${host} exists`, 'send DEL for this container and interface first')
   return there.some((name) => name !== 'lo')
 }
 

@@ -16,16 +16,19 @@ t.test('an IPv4 pod on a bridge that is its gateway', async (t) => {
     `sysctl -qw net/ipv4/ip_forward=1
 ip link add cni0 mtu 1450 type bridge
 ip link set cni0 address $(cat /sys/class/net/cni0/address)
-sysctl -qw net/ipv6/conf/cni0/accept_ra=0
+sysctl -qew net/ipv6/conf/cni0/accept_ra=0
+sysctl -qw net/ipv4/conf/cni0/forwarding=1
+sysctl -qew net/ipv4/conf/cni0/arp_announce=2
 ip link set cni0 up
-ip link add vethec43057c07a up address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
+ip link add vethec43057c07a address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
 ip link set vethec43057c07a master cni0
+ip link set vethec43057c07a up
 ip -n pod addr add 10.1.2.3/24 dev eth0
 ip -n pod link set eth0 up
 ip -n pod route add default via 10.1.2.1 dev eth0
 ip addr add 10.1.2.1/24 dev cni0
-ip netns exec pod sysctl -qw net/ipv4/conf/eth0/arp_notify=1
+ip netns exec pod sysctl -qew net/ipv4/conf/eth0/arp_notify=1
 ip -n pod link set eth0 address 5e:ed:7b:18:44:e3`,
   )
 })
@@ -34,7 +37,7 @@ t.test('what is said of the port and the bridge, by name', async (t) => {
   const added = (keys: Partial<BridgeConf>) => plan(keys).split('\n').filter((line) => !plan().split('\n').includes(line))
   t.same(added({ hairpinMode: true, portIsolation: true }), ['bridge link set dev vethec43057c07a hairpin on isolated on'])
   t.same(added({ promiscMode: true }), ['ip link set cni0 promisc on'])
-  t.same(added({ isGateway: true, forceAddress: true }), ['sysctl -qw net/ipv4/ip_forward=1', 'ip addr flush dev cni0 to 10.1.2.0/24', 'ip addr add 10.1.2.1/24 dev cni0'])
+  t.same(added({ isGateway: true, forceAddress: true }), ['sysctl -qw net/ipv4/ip_forward=1', 'sysctl -qw net/ipv4/conf/cni0/forwarding=1', 'sysctl -qew net/ipv4/conf/cni0/arp_announce=2', 'ip addr flush dev cni0 to 10.1.2.0/24', 'ip addr add 10.1.2.1/24 dev cni0'])
   t.same(added({ bridge: 'br-a' }).map((line) => line.replaceAll('br-a', 'cni0')), plan().split('\n').filter((line) => line.includes('cni0')))
   t.same(plan({ disableContainerInterface: true }, { ips: [], routes: [] }).split('\n').filter((line) => line.includes('-n pod')), [], 'the pod is left as it is')
 })

@@ -144,7 +144,7 @@ t.test('what cannot be told to others is the fact that failed, and everything is
   const before = state()
   const kernel = { host: new Netns(), pod: new Netns(netns('pod')) }
   const multicast: Fact = { fact: 'announcement', in: 'pod', dev: 'eth0', mac: '01:00:5e:00:00:01' } // which nobody can have
-  const plan: Fact[] = [{ fact: 'link', name: 'veth0', mac: '02:00:00:00:00:01', peer: { name: 'eth0', mac: '02:00:00:00:00:02' } }, { fact: 'link set', in: 'pod', dev: 'eth0', up: true }, multicast]
+  const plan: Fact[] = [{ fact: 'link', name: 'veth0', mac: '02:00:00:00:00:01', alias: 'podnet/c1/eth0', peer: { name: 'eth0', mac: '02:00:00:00:00:02' } }, { fact: 'link set', in: 'pod', dev: 'eth0', up: true }, multicast]
   t.throws(() => add(kernel, plan, 'pod'), { fact: multicast, message: /^ip -n pod link set eth0 address 01:00:5e:00:00:01: EADDRNOTAVAIL/, left: [] })
   for (const each of Object.values(kernel)) each.close()
   ip('netns del pod')

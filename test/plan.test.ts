@@ -14,14 +14,18 @@ t.test('an IPv4 pod', async (t) => {
   t.equal(
     plan(),
     `sysctl -qw net/ipv4/ip_forward=1
-ip link add vethec43057c07a up address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
+ip link add vethec43057c07a address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
-sysctl -qw net/ipv6/conf/vethec43057c07a/accept_ra=0
+sysctl -qew net/ipv6/conf/vethec43057c07a/accept_ra=0
+sysctl -qw net/ipv4/conf/vethec43057c07a/forwarding=1
+sysctl -qew net/ipv4/conf/vethec43057c07a/arp_announce=2
+ip link set vethec43057c07a up
 ip -n pod addr add 10.1.2.3/24 dev eth0 noprefixroute
 ip -n pod link set eth0 up
 ip -n pod route add 10.1.2.1/32 dev eth0 src 10.1.2.3 scope link
 ip -n pod route add 10.1.2.0/24 via 10.1.2.1 dev eth0 src 10.1.2.3
 ip -n pod route add default via 10.1.2.1 dev eth0
+ip -n pod neigh add 10.1.2.1 lladdr a6:1f:88:26:64:a6 dev eth0 nud permanent
 ip addr add 10.1.2.1/32 dev vethec43057c07a
 ip route add 10.1.2.3/32 dev vethec43057c07a scope host`,
   )
@@ -31,21 +35,24 @@ t.test('an IPv6 pod: no duplicate address detection, and its namespace set up fo
   const ips = [{ address: 'fd00:1::3/64', gateway: 'fd00:1::1' }]
   t.equal(
     plan({ ips, routes: [{ dst: '::/0' }], advertised: ['uplink0'] }),
-    `sysctl -qw net/ipv6/conf/uplink0/accept_ra=2
+    `sysctl -qew net/ipv6/conf/uplink0/accept_ra=2
 sysctl -qw net/ipv6/conf/all/forwarding=1
-ip link add vethec43057c07a up address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
+ip link add vethec43057c07a address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
-sysctl -qw net/ipv6/conf/vethec43057c07a/accept_ra=0
+sysctl -qew net/ipv6/conf/vethec43057c07a/accept_ra=0
 sysctl -qw net/ipv6/conf/vethec43057c07a/disable_ipv6=0
-sysctl -qw net/ipv6/conf/vethec43057c07a/accept_dad=0
+sysctl -qew net/ipv6/conf/vethec43057c07a/addr_gen_mode=0
+sysctl -qew net/ipv6/conf/vethec43057c07a/accept_dad=0
 ip netns exec pod sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0
-ip netns exec pod sysctl -qw net/ipv6/conf/eth0/keep_addr_on_down=1
-ip netns exec pod sysctl -qw net/ipv6/conf/eth0/accept_ra=0
+ip netns exec pod sysctl -qew net/ipv6/conf/eth0/keep_addr_on_down=1
+ip netns exec pod sysctl -qew net/ipv6/conf/eth0/accept_ra=0
+ip link set vethec43057c07a up
 ip -n pod addr add fd00:1::3/64 dev eth0 noprefixroute nodad
 ip -n pod link set eth0 up
 ip -n pod -6 route add fd00:1::1/128 dev eth0 src fd00:1::3
 ip -n pod -6 route add fd00:1::/64 via fd00:1::1 dev eth0 src fd00:1::3
 ip -n pod -6 route add default via fd00:1::1 dev eth0
+ip -n pod neigh add fd00:1::1 lladdr a6:1f:88:26:64:a6 dev eth0 nud permanent
 ip addr add fd00:1::1/128 dev vethec43057c07a nodad
 ip -6 route add fd00:1::3/128 dev vethec43057c07a`,
   )

@@ -192,7 +192,7 @@ function planOf(nodes: Node[]): Plan {
   const [self] = nodes as [Node]
   const underlay = { local: self.addresses[0]!, dev: 'eth0', mtu: 1500, onLink: [] }
   const { peers } = peersOf(self, new Map(nodes.map((node) => [node.name, node])), underlay)
-  return overlay(self, self.podCIDRs, underlay, peers, { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], ipv6: true, advertised: [], checksumOffload: undefined })
+  return overlay(self, self.podCIDRs, underlay, peers, { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], uplinks: [], advertised: [], checksumOffload: undefined })
 }
 
 /** What one peer adds to it. */

@@ -16,6 +16,7 @@ import type { Result } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
 import type { Fact, Ifb, Plan } from '../facts.ts'
 import { hash, mac, owner, type Attachment } from '../names.ts'
+import { optional } from '../pod.ts'
 
 interface Rates {
   ingressRate?: number
@@ -107,7 +108,8 @@ function plan(pod: Pod, conf: BandwidthConf): Plan {
     const shape = (of: string): Fact => ({ fact: 'qdisc', dev: of, kind: 'tbf', ...bucket(limit, pod.mtu) })
     if (limit.direction === 'ingress') return [shape(dev)]
     const ifb = ifbOf(pod)
-    return [ifb, shape(ifb.name), { fact: 'qdisc', dev, kind: 'ingress' }, { fact: 'filter', dev, redirect: ifb.name }]
+    // Nothing but queues there: it has no use for addresses, nor for advertisements of routers.
+    return [ifb, optional(`net/ipv6/conf/${ifb.name}/disable_ipv6`, '1'), { fact: 'link set', dev: ifb.name, up: true }, shape(ifb.name), { fact: 'qdisc', dev, kind: 'ingress' }, { fact: 'filter', dev, redirect: ifb.name }]
   })
 }
 

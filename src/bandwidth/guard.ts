@@ -9,5 +9,5 @@ export const formerIfb = (host: Netns, _: string[], before: Result | undefined):
   (before?.interfaces ?? []).flatMap(({ name, sandbox }): Plan => {
     if (sandbox || !/^bwp[0-9a-f]{12}$/.test(name)) return []
     const there = link.get(host, name)
-    return there?.kind === 'ifb' && there.alias === undefined ? [{ fact: 'link', name, mac: '', peer: { name: '', mac: '' } }] : []
+    return there?.kind === 'ifb' && there.alias === undefined ? [{ fact: 'ifb', name, mac: '', alias: '' }] : []
   })

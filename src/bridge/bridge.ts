@@ -14,12 +14,12 @@ import { COMMON } from '../cni/conf.ts'
 import type { Interface, IP, Result, ResultRoute } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
 import { extraKeys, extraRuntime } from '../extras.ts'
-import type { Fact, Plan, Route, VlanRange } from '../facts.ts'
-import { addressText, bits, cidrText, network, parseCidr, type Cidr } from '../ip.ts'
+import type { Condition, Fact, Plan, Route, VlanRange } from '../facts.ts'
+import { addressText, bits, cidrText, network, parseCidr, type Cidr, type Family } from '../ip.ts'
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
-import { distinct, ipamRoute, isLocal, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
+import { answers, distinct, forwarding, ipamRoute, isLocal, kept, MASQUERADE_KEYS, nextToPods, optional, podIPv6 } from '../pod.ts'
 import type { Wirer, Wiring, WireConf } from '../wire.ts'
 import { macspoof } from './macspoof.ts'
 
@@ -95,7 +95,7 @@ function result({ conf, ips, routes }: Pick<Wiring, 'conf' | 'ips' | 'routes'>):
 const first = (cidr: Cidr): string => addressText({ family: cidr.family, value: network(cidr).value + 1n })
 
 /** The facts of a pod on the bridge. */
-function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advertised, others }: Wiring): Plan {
+function plan({ attachment, conf, ips, routes, mtu, mac: requested, uplinks, advertised, others }: Wiring): Plan {
   const own = conf as BridgeConf
   const [dev, host, name] = [attachment.ifname, hostIfname(attachment), nameOf(own)]
   const addresses = ips.map(({ address }) => parseCidr(address)!)
@@ -103,33 +103,34 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advert
   const size = mtu !== undefined && { mtu }
   return distinct([
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
-    ...(gates(own) && has(4) ? [{ ...sysctl('net/ipv4/ip_forward', '1'), keep: true as const }] : []),
-    ...(gates(own) && has(6) ? [...advertised.map((uplink): Fact => ({ ...sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2'), keep: true })), { ...sysctl('net/ipv6/conf/all/forwarding', '1'), keep: true as const }] : []),
-    { fact: 'bridge', name, ...size, ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), ...(ipv6 && { acceptRa: false as const }), keep: true },
-    ...up(own, name, has(6)),
+    ...(gates(own) ? forwarding({ uplinks, advertised }, has) : []),
+    { fact: 'bridge', name, ...size, ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), keep: true },
+    ...up(own, name, has),
     ...(own.macspoofchk ? macspoof(host, requested ?? mac(attachment, 'pod'), owner(attachment)) : []),
-    { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
-    { fact: 'link set', dev: host, alias: owner(attachment) },
+    { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, alias: owner(attachment), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
     { fact: 'port', dev: host, master: name, ...(own.hairpinMode && { hairpin: true as const }), ...(own.portIsolation && { isolated: true as const }) },
     ...vlans(own, host),
+    { fact: 'link set', dev: host, up: true },
     ...(has(6) ? podIPv6(dev) : []),
-    ...(has(6) && own.enabledad ? ['accept_dad', 'enhanced_dad'].map((key): Fact => ({ ...sysctl(`net/ipv6/conf/${dev}/${key}`, '1'), in: 'pod' })) : []),
+    ...(has(6) && own.enabledad ? ['accept_dad', 'enhanced_dad'].map((key): Fact => ({ ...optional(`net/ipv6/conf/${dev}/${key}`, '1'), in: 'pod' })) : []),
     ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), ...(own.enabledad && address.family === 6 && { dad: true as const }) })),
     ...(own.disableContainerInterface ? [] : [{ fact: 'link set', in: 'pod', dev, up: true } as const]),
     ...podRoutes(dev, ips, routes).map((route) => ({ ...route, ...(others && { append: true as const }) })),
-    ...(gates(own) && addresses.length > 0 ? gateways(own, ips, ipv6, has(6)) : []),
+    ...(gates(own) && addresses.length > 0 ? gateways(own, ips, has) : []),
     // Others on the bridge may remember a former holder's MAC address (containernetworking/plugins#858).
-    ...(has(4) ? [{ ...sysctl(`net/ipv4/conf/${dev}/arp_notify`, '1'), in: 'pod' as const }] : []),
-    ...(has(6) ? [{ ...sysctl(`net/ipv6/conf/${dev}/ndisc_notify`, '1'), in: 'pod' as const }] : []),
+    ...(has(4) ? [{ ...optional(`net/ipv4/conf/${dev}/arp_notify`, '1'), in: 'pod' as const }] : []),
+    ...(has(6) ? [{ ...optional(`net/ipv6/conf/${dev}/ndisc_notify`, '1'), in: 'pod' as const }] : []),
     ...(addresses.length > 0 ? [{ fact: 'announcement', in: 'pod', dev, mac: requested ?? mac(attachment, 'pod') } as const] : []),
+    ...addresses.flatMap((address) => (address.family === 4 ? [answers(dev, address)] : [])),
     // Last, beside what plugins behind have in nf_tables: one transaction.
     ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
   ])
 }
 
 /** The node asks for a pod's MAC address with this interface's link-local address, which for a second would be tentative. */
-const up = (conf: BridgeConf, dev: string, ipv6: boolean): Fact[] => [
-  ...(ipv6 && !conf.enabledad ? [{ ...sysctl(`net/ipv6/conf/${dev}/accept_dad`, '0'), keep: true as const }] : []),
+const up = (conf: BridgeConf, dev: string, has: (family: Family) => boolean): Fact[] => [
+  ...(gates(conf) && dev === gateOf(conf) ? nextToPods(dev, has).map(kept) : []),
+  ...(has(6) && !conf.enabledad ? [kept(optional(`net/ipv6/conf/${dev}/accept_dad`, '0'))] : []),
   { fact: 'link set', dev, up: true, keep: true },
 ]
 
@@ -142,23 +143,23 @@ function vlans({ vlan, vlanTrunk, preserveDefaultVlan }: BridgeConf, dev: string
 }
 
 /** The gateways' addresses on the bridge, or on its VLAN, each once. */
-function gateways(conf: BridgeConf, ips: IP[], kernelIPv6: boolean, ipv6: boolean): Fact[] {
+function gateways(conf: BridgeConf, ips: IP[], has: (family: Family) => boolean): Fact[] {
   const name = gateOf(conf)
   const texts = ips.flatMap(({ address, gateway }) => (gateway === undefined ? [] : [`${addressText(parseCidr(`${gateway}/${bits(gateway.includes(':') ? 6 : 4)}`)!)}/${parseCidr(address)!.prefix}`]))
   const addresses = [...new Set(texts)].map((address): Fact => ({ fact: 'addr', dev: name, address, ...(conf.forceAddress && { instead: true as const }), keep: true }))
   return [
-    ...(conf.vlan ? vlanOf(conf, conf.vlan, kernelIPv6, ipv6) : []),
-    ...(ipv6 ? [{ ...sysctl(`net/ipv6/conf/${name}/disable_ipv6`, '0'), keep: true as const }] : []),
+    ...(conf.vlan ? vlanOf(conf, conf.vlan, has) : []),
     ...addresses,
+    ...(has(4) ? [{ fact: 'condition', dev: name, name: 'arp_ignore', not: [8] } satisfies Condition] : []),
   ]
 }
 
 /** A VLAN of the bridge as an interface of the node. */
-const vlanOf = (conf: BridgeConf, id: number, kernelIPv6: boolean, ipv6: boolean): Fact[] => [
+const vlanOf = (conf: BridgeConf, id: number, has: (family: Family) => boolean): Fact[] => [
   { fact: 'vlans', dev: nameOf(conf), self: true, vlans: [{ vid: id }], keep: true },
   { fact: 'vlan', name: gateOf(conf), lower: nameOf(conf), id, keep: true },
-  ...(kernelIPv6 ? [{ ...sysctl(`net/ipv6/conf/${gateOf(conf)}/accept_ra`, '0'), keep: true as const }] : []),
-  ...up(conf, gateOf(conf), ipv6),
+  kept(optional(`net/ipv6/conf/${gateOf(conf)}/accept_ra`, '0')),
+  ...up(conf, gateOf(conf), has),
 ]
 
 function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {

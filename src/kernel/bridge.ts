@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import type { Bridge, Port } from '../facts.ts'
 import { parseCidr } from '../ip.ts'
+import { acceptNoRa } from '../show.ts'
 import * as addr from './addr.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, KernelError } from './errno.ts'
@@ -17,12 +18,15 @@ const IFLA_BRPORT_MODE = 4 // hairpin
 const IFLA_BRPORT_ISOLATED = 33
 const IPV6_MIN_MTU = 1280 // RFC 8200 §5
 
-/** Makes the bridge if there is none; one that is there is brought to what is wanted, where that harms nobody who is on it. */
-export function add(netns: Netns, fact: Bridge, what: string): void {
+/**
+ * Makes the bridge if there is none; one that is there is brought to what is wanted, where that harms nobody who is on it. Returns
+ * what an operator should know.
+ */
+export function add(netns: Netns, fact: Bridge, what: string): string | undefined {
   const there = link.get(netns, fact.name)
-  if (there) adapt(netns, there, fact)
-  else if (create(netns, fact, what.split('\n')[0]!)) deafen(netns, fact, true)
-  else adapt(netns, link.get(netns, fact.name), fact) // another pod's ADD was faster
+  if (there) return adapt(netns, there, fact)
+  if (create(netns, fact, what.split('\n')[0]!)) return deafen(netns, fact, true)
+  return adapt(netns, link.get(netns, fact.name), fact) // another pod's ADD was faster
 }
 
 /**
@@ -48,7 +52,7 @@ function randomMac(): string {
   return link.macText(bytes)
 }
 
-function adapt(netns: Netns, there: link.LinkState | undefined, fact: Bridge): void {
+function adapt(netns: Netns, there: link.LinkState | undefined, fact: Bridge): string | undefined {
   const { name, promisc } = fact
   if (there?.kind !== 'bridge') throw new NotABridge(name, there?.kind)
   if (fact.vlanFiltering && !filters(there)) filter(netns, there)
@@ -57,7 +61,7 @@ function adapt(netns: Netns, there: link.LinkState | undefined, fact: Bridge): v
   if (promisc && !isPromisc(there)) link.configure(netns, name, `ip link set ${name} promisc on`, { promisc })
   // Only once: when it is set, the kernel forgets the neighbours there.
   if (!isPinned(there)) link.configure(netns, name, `ip link set ${name} address ${there.mac}`, { mac: there.mac })
-  deafen(netns, fact, false)
+  return deafen(netns, fact, false)
 }
 
 export class NotABridge extends Error {
@@ -113,14 +117,13 @@ function isPinned({ name, mac }: link.LinkState): boolean {
  * No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749). Only where the node itself got its
  * default route by one over this bridge they are listened to; and somebody has said 2 who wants them while forwarding, too.
  */
-function deafen(netns: Netns, fact: Bridge, made: boolean): void {
-  if (fact.acceptRa === false && (made || listens(netns, fact))) sysctl.add(netns, { fact: 'sysctl', key: acceptRa(fact), value: '0', keep: true })
+function deafen(netns: Netns, fact: Bridge, made: boolean): string | undefined {
+  return made || listens(netns, fact) ? sysctl.add(netns, acceptNoRa(fact)) : undefined
 }
 
 const listens = (netns: Netns, fact: Bridge): boolean =>
-  sysctl.read(netns, acceptRa(fact)) === '1' && !route.defaults(netns, 6).some(({ oif, protocol }) => oif === link.index(netns, fact.name) && protocol === route.RTPROT_RA)
+  sysctl.read(netns, acceptNoRa(fact).key) === '1' && !route.defaults(netns, 6).some(({ oif, protocol }) => oif === link.index(netns, fact.name) && protocol === route.RTPROT_RA)
 
-const acceptRa = ({ name }: Bridge): string => `net/ipv6/conf/${name}/accept_ra`
 const filters = (there: link.LinkState): boolean => attributes(there.data ?? Buffer.alloc(0)).get(IFLA_BR_VLAN_FILTERING)?.[0] === 1
 const isPromisc = ({ flags }: link.LinkState): boolean => (flags & link.IFF_PROMISC) !== 0
 
@@ -132,7 +135,7 @@ export function check(netns: Netns, fact: Bridge): Difference | undefined {
   if (mtu !== undefined && there.mtu > mtu) return differs(`bridge ${name} has MTU ${there.mtu}, more than ${mtu}`)
   if (fact.vlanFiltering && !filters(there)) return differs(`bridge ${name} has no VLAN filtering`)
   if (fact.promisc && !isPromisc(there)) return differs(`bridge ${name} is not in promiscuous mode`)
-  return fact.acceptRa === false && listens(netns, fact) ? differs(`bridge ${name} accepts router advertisements`) : undefined
+  return listens(netns, fact) && sysctl.check(netns, acceptNoRa(fact)) ? differs(`bridge ${name} accepts router advertisements`) : undefined
 }
 
 /**

@@ -5,6 +5,8 @@ export interface Difference {
   missing: boolean
   /** It cannot be changed, but has to be taken away and made anew. */
   anew?: true
+  /** What an operator would type, where that is less than all that the fact says. */
+  repair?: string
 }
 
 export const missing = (sentence: string): Difference => ({ sentence, missing: true })

@@ -7,7 +7,7 @@ import * as link from './link.ts'
 import type { Netns } from './netns.ts'
 
 /** Makes the device. One of that name is an error. */
-export const add = (netns: Netns, fact: Ifb, what: string): void => link.createOwned(netns, { ...fact, kind: 'ifb' }, what)
+export const add = (netns: Netns, fact: Ifb, what: string): void => link.addIfb(netns, fact, what)
 
 /** Its MTU counts for nothing: what is redirected is of the interface it comes from, whose MTU tuning may have changed since. */
 export function check(netns: Netns, { name, mac, alias }: Ifb): Difference | undefined {
@@ -15,6 +15,5 @@ export function check(netns: Netns, { name, mac, alias }: Ifb): Difference | und
   if (!there) return missing(`interface ${name} is missing`)
   if (there.kind !== 'ifb') return { ...differs(`interface ${name} is of type ${there.kind ?? 'unknown'}, not ifb`), anew: true }
   if (there.mac !== mac) return { ...differs(`interface ${name} has MAC address ${there.mac}, not ${mac}`), anew: true } // it cannot be set
-  if (!there.up) return differs(`interface ${name} is down`)
-  return there.alias === alias ? undefined : differs(`interface ${name} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`)
+  return there.alias === alias ? undefined : link.otherAlias(there, alias)
 }

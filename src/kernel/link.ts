@@ -1,10 +1,11 @@
-// Links: a veth pair in one message, its host end up, its peer straight into the pod's namespace under its final name.
+// Links: a veth pair in one message, its peer straight into the pod's namespace under its final name. Each link is made down, so that
+// what it must not do can be said before it does anything.
 // <linux/if_link.h>, <linux/veth.h>, man 7 rtnetlink
 
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, type KernelError } from './errno.ts'
-import type { Link, LinkSet, LinkSettings } from '../facts.ts'
-import { settingWords } from '../show.ts'
+import type { Ifb, Link, LinkSet, LinkSettings } from '../facts.ts'
+import { settingWords, word } from '../show.ts'
 import { attributes, type Attrs, type Out } from './attributes.ts'
 import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
@@ -24,6 +25,7 @@ const IFLA_OPERSTATE = 16
 const IF_OPER_UP = 6
 const IFLA_LINKINFO = 18
 const IFLA_IFALIAS = 20
+const IFLA_AF_SPEC = 26
 const IFLA_GROUP = 27
 const IFLA_NET_NS_FD = 28
 const IFLA_EXT_MASK = 29
@@ -32,6 +34,8 @@ const IFLA_INFO_DATA = 2
 const IFLA_INFO_SLAVE_KIND = 4
 const IFLA_INFO_SLAVE_DATA = 5
 const VETH_INFO_PEER = 1
+const AF_INET = 2
+const IFLA_INET_CONF = 1
 const RTEXT_FILTER_SKIP_STATS = 8
 const IFF_UP = 1
 export const IFF_PROMISC = 0x100
@@ -60,6 +64,8 @@ export interface LinkState {
   port: Buffer | undefined
   /** IFLA_INFO_DATA: what only links of that kind have. */
   data: Buffer | undefined
+  /** IFLA_INET_CONF: net/ipv4/conf of the link. */
+  ipv4: Buffer | undefined
 }
 
 /** The link of that name, or undefined. */
@@ -115,31 +121,50 @@ export class NoDevice extends Error {
   }
 }
 
-export function add(host: Netns, pod: Netns, { name, mac, mtu, peer }: Link, what: string): void {
+export function add(host: Netns, pod: Netns, { name, mac, mtu, alias, peer }: Link, what: string): void {
   const ends = (out: Out, end: { name: string; mac: string }) => {
     out.push(IFLA_IFNAME, cstring(end.name))
     out.push(IFLA_ADDRESS, macBytes(end.mac))
     if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
   }
-  host.rt.change({
-    what,
-    type: RTM_NEWLINK,
-    flags: NLM_F_CREATE | NLM_F_EXCL,
-    header: ifinfomsg({ up: true }),
-    attrs: (out) => {
-      ends(out, { name, mac })
-      out.push(IFLA_LINKINFO, (info) => {
-        info.push(IFLA_INFO_KIND, Buffer.from('veth'))
-        info.push(IFLA_INFO_DATA, (data) =>
-          data.push(VETH_INFO_PEER, (inner) => {
-            inner.emit(ifinfomsg({}))
-            ends(inner, peer)
-            inner.push(IFLA_NET_NS_FD, u32(pod.fd))
-          }),
-        )
-      })
-    },
+  createOwned(host, name, alias, what, (out) => {
+    ends(out, { name, mac })
+    out.push(IFLA_LINKINFO, (info) => {
+      info.push(IFLA_INFO_KIND, Buffer.from('veth'))
+      info.push(IFLA_INFO_DATA, (data) =>
+        data.push(VETH_INFO_PEER, (inner) => {
+          inner.emit(ifinfomsg({}))
+          ends(inner, peer)
+          inner.push(IFLA_NET_NS_FD, u32(pod.fd))
+        }),
+      )
+    })
   })
+}
+
+/** Makes an ifb, without a queue of its own. */
+export const addIfb = (netns: Netns, { name, mac, mtu, alias }: Ifb, what: string): void =>
+  createOwned(netns, name, alias, what, (out) => {
+    out.push(IFLA_IFNAME, cstring(name))
+    out.push(IFLA_ADDRESS, macBytes(mac))
+    if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
+    out.push(IFLA_TXQLEN, u32(0))
+    out.push(IFLA_LINKINFO, (info) => info.push(IFLA_INFO_KIND, Buffer.from('ifb')))
+  })
+
+/**
+ * Makes a link, down, and gives it its alias. Both messages are one datagram, which the kernel handles as a whole: who is killed in
+ * between leaves no link of which nobody knows whose it is.
+ */
+function createOwned(netns: Netns, name: string, alias: string, what: string, attrs: (out: Out) => void): void {
+  netns.indexes.delete(name)
+  const [creation = '', naming = ''] = what.split('\n')
+  const refusals = netns.rt.batch([
+    { what: creation, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, header: ifinfomsg({}), attrs },
+    { what: naming, type: RTM_SETLINK, header: ifinfomsg({}), attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_IFALIAS, Buffer.from(alias))) },
+  ])
+  const [error] = refusals.values()
+  if (error) throw error
 }
 
 /** What links of every kind have. */
@@ -175,28 +200,6 @@ export const createPlain = (netns: Netns, { name, kind, mac, mtu, lower }: { nam
       kindAttrs(out, kind, data)
     },
   })
-
-/** What a link has that an attachment owns. */
-interface Owned extends Omit<Common, 'mtu'> {
-  mtu?: number
-  alias: string
-}
-
-/**
- * Makes a link, up, without a queue of its own, and gives it its alias. Both messages are one datagram, which the kernel handles as
- * a whole: who is killed in between leaves no link of which nobody knows whose it is.
- */
-export function createOwned(netns: Netns, { name, mac, mtu, kind, alias }: Owned, what: string): void {
-  netns.indexes.delete(name)
-  const named = (out: Out) => out.push(IFLA_IFNAME, cstring(name))
-  const all = (out: Out) => (named(out), out.push(IFLA_ADDRESS, macBytes(mac)), mtu !== undefined && out.push(IFLA_MTU, u32(mtu)), out.push(IFLA_TXQLEN, u32(0)), out.push(IFLA_LINKINFO, (info) => info.push(IFLA_INFO_KIND, Buffer.from(kind))))
-  const refusals = netns.rt.batch([
-    { what, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, header: ifinfomsg({ up: true }), attrs: all },
-    { what, type: RTM_SETLINK, header: ifinfomsg({}), attrs: (out) => (named(out), out.push(IFLA_IFALIAS, Buffer.from(alias))) },
-  ])
-  const [error] = refusals.values()
-  if (error) throw error
-}
 
 /** Sets what is given of a link that is there. `master` is an interface index. */
 export const configure = (netns: Netns, name: string, what: string, { up, promisc, mac, mtu, master }: { up?: true; promisc?: true; mac?: string; mtu?: number; master?: number }): void =>
@@ -234,8 +237,7 @@ export const configureKind = (netns: Netns, name: string, kind: string, what: st
 const kindAttrs = (out: Out, kind: string, data: (out: Out) => void): void =>
   out.push(IFLA_LINKINFO, (info) => (info.push(IFLA_INFO_KIND, Buffer.from(kind)), info.push(IFLA_INFO_DATA, data)))
 
-/** Deletes a link and with it its peer; a link that is gone is success. */
-/** Gone already is success. */
+/** Deletes a link and with it its peer; one that is gone is success. */
 export function del(netns: Netns, name: string): void {
   netns.indexes.delete(name)
   try {
@@ -245,28 +247,62 @@ export function del(netns: Netns, name: string): void {
   }
 }
 
+/** A link, and whose it has to be to be taken back. */
+export type Owned = Pick<Link | Ifb, 'fact' | 'name' | 'alias'>
+
 /**
- * The same for several, as a group that nobody else has: the kernel, which has to wait for everybody who may be using a link
- * that goes (20 ms), waits once. man 8 ip-link, `ip link delete group`
+ * Deletes links that are their owner's, and with them their peers; those that are gone, or somebody else's, are success. As a
+ * group that nobody else has: the kernel, which has to wait for everybody who may be using a link that goes (20 ms), waits once.
+ * man 8 ip-link, `ip link delete group`
  */
-export function delAll(netns: Netns, names: string[]): void {
+export function delAll(netns: Netns, owned: Owned[]): void {
   const AT_ONCE = 100 // so that the answers, should none be there, have room in the socket
-  for (let start = 0; start < names.length; start += AT_ONCE) delGroup(netns, names.slice(start, start + AT_ONCE))
+  const indexes = owned.flatMap((one) => indexOfOwned(netns, one) ?? [])
+  for (let start = 0; start < indexes.length; start += AT_ONCE) delGroup(netns, indexes.slice(start, start + AT_ONCE))
 }
 
-function delGroup(netns: Netns, names: string[]): void {
-  if (names.length === 1) return del(netns, names[0]!)
-  for (const name of names) netns.indexes.delete(name)
+/** By index: what gets the name meanwhile is another link. */
+function delGroup(netns: Netns, indexes: number[]): void {
+  if (indexes.length === 1) return delIndex(netns, indexes[0]!)
   const group = u32(randomInt())
-  const join = names.map((name): Request => ({ what: `ip link set ${name} group`, type: RTM_SETLINK, header: ifinfomsg({}), attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_GROUP, group)) }))
+  const join = indexes.map((index): Request => ({ what: `ip link set ifindex ${index} group`, type: RTM_SETLINK, header: ifinfomsg({ index }), attrs: (out) => out.push(IFLA_GROUP, group) }))
   const refused = netns.rt.batch([...join, { what: 'ip link delete group', type: RTM_DELLINK, header: ifinfomsg({}), attrs: (out) => out.push(IFLA_GROUP, group) }])
-  if ([...refused.values()].some((error) => error.code !== 'ENODEV')) for (const name of names) del(netns, name)
+  if ([...refused.values()].some((error) => error.code !== 'ENODEV')) for (const index of indexes) delIndex(netns, index)
+}
+
+function delIndex(netns: Netns, index: number): void {
+  try {
+    netns.rt.change({ what: `ip link del ifindex ${index}`, type: RTM_DELLINK, header: ifinfomsg({ index }) })
+  } catch (error) {
+    if (!isErrno(error as KernelError, 'ENODEV')) throw error
+  }
+}
+
+/** The index of a link of that name, if it is of that kind and its owner's. One without alias is what podwire 0.1.0 left when it was killed. */
+function indexOfOwned(netns: Netns, { fact, name, alias }: Owned): number | undefined {
+  const there = get(netns, name)
+  netns.indexes.delete(name)
+  const ours = there?.kind === KINDS[fact] && (there.alias === undefined || there.alias === alias)
+  return ours ? there!.index : undefined
+}
+
+const KINDS = { link: 'veth', ifb: 'ifb' }
+
+/**
+ * Deletes the pod's end of a veth pair, whatever the node's end is called: the reference's names are others, and it gives no alias.
+ * What is no veth, does not end on the node, or is another's by its alias, stays.
+ */
+export function delInside(pod: Netns, host: Netns, { name, alias }: Link): void {
+  const there = get(pod, name)
+  const end = there?.kind === 'veth' ? byIndex(host, there.peer) : undefined
+  const paired = end?.kind === 'veth' && end.peer === there!.index
+  if (paired && (end.alias === undefined || end.alias === alias)) del(pod, name)
 }
 
 /** A number that no group of links has by chance. 0 is the group of all that have none. */
 const randomInt = (): number => 1 + Math.floor(Math.random() * 0x7ffffffe)
 
-export function set(netns: Netns, { dev, up, alias, mac, mtu, promisc, allmulti, txqlen }: LinkSet, what: string): void {
+export function set(netns: Netns, { dev, up, mac, mtu, promisc, allmulti, txqlen }: LinkSet, what: string): void {
   const flags: [flag: number, on: boolean | undefined][] = [[IFF_UP, up], [IFF_PROMISC, promisc], [IFF_ALLMULTI, allmulti]]
   const sum = (list: typeof flags) => list.reduce((bits, [flag]) => bits | flag, 0)
   netns.rt.change({
@@ -277,7 +313,6 @@ export function set(netns: Netns, { dev, up, alias, mac, mtu, promisc, allmulti,
       if (mac !== undefined) out.push(IFLA_ADDRESS, macBytes(mac))
       if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
       if (txqlen !== undefined) out.push(IFLA_TXQLEN, u32(txqlen))
-      if (alias !== undefined) out.push(IFLA_IFALIAS, Buffer.from(alias))
     },
   })
 }
@@ -302,29 +337,32 @@ export function setDown(netns: Netns, name: string): void {
   netns.rt.change({ what: `ip link set ${name} down`, type: RTM_SETLINK, header: ifinfomsg({ index: index(netns, name), down: true }) })
 }
 
-/** What of the veth pair is not as it should be, or undefined. */
-export function check(host: Netns, pod: Netns | undefined, link: Link): Difference | undefined {
+/** What of the veth pair is not as it should be, or undefined. `said` names the pod's namespace in what repairs it. */
+export function check(host: Netns, pod: Netns | undefined, link: Link, said: string): Difference | undefined {
   const ends = [
-    { netns: host, where: '', name: link.name, mac: link.mac },
-    ...(pod ? [{ netns: pod, where: " in the pod's namespace", name: link.peer.name, mac: link.peer.mac }] : []),
+    { netns: host, where: '', command: 'ip', name: link.name, mac: link.mac },
+    ...(pod ? [{ netns: pod, where: " in the pod's namespace", command: `ip -n ${said}`, name: link.peer.name, mac: link.peer.mac }] : []),
   ]
-  for (const { netns, where, name, mac } of ends) {
+  for (const { netns, where, command, name, mac } of ends) {
     const there = get(netns, name)
+    const otherwise = (what: string, setting: LinkSettings) => ({ ...differs(`interface ${name}${where} has ${what}`), repair: `${command} link set ${name} ${settingWords(setting)}` })
     if (!there) return missing(`interface ${name} is missing${where}`)
     if (there.kind !== 'veth') return differs(`interface ${name}${where} is of type ${there.kind ?? 'unknown'}, not veth`)
-    if (!there.up) return differs(`interface ${name}${where} is down`)
-    if (there.mac !== mac) return differs(`interface ${name}${where} has MAC address ${there.mac}, not ${mac}`)
-    if (link.mtu !== undefined && there.mtu !== link.mtu) return differs(`interface ${name}${where} has MTU ${there.mtu}, not ${link.mtu}`)
+    if (there.mac !== mac) return otherwise(`MAC address ${there.mac}, not ${mac}`, { mac })
+    if (link.mtu !== undefined && there.mtu !== link.mtu) return otherwise(`MTU ${there.mtu}, not ${link.mtu}`, { mtu: link.mtu })
+    if (netns === host && there.alias !== link.alias) return otherAlias(there, link.alias)
   }
   return undefined
 }
 
+export const otherAlias = ({ name, alias = '' }: LinkState, wanted: string): Difference =>
+  ({ ...differs(`interface ${name} has alias ${JSON.stringify(alias)}, not ${JSON.stringify(wanted)}`), repair: `ip link set ${name} alias ${word(wanted)}` })
+
 /** What of a link's settings is not as it should be, or undefined. */
-export function checkSet(netns: Netns, { dev, up, alias, ...wanted }: LinkSet): Difference | undefined {
+export function checkSet(netns: Netns, { dev, up, ...wanted }: LinkSet): Difference | undefined {
   const there = get(netns, dev)
   if (!there) return missing(`interface ${dev} is missing`)
   if (up && !there.up) return differs(`interface ${dev} is down`)
-  if (alias !== undefined && there.alias !== alias) return differs(`interface ${dev} has alias ${JSON.stringify(there.alias ?? '')}, not ${JSON.stringify(alias)}`)
   const is = settingsOf(there)
   for (const [name, text] of Object.entries(SETTINGS) as [keyof LinkSettings, string][])
     if (wanted[name] !== undefined && is[name] !== wanted[name]) return differs(`interface ${dev} has ${text} ${inWords(is[name])}, not ${inWords(wanted[name])}`)
@@ -372,7 +410,17 @@ export function parse(message: NetlinkMessage): LinkState {
     flags: data.readUInt32LE(8),
     port: info.get(IFLA_INFO_SLAVE_DATA),
     data: info.get(IFLA_INFO_DATA),
+    ipv4: attributes(attributes(found.get(IFLA_AF_SPEC) ?? Buffer.alloc(0)).get(AF_INET) ?? Buffer.alloc(0)).get(IFLA_INET_CONF),
   }
+}
+
+// IPV4_DEVCONF_*, <linux/ip.h>
+const IPV4 = { forwarding: 1, arp_ignore: 19, route_localnet: 26 }
+
+/** A value of net/ipv4/conf as a link itself has it; undefined if the kernel does not tell. */
+export function ipv4(link: LinkState, name: keyof typeof IPV4): number | undefined {
+  const at = (IPV4[name] - 1) * 4
+  return link.ipv4 && at + 4 <= link.ipv4.length ? link.ipv4.readInt32LE(at) : undefined
 }
 
 /** A NUL-terminated string, or undefined. */

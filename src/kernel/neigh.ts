@@ -34,11 +34,14 @@ export const deletion = (netns: Netns, { dev, address }: Neigh): Omit<Request, '
   attrs: (out) => out.push(NDA_DST, addressBytes(parseAddress(address)!)),
 })
 
-export function check(netns: Netns, { dev, address, lladdr }: Neigh): Difference | undefined {
-  const there = collect(netns, dev, (message) => parse(message, dev)).find((neigh) => neigh?.address === address)
-  if (!there?.lladdr) return missing(`neighbour ${address} is missing on ${dev}`)
+export function check(netns: Netns, { dev, address, lladdr, optional }: Neigh): Difference | undefined {
+  const there = permanent(netns, dev).find((neigh) => neigh.address === address)
+  if (!there) return optional ? undefined : missing(`neighbour ${address} is missing on ${dev}`)
   return there.lladdr === lladdr ? undefined : differs(`neighbour ${address} on ${dev} has lladdr ${there.lladdr}, not ${lladdr}`)
 }
+
+/** The neighbours on a device that somebody made. */
+export const permanent = (netns: Netns, dev: string): Neigh[] => collect(netns, dev, (message) => parse(message, dev)).filter((neigh) => neigh !== undefined && neigh.lladdr !== '') as Neigh[]
 
 /** Of the messages about neighbours of a device, of both families, what `take` makes of them. */
 export const collect = <T>(netns: Netns, dev: string, take: (message: NetlinkMessage) => T): (T | undefined)[] => [AF_INET, AF_INET6].flatMap((family) => collectFamily(netns, dev, `ip neigh show dev ${dev}`, family, take))

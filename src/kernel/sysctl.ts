@@ -1,6 +1,6 @@
 // Values below /proc/sys. /proc/sys/net shows the network namespace of the thread that opens it. man 5 proc
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Sysctl } from '../facts.ts'
 import { differs, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
@@ -22,18 +22,25 @@ export function read(netns: Netns, key: string): string | undefined {
 }
 
 /**
- * Writes the value. What is the host's is left alone when it is right already, and a read-only /proc/sys hurts only who has
- * something to change.
+ * Writes the value, unless it is so already: a read-only /proc/sys hurts only who has something to change. Returns what an operator
+ * should know of an optional one that could not be written.
  */
-export function add(netns: Netns, { key, value, keep }: Sysctl): void {
-  if (keep && read(netns, key) === value) return
+export function add(netns: Netns, fact: Sysctl): string | undefined {
+  const { key, value, optional } = fact
+  const there = told(netns, key)
+  if ((optional && there === undefined) || isRight(fact, there)) return undefined
   try {
     netns.inside(() => writeFileSync(file(key), `${value}\n`)) // a line, so that nothing is a value, too
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) throw new NoSysctl(key)
-    if (!isErrno(error, 'EROFS', 'EACCES') || read(netns, key) !== value) throw error
+    if (!optional || !isErrno(error, ...UNWRITABLE)) throw error
+    return `sysctl ${key} stays ${there ?? 'as it is'}, because it cannot be written here: ${(error as NodeJS.ErrnoException).code}; better is ${value}`
   }
+  return undefined
 }
+
+/** What is written elsewhere, or by nobody. */
+const UNWRITABLE = ['EROFS', 'EACCES', 'EPERM']
 
 export class NoSysctl extends Error {
   readonly code = 'ENOENT'
@@ -54,19 +61,39 @@ export function replaced(netns: Netns, key: string): { value: string } | undefin
   return typeof value === 'string' ? { value } : undefined
 }
 
-export function check(netns: Netns, { key, value }: Sysctl): Difference | undefined {
-  const there = told(netns, key)
-  if (there === null) return undefined
-  return there !== undefined && plain(there) === plain(value) ? undefined : differs(`sysctl ${key} is ${there ?? 'missing'}, not ${value}`)
+/** What is not as it should be. Of an optional one: unless that is how it was found, and can only be. */
+export function check(netns: Netns, fact: Sysctl): Difference | undefined {
+  const there = told(netns, fact.key)
+  if (there === null || isRight(fact, there)) return undefined
+  if (fact.optional && (there === undefined ? hasInterface(netns, fact.key) : !isWritable(netns, fact.key))) return undefined
+  return differs(`sysctl ${fact.key} is ${there ?? 'missing'}, not ${fact.value}`)
 }
 
-/** The value, or null of what can only be written, such as net/ipv4/route/flush. */
+const isRight = ({ value, or = [] }: Sysctl, there: string | undefined | null): boolean => typeof there === 'string' && [value, ...or].some((one) => plain(one) === plain(there))
+
+/** True if a key is about no interface, or one that is there: with an MTU below 1280 it has no IPv6, and none of its values. */
+function hasInterface(netns: Netns, key: string): boolean {
+  const dev = /^net\/ipv[46]\/conf\/([^/]+)\//.exec(key)?.[1]
+  return dev === undefined || netns.inside(() => existsSync(file(`net/ipv4/conf/${dev}`)))
+}
+
+function isWritable(netns: Netns, key: string): boolean {
+  return netns.inside(() => {
+    try {
+      accessSync(file(key), constants.W_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+/** The value; undefined if there is none; null of what cannot be read, such as net/ipv4/route/flush. */
 function told(netns: Netns, key: string): string | undefined | null {
   try {
     return read(netns, key)
-  } catch (error) {
-    if (isErrno(error, 'EACCES')) return null
-    throw error
+  } catch {
+    return null
   }
 }
 

@@ -9,6 +9,8 @@ import { read } from './sysctl.ts'
 export interface Uplink {
   /** The smallest MTU of the interfaces with a default route of these families; undefined without one. Bytes. */
   mtu: number | undefined
+  /** Interfaces with an IPv4 default route. */
+  uplinks: string[]
   /** Interfaces whose IPv6 default route came by router advertisement and would go away with forwarding. */
   advertised: string[]
 }
@@ -18,10 +20,11 @@ export function uplink(netns: Netns, families: Family[]): Uplink {
   const indexes = [...new Set(routes.map(({ oif }) => oif))]
   const links = new Map(indexes.flatMap((index) => (index > 0 ? [[index, link.byIndex(netns, index)] as const] : [])))
   const mtus = [...links.values()].flatMap((there) => (there ? [there.mtu] : []))
-  const advertised = routes.filter((r) => r.protocol === route.RTPROT_RA).flatMap(({ oif }) => links.get(oif)?.name ?? [])
+  const names = (of: route.RouteState[]) => [...new Set(of.flatMap(({ oif }) => links.get(oif)?.name ?? []))]
   return {
     mtu: mtus.length > 0 ? Math.min(...mtus) : undefined,
+    uplinks: names(routes.filter(({ family }) => family === 4)),
     // 2 means: also while forwarding. Documentation/networking/ip-sysctl.rst, accept_ra
-    advertised: [...new Set(advertised)].filter((name) => read(netns, `net/ipv6/conf/${name}/accept_ra`) === '1'),
+    advertised: names(routes.filter(({ protocol }) => protocol === route.RTPROT_RA)).filter((name) => read(netns, `net/ipv6/conf/${name}/accept_ra`) === '1'),
   }
 }

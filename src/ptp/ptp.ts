@@ -16,11 +16,11 @@ import type { Interface, IP, ResultRoute } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
 import { extraKeys, extraRuntime } from '../extras.ts'
 import type { Fact, Plan, Route } from '../facts.ts'
-import { addressText, bits, cidrText, hostCidr, network, parseCidr } from '../ip.ts'
+import { addressText, bits, cidrText, hostCidr, network, parseAddress, parseCidr } from '../ip.ts'
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
-import { distinct, ipamRoute, MASQUERADE_KEYS, podIPv6, sysctl } from '../pod.ts'
+import { answers, distinct, forwarding, ipamRoute, MASQUERADE_KEYS, nextToPods, optional, podIPv6 } from '../pod.ts'
 import type { Wirer, Wiring } from '../wire.ts'
 
 export const PTP: Schema = {
@@ -41,27 +41,29 @@ export const PTP: Schema = {
 export const ptp: Wirer = { schema: PTP, plan, interfaces, podInterface: 1, problems }
 
 /** The facts of a pod on ptp. Every IP has a gateway (see problems). */
-function plan({ attachment, conf, ips, routes, mtu, mac: requested, ipv6, advertised, others }: Wiring): Plan {
+function plan({ attachment, conf, ips, routes, mtu, mac: requested, uplinks, advertised, others }: Wiring): Plan {
   const dev = attachment.ifname
   const host = hostIfname(attachment)
   const addresses = ips.map(({ address }) => parseCidr(address)!)
   const has = (family: number) => addresses.some((address) => address.family === family)
   const facts: Plan = [
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
-    ...(has(4) ? [forward('net/ipv4/ip_forward')] : []),
-    // A node that forwards ignores router advertisements, and would lose its own default route, unless told otherwise.
-    ...(has(6) ? [...advertised.map((uplink): Fact => ({ ...sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2'), keep: true })), forward('net/ipv6/conf/all/forwarding')] : []),
-    { fact: 'link', name: host, mac: mac(attachment, 'host'), ...(mtu !== undefined && { mtu }), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
-    { fact: 'link set', dev: host, alias: owner(attachment) },
+    ...forwarding({ uplinks, advertised }, has),
+    { fact: 'link', name: host, mac: mac(attachment, 'host'), ...(mtu !== undefined && { mtu }), alias: owner(attachment), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
     // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
-    ...(ipv6 ? [sysctl(`net/ipv6/conf/${host}/accept_ra`, '0')] : []),
+    optional(`net/ipv6/conf/${host}/accept_ra`, '0'),
+    ...nextToPods(host, has),
     // The node asks for the pod's MAC address with its link-local one, which for a second would be tentative.
-    ...(has(6) ? [sysctl(`net/ipv6/conf/${host}/disable_ipv6`, '0'), sysctl(`net/ipv6/conf/${host}/accept_dad`, '0'), ...podIPv6(dev)] : []),
+    ...(has(6) ? [optional(`net/ipv6/conf/${host}/accept_dad`, '0'), ...podIPv6(dev)] : []),
+    { fact: 'link set', dev: host, up: true },
     ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), noprefixroute: true })),
     { fact: 'link set', in: 'pod', dev, up: true },
     ...podRoutes(dev, ips, routes).map((route) => ({ ...route, ...(others && { append: true as const }) })),
+    // Whatever the node's settings let it answer, the pod finds its gateway.
+    ...ips.map(({ gateway }): Fact => ({ fact: 'neigh', in: 'pod', dev, address: addressText(parseAddress(gateway!)!), lladdr: mac(attachment, 'host'), optional: true })),
     ...ips.map(({ gateway }): Fact => ({ fact: 'addr', dev: host, address: cidrText(hostCidr(parseCidr(`${gateway}/${gateway!.includes(':') ? 128 : 32}`)!)) })),
     ...addresses.map((address): Fact => ({ fact: 'route', dev: host, dst: cidrText(hostCidr(address)), ...(address.family === 4 && { scope: 254 }) })),
+    ...addresses.flatMap((address) => (address.family === 4 ? [answers(dev, address)] : [])),
     ...(conf.ipMasq ? masquerade(addresses, conf.nonMasqueradeCIDRs ?? [], owner(attachment)) : []),
   ]
   return distinct(facts)
@@ -97,5 +99,3 @@ function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
   })
   return [...own, ...routes.map((route) => ipamRoute(dev, route, gateways))]
 }
-
-const forward = (key: string): Fact => ({ ...sysctl(key, '1'), keep: true })

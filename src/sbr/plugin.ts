@@ -29,7 +29,7 @@ export const sbr: Plugin = {
       const pod = podOf(kernel, request, prev)
       refuse(problems(pod, confOf(request)))
       lock(kernel.pod!, env.netns)
-      act(kernel, plan(pod, confOf(request), look(kernel.pod!, env.ifname)), podName(env.netns))
+      act(kernel, plan(pod, confOf(request), look(kernel.pod!, env.ifname)), podName(env.netns), notes)
       return prev
     })
   },

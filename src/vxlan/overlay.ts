@@ -10,10 +10,11 @@
 // flannel began). Three entries for each peer, made beforehand, need neither: flannel's layout since 2017, and of Rancher,
 // k3s and others after it. The VTEP address is the network's own, which no pod gets.
 
-import type { Addr, Fact, Fdb, Neigh, Plan, Route } from '../facts.ts'
+import type { Addr, Fdb, Neigh, Plan, Route } from '../facts.ts'
 import { addressText, bits, parseCidr, type Family } from '../ip.ts'
 import { vtepMac } from '../names.ts'
 import { clusterMasquerade } from '../nat.ts'
+import { forwarding, kept, optional, sysctl } from '../pod.ts'
 import type { Realm } from '../reconcile.ts'
 import type { Node } from './node.ts'
 import type { Peer, Underlay } from './peers.ts'
@@ -32,9 +33,9 @@ export interface OverlayOptions {
   nonMasqueradeCIDRs: string[]
   /** Whether the device leaves checksums to the hardware; undefined: as the kernel has it. */
   checksumOffload: boolean | undefined
-  /** Whether the kernel has IPv6. */
-  ipv6: boolean
-  /** The node's interfaces whose default route came by router advertisement. */
+  /** The node's interfaces with an IPv4 default route. */
+  uplinks: string[]
+  /** The node's interfaces whose IPv6 default route came by router advertisement. */
   advertised: string[]
 }
 
@@ -54,11 +55,15 @@ export function overlay(self: Node, podCIDRs: string[], underlay: Underlay, peer
   const dev = deviceName(options.vni)
   const families = new Set(podCIDRs.map(familyOf))
   return [
-    ...forwarding(families, options.advertised),
+    // A node that forwards does not believe what it has learned of an IPv4 path, unless told otherwise: a pod would never hear
+    // that its packet is too large for a link further on, once VXLAN's headers are around it.
+    ...(families.has(4) ? [kept(optional('net/ipv4/ip_forward_use_pmtu', '1'))] : []),
+    ...forwarding(options, (family) => families.has(family)),
     { fact: 'vxlan', name: dev, mac: vtepMac(self.name, options.vni), mtu: overlayMtu(underlay, options.mtu), id: options.vni, dstport: options.port, local: underlay.local, ...(underlay.dev !== undefined && { dev: underlay.dev }), keep: true },
     // Nobody listens on the overlay for router solicitations and multicast listener reports: no link-local address, none of them.
-    ...(options.ipv6 ? [sysctl(`net/ipv6/conf/${dev}/addr_gen_mode`, '1'), sysctl(`net/ipv6/conf/${dev}/accept_ra`, '0')] : []),
-    ...(families.has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0')] : []),
+    ...[optional(`net/ipv6/conf/${dev}/addr_gen_mode`, '1'), optional(`net/ipv6/conf/${dev}/accept_ra`, '0')].map(kept),
+    ...(families.has(4) ? [kept(sysctl(`net/ipv4/conf/${dev}/forwarding`, '1'))] : []),
+    ...(families.has(6) ? [kept(sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'))] : []),
     ...(options.checksumOffload === undefined ? [] : [{ fact: 'feature', dev, name: 'tx-checksum-ip-generic', value: options.checksumOffload ? 'on' : 'off', keep: true } as const]),
     { fact: 'link set', dev, up: true, keep: true },
     ...podCIDRs.map((cidr): Addr => ({ fact: 'addr', dev, address: `${vtep(cidr)}/${bits(familyOf(cidr))}`, keep: true })),
@@ -93,15 +98,6 @@ function peerFacts(peer: Peer, own: string[], dev: string, underlay: Underlay, {
 
 const remembered = new WeakMap<Node, { about: string; facts: PeerFact[] }>()
 
-// A node that forwards does not believe what it has learned of an IPv4 path, unless told otherwise: a pod would never hear
-// that its packet is too large for a link further on, once VXLAN's headers are around it.
-// It ignores router advertisements, and would lose its own default route, unless told otherwise.
-const forwarding = (families: Set<Family>, advertised: string[]): Fact[] => [
-  ...(families.has(4) ? [sysctl('net/ipv4/ip_forward', '1'), sysctl('net/ipv4/ip_forward_use_pmtu', '1')] : []),
-  ...(families.has(6) ? [...advertised.map((uplink) => sysctl(`net/ipv6/conf/${uplink}/accept_ra`, '2')), sysctl('net/ipv6/conf/all/forwarding', '1')] : []),
-]
-
 /** The address of a node's end of the overlay: that of its network. */
 const vtep = (cidr: string): string => addressText(parseCidr(cidr)!)
 const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4)
-const sysctl = (key: string, value: string) => ({ fact: 'sysctl', key, value, keep: true }) as const

@@ -9,6 +9,7 @@ import type { Request } from '../cni/plugin.ts'
 import type { Result } from '../cni/result.ts'
 import { Netns } from '../kernel/netns.ts'
 import { compare, reconcile } from '../reconcile.ts'
+import * as state from '../state.ts'
 import type { VxlanConf } from './conf.ts'
 import { byName, parsePeers } from './file.ts'
 import type { Nodes } from './node.ts'
@@ -22,6 +23,7 @@ export function add({ conf, notes }: Request): Result {
   withView(conf as VxlanConf, (netns, view) => {
     const { failed } = reconcile(netns, view.plan, realm(view))
     if (failed.length > 0) throw new CniError(100, failed.map(({ sentence }) => sentence).join('; '))
+    notes.push(...state.check({ host: netns }, view.plan.filter(({ fact }) => fact === 'condition'), '').map(({ sentence }) => sentence))
     notes.push(...view.problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`))
   })
   return conf.prevResult

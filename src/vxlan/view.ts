@@ -3,7 +3,6 @@
 import { release } from 'node:os'
 import { cidrText, network, parseCidr } from '../ip.ts'
 import type { Netns } from '../kernel/netns.ts'
-import { hasIPv6 } from '../kernel/sysctl.ts'
 import { uplink } from '../kernel/uplink.ts'
 import type { Plan } from '../facts.ts'
 import type { Node, Nodes } from './node.ts'
@@ -49,7 +48,8 @@ export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes,
   const { peers, problems } = peersOf(self, nodes, underlay)
   const has6 = podCIDRs.some((cidr) => cidr.includes(':'))
   const { vni, port, directRouting, masquerade, nonMasqueradeCIDRs } = wishes
-  const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs, checksumOffload: wishes.checksumOffload ?? trusted(), ipv6: hasIPv6(), advertised: has6 ? uplink(netns, [6]).advertised : [] }
+  const { uplinks, advertised } = uplink(netns, has6 ? [4, 6] : [4])
+  const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs, checksumOffload: wishes.checksumOffload ?? trusted(), uplinks, advertised: has6 ? advertised : [] }
   const mtu = overlayMtu(underlay, wishes.mtu)
   const least = has6 ? 1280 : 68 // RFC 8200 §5, RFC 791
   if (mtu < least) throw new NotReady(`an MTU of ${mtu} is left inside the overlay, and pods need ${least}: the underlay ${underlay.dev ?? underlay.local} has ${underlay.mtu}`)

@@ -11,7 +11,7 @@ const underlays = {
   4: { local: '192.0.2.1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24', '2001:db8::/64'] },
   6: { local: '2001:db8::1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24', '2001:db8::/64'] },
 } satisfies Record<string, Underlay>
-const plain: OverlayOptions = { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], checksumOffload: undefined, ipv6: true, advertised: [] }
+const plain: OverlayOptions = { vni: 1, port: 8472, mtu: undefined, directRouting: false, masquerade: true, nonMasqueradeCIDRs: [], checksumOffload: undefined, uplinks: [], advertised: [] }
 
 /** The plan of node a in a cluster of nodes, whose pods have these families. */
 function plan(nodes: Node[], underlay: Underlay, options: Partial<OverlayOptions> = {}, families = [4, 6]) {
@@ -27,12 +27,13 @@ t.test('two nodes, pods of both families, over IPv4', async (t) => {
   t.equal(
     lines([node('a', 1), node('b', 2)], underlays[4]),
     `
+sysctl -qew net/ipv4/ip_forward_use_pmtu=1
 sysctl -qw net/ipv4/ip_forward=1
-sysctl -qw net/ipv4/ip_forward_use_pmtu=1
 sysctl -qw net/ipv6/conf/all/forwarding=1
 ip link add podwire.1 address 0a:e4:e8:dd:94:13 mtu 1450 type vxlan id 1 dstport 8472 local 192.0.2.1 dev eth0 nolearning df inherit
-sysctl -qw net/ipv6/conf/podwire.1/addr_gen_mode=1
-sysctl -qw net/ipv6/conf/podwire.1/accept_ra=0
+sysctl -qew net/ipv6/conf/podwire.1/addr_gen_mode=1
+sysctl -qew net/ipv6/conf/podwire.1/accept_ra=0
+sysctl -qw net/ipv4/conf/podwire.1/forwarding=1
 sysctl -qw net/ipv6/conf/podwire.1/disable_ipv6=0
 ip link set podwire.1 up
 ip addr add 10.244.1.0/32 dev podwire.1
@@ -92,8 +93,7 @@ t.test('options', async (t) => {
   t.match(with_({}, { ...underlays[6], mtu: 9000 }), ' mtu 8930 type vxlan')
   t.notMatch(with_({ masquerade: false }), 'nft')
   t.match(with_({ nonMasqueradeCIDRs: ['10.0.0.0/8', '203.0.113.7/32'] }), /cluster_ip '\{ 10\.0\.0\.0\/8, 203\.0\.113\.7(\/32)?, 224/)
-  t.match(with_({ advertised: ['eth0'] }), 'sysctl -qw net/ipv6/conf/eth0/accept_ra=2\nsysctl -qw net/ipv6/conf/all/forwarding=1')
-  t.notMatch(lines([node('a', 1), node('b', 2)], underlays[4], { ipv6: false }, [4]), 'net/ipv6')
+  t.match(with_({ advertised: ['eth0'] }), 'sysctl -qew net/ipv6/conf/eth0/accept_ra=2\nsysctl -qw net/ipv6/conf/all/forwarding=1')
   const onLo = with_({ directRouting: true }, { local: '192.0.2.1', dev: undefined, mtu: 1500, onLink: [] })
   t.match(onLo, 'local 192.0.2.1 nolearning')
   t.match(onLo, through[4], 'and nothing is direct without an interface')

@@ -14,7 +14,7 @@ import { peersOf, type Underlay } from '../../src/vxlan/peers.ts'
 import { inside, kernel, node, on } from './nodes.ts'
 
 const REALM = realmOf('podwire.1')
-const options: OverlayOptions = { vni: 1, port: 8472, mtu: undefined, directRouting: false, checksumOffload: undefined, masquerade: true, nonMasqueradeCIDRs: ['10.0.0.0/9', '203.0.113.7/32', '10.255.255.0/24'], ipv6: true, advertised: [] }
+const options: OverlayOptions = { vni: 1, port: 8472, mtu: undefined, directRouting: false, checksumOffload: undefined, masquerade: true, nonMasqueradeCIDRs: ['10.0.0.0/9', '203.0.113.7/32', '10.255.255.0/24'], uplinks: [], advertised: [] }
 const over4: Underlay = { local: '192.0.2.1', dev: 'u0', mtu: 1500, onLink: ['192.0.2.0/24', '2001:db8::/64'] }
 const over6: Underlay = { ...over4, local: '2001:db8::1' }
 const nodes = [node('a', 1), node('b', 2), node('c', 3, { addresses: ['198.51.100.3', '2001:db8:1::3'] })]
