@@ -3,6 +3,7 @@
 
 import { CniError } from './cni/error.ts'
 import type { Environment } from './cni/request.ts'
+import { lackingGuard } from './exposure.ts'
 import type { Plan } from './facts.ts'
 import { isErrno } from './kernel/errno.ts'
 import { Netns, netnsKind } from './kernel/netns.ts'
@@ -30,7 +31,7 @@ export const podName = (path: string): string => /^(?:\/var)?\/run\/netns\/([^/]
 /** Makes a plan true; what an operator should know of it goes into `notes`. */
 export function act(kernel: Kernel, plan: Plan, pod: string, notes: string[]): void {
   try {
-    notes.push(...state.add(kernel, plan, pod))
+    notes.push(...state.add(kernel, [...lackingGuard(kernel.host), ...plan], pod))
   } catch (error) {
     if (!(error instanceof state.FactError)) throw error
     const left = error.left.length > 0 ? `left behind: ${error.left.join('; ')}` : 'what had been done was taken back'

@@ -6,6 +6,7 @@ import { formerIfb } from './bandwidth/guard.ts'
 import type { Pod } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
 import type { Result } from './cni/result.ts'
+import { requireGuard } from './exposure.ts'
 import { firewallStatus, formerRules, guardFirewall } from './firewall/guard.ts'
 import type { Plan } from './facts.ts'
 import { former } from './former.ts'
@@ -22,7 +23,7 @@ export type Guard = (kernel: Kernel, pod: Pod, conf: NetConf, notes: string[]) =
 export const GUARDS: Record<string, Guard> = { portmap: guardPorts, bandwidth: (_, pod, conf, notes) => void notes.push(...remarks(pod, conf)), firewall: guardFirewall, tuning: guardSysctls }
 
 /** Throws error 51 if pods that run are cut off. */
-export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus }
+export const STATUSES: Record<string, (host: Netns, conf: NetConf) => void> = { firewall: firewallStatus, portmap: requireGuard }
 
 /** What the reference's plugins made for a pod with such addresses, and answered with such a result: DEL takes it back. */
 export const FORMER: Record<string, (host: Netns, addresses: string[], result: Result | undefined, attachment: Attachment) => Plan> = {

@@ -61,10 +61,13 @@ export const podIPv6 = (dev: string): Fact[] => [
  * has to itself. The node asks pods for their MAC addresses: by ARP from the interface's own address, because others need not be
  * answered (arp_ignore), and by neighbour discovery from its link-local one, or for what it forwards not at all.
  */
-export const nextToPods = (dev: string, has: (family: Family) => boolean): Sysctl[] => [
+export const nextToPods = (dev: string, has: (family: Family) => boolean, dad = false): Sysctl[] => [
   ...(has(4) ? [sysctl(`net/ipv4/conf/${dev}/forwarding`, '1'), { ...optional(`net/ipv4/conf/${dev}/arp_announce`, '2'), or: ['1'] }] : []),
-  ...(has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'), { ...optional(`net/ipv6/conf/${dev}/addr_gen_mode`, '0'), or: ['2', '3'] }] : []),
+  ...(has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'), ...(dad ? [] : [unhesitant(dev)]), { ...optional(`net/ipv6/conf/${dev}/addr_gen_mode`, '0'), or: ['2', '3'] }] : []),
 ]
+
+/** The link-local address can be used at once: for the second that duplicate address detection takes the node would ask nobody. */
+const unhesitant = (dev: string): Sysctl => optional(`net/ipv6/conf/${dev}/accept_dad`, '0')
 
 /** What the kernel tells of the interfaces with the node's default routes (kernel/uplink.ts). */
 interface Uplinks {

@@ -20,7 +20,7 @@ import type { Ipam } from './ipam/ipam.ts'
 import { staticIpam } from './ipam/static.ts'
 import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
-import { hasIPv6, read } from './kernel/sysctl.ts'
+import { hasIPv6 } from './kernel/sysctl.ts'
 import { uplink } from './kernel/uplink.ts'
 import { hostIfname, owner, type Attachment } from './names.ts'
 import { isNft } from './nouns.ts'
@@ -65,8 +65,6 @@ export interface Wirer {
   problems(wiring: Wiring): string[]
   /** Sentences about what podwire does not have. */
   unsupported?(conf: WireConf): string[]
-  /** Whether the node has to forward for the pods; absent: it has. */
-  forwards?(conf: WireConf): boolean
 }
 
 export function add(wirer: Wirer, request: Request): Result {
@@ -185,7 +183,7 @@ const ETH_DATA_LEN = 1500 // a veth's MTU when nothing says another. <linux/if_e
 export function wiringOf(wirer: Wirer, host: Netns, request: Request, { ips, routes }: Pick<Result, 'ips' | 'routes'>): Wiring {
   const { env, conf, attachment } = parts(request)
   const families = [...new Set(ips.map(({ address }) => parseCidr(address)!.family))]
-  requireIPv6(host, families)
+  requireIPv6(families)
   if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
   const { mtu, uplinks, advertised } = uplink(host, families)
   const bridge = conf.mtu ? undefined : wirer.bridge?.(conf) // one that is there, of whoever's making, has the MTU that it should have
@@ -215,11 +213,8 @@ function otherLinks(kernel: Kernel, attachment: Attachment): boolean {
   return there.some((name) => name !== 'lo')
 }
 
-function requireIPv6(host: Netns, families: Family[]): void {
-  if (!families.includes(6)) return
-  if (!hasIPv6()) throw new CniError(103, 'an IPv6 address is asked for, but this kernel has no IPv6', 'boot without ipv6.disable=1, or take the IPv6 ranges out of ipam')
-  if (read(host, 'net/ipv6/conf/all/disable_ipv6') === '1')
-    throw new CniError(103, 'an IPv6 address is asked for, but IPv6 is disabled on this node (net.ipv6.conf.all.disable_ipv6 is 1)', 'set it to 0, or take the IPv6 ranges out of ipam')
+function requireIPv6(families: Family[]): void {
+  if (families.includes(6) && !hasIPv6()) throw new CniError(103, 'an IPv6 address is asked for, but this kernel has no IPv6', 'boot without ipv6.disable=1, or take the IPv6 ranges out of ipam')
 }
 
 /** Frees what an ADD leased, and returns the error with which it failed; a second failure goes into its details. */

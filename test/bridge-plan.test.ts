@@ -22,6 +22,7 @@ sysctl -qew net/ipv4/conf/cni0/arp_announce=2
 ip link set cni0 up
 ip link add vethec43057c07a address a6:1f:88:26:64:a6 mtu 1450 type veth peer name eth0 address 5e:ed:7b:18:44:e3 mtu 1450 netns pod
 ip link set vethec43057c07a alias podnet/c1/eth0
+sysctl -qew net/ipv6/conf/vethec43057c07a/accept_ra=0
 ip link set vethec43057c07a master cni0
 ip link set vethec43057c07a up
 ip -n pod addr add 10.1.2.3/24 dev eth0

@@ -41,8 +41,8 @@ ip link add vethec43057c07a address a6:1f:88:26:64:a6 mtu 1450 type veth peer na
 ip link set vethec43057c07a alias podnet/c1/eth0
 sysctl -qew net/ipv6/conf/vethec43057c07a/accept_ra=0
 sysctl -qw net/ipv6/conf/vethec43057c07a/disable_ipv6=0
-sysctl -qew net/ipv6/conf/vethec43057c07a/addr_gen_mode=0
 sysctl -qew net/ipv6/conf/vethec43057c07a/accept_dad=0
+sysctl -qew net/ipv6/conf/vethec43057c07a/addr_gen_mode=0
 ip netns exec pod sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0
 ip netns exec pod sysctl -qew net/ipv6/conf/eth0/keep_addr_on_down=1
 ip netns exec pod sysctl -qew net/ipv6/conf/eth0/accept_ra=0

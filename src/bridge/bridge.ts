@@ -73,7 +73,7 @@ export const BRIDGE: Schema = {
   },
 }
 
-export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, bridge: (conf) => ({ name: nameOf(conf), promisc: (conf as BridgeConf).promiscMode === true, gate: gateOf(conf) }), forwards: (conf) => gates(conf) }
+export const bridge: Wirer = { schema: BRIDGE, plan, result, interfaces, podInterface: 2, problems, bridge: (conf) => ({ name: nameOf(conf), promisc: (conf as BridgeConf).promiscMode === true, gate: gateOf(conf) }) }
 
 const nameOf = (conf: BridgeConf): string => conf.bridge || 'cni0'
 const gates = (conf: BridgeConf): boolean => conf.isGateway === true || conf.isDefaultGateway === true
@@ -108,6 +108,8 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, uplinks, adv
     ...up(own, name, has),
     ...(own.macspoofchk ? macspoof(host, requested ?? mac(attachment, 'pod'), owner(attachment)) : []),
     { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, alias: owner(attachment), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
+    // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749), should the port ever be none.
+    optional(`net/ipv6/conf/${host}/accept_ra`, '0'),
     { fact: 'port', dev: host, master: name, ...(own.hairpinMode && { hairpin: true as const }), ...(own.portIsolation && { isolated: true as const }) },
     ...vlans(own, host),
     { fact: 'link set', dev: host, up: true },
@@ -127,10 +129,9 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, uplinks, adv
   ])
 }
 
-/** The node asks for a pod's MAC address with this interface's link-local address, which for a second would be tentative. */
+/** The bridge, or its VLAN. What only switches frames asks nobody. */
 const up = (conf: BridgeConf, dev: string, has: (family: Family) => boolean): Fact[] => [
-  ...(gates(conf) && dev === gateOf(conf) ? nextToPods(dev, has).map(kept) : []),
-  ...(has(6) && !conf.enabledad ? [kept(optional(`net/ipv6/conf/${dev}/accept_dad`, '0'))] : []),
+  ...(gates(conf) && dev === gateOf(conf) ? nextToPods(dev, has, conf.enabledad).map(kept) : []),
   { fact: 'link set', dev, up: true, keep: true },
 ]
 

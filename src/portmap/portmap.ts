@@ -16,6 +16,7 @@ import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Schema } from '../cni/schema.ts'
 import type { Chain, Element, Fact, Plan, PortFlows } from '../facts.ts'
 import { addressText, cidrText, network, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
+import { GUARD, opened } from '../localhost.ts'
 import { hash, owner } from '../names.ts'
 import { conditionText } from './condition.ts'
 
@@ -95,8 +96,7 @@ function plan(pod: Pod, conf: PortmapConf): Plan {
   const name = (text: string) => `${text}${suffix}`
   const addresses = addressesOf(pod).filter(({ family }) => elements.some(({ map }) => map.startsWith(MAPS[family].ports) || map.startsWith(MAPS[family].ips)))
   return [
-    ...(conf.snat === false ? [] : [...reflection(pod), ...addresses.flatMap(({ family }) => localhost(pod, family, elements))]),
-    { fact: 'table', keep: true },
+    ...GUARD,
     ...([4, 6] as const).flatMap((family): Fact[] => [
       { fact: 'map', name: name(MAPS[family].ports), type: 'inet_proto . inet_service', data: `${MAPS[family].address} . inet_service`, keep: true },
       { fact: 'map', name: name(MAPS[family].ips), type: `inet_proto . inet_service . ${MAPS[family].address}`, data: `${MAPS[family].address} . inet_service`, keep: true },
@@ -107,6 +107,8 @@ function plan(pod: Pod, conf: PortmapConf): Plan {
     ...(conf.snat === false && !conf.masqAll ? [] : hairpins(addresses, conf.masqAll === true, whose)),
     ...(pod.host === undefined ? [] : [{ fact: 'element', map: PUBLISHED, key: `"${pod.host}"`, owner: whose } as const]),
     ...elements,
+    // Behind the guard: what it guards is open at no moment.
+    ...(conf.snat === false ? [] : [...reflection(pod), ...addresses.flatMap(({ family }) => localhost(pod, family, elements))]),
     flows(elements),
   ]
 }
@@ -122,7 +124,7 @@ function localhost({ host, bridge }: Pod, family: Family, elements: Element[]): 
   if (dev === undefined || !reached) return []
   const kept = bridge !== undefined && { keep: true as const }
   return family === 4
-    ? [{ fact: 'sysctl', key: `net/ipv4/conf/${dev}/route_localnet`, value: '1', ...kept }]
+    ? [{ ...opened(dev), ...kept }]
     : // The answer comes for ::1 and over this interface; a route by way of lo alone would not take it (RT6_LOOKUP_F_IFACE).
       [{ fact: 'route', type: 'local', dev, dst: '::1/128', table: RT_TABLE_LOCAL, metric: 1024, append: true, ...kept }]
 }
@@ -145,8 +147,6 @@ function chains(conf: PortmapConf, suffix: string): Chain[] {
     { fact: 'chain', name: `prerouting${suffix}`, base: { type: 'nat', hook: 'prerouting', priority: 'dstnat' }, rules: jumps, keep: true },
     { fact: 'chain', name: `output${suffix}`, base: { type: 'nat', hook: 'output', priority: '-100' }, rules: jumps, keep: true },
     { fact: 'chain', name: 'hairpin', base: { type: 'nat', hook: 'postrouting', priority: 'srcnat - 5' }, rules: ([4, 6] as const).map((family) => `ct status dnat ${family === 4 ? 'ip' : 'ip6'} daddr vmap @${MAPS[family].hairpin}`), keep: true },
-    // route_localnet lets what is addressed to 127.0.0.0/8 in from outside: not past here (CVE-2020-8558).
-    { fact: 'chain', name: 'localhost', base: { type: 'filter', hook: 'prerouting', priority: 'raw' }, rules: ['saddr', 'daddr'].map((end) => `iifname != "lo" ip ${end} 127.0.0.0/8 drop`), keep: true },
   ]
 }
 

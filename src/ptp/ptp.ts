@@ -53,8 +53,7 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, uplinks, adv
     // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
     optional(`net/ipv6/conf/${host}/accept_ra`, '0'),
     ...nextToPods(host, has),
-    // The node asks for the pod's MAC address with its link-local one, which for a second would be tentative.
-    ...(has(6) ? [optional(`net/ipv6/conf/${host}/accept_dad`, '0'), ...podIPv6(dev)] : []),
+    ...(has(6) ? podIPv6(dev) : []),
     { fact: 'link set', dev: host, up: true },
     ...addresses.map((address): Fact => ({ fact: 'addr', in: 'pod', dev, address: cidrText(address), noprefixroute: true })),
     { fact: 'link set', in: 'pod', dev, up: true },

@@ -120,7 +120,7 @@ t.test('R18 R73 R74 R75 R79 STATUS', async (t) => {
 
   inside('ptp', request('ADD'))
   sh('sysctl -qw net.ipv4.ip_forward=0')
-  t.match(inside('ptp', request('STATUS')).json, { code: 51, msg: 'net.ipv4.ip_forward is 0', details: 'sysctl -w net.ipv4.ip_forward=1' }, 'R74 and pods that run may be cut off')
+  t.match(inside('ptp', request('STATUS')).json, { code: 51, msg: 'net/ipv4/ip_forward is 0', details: 'sysctl -qw net/ipv4/ip_forward=1' }, 'R74 and pods that run may be cut off')
   inside('ptp', request('DEL'))
   sh('sysctl -qw net.ipv4.ip_forward=1')
 })

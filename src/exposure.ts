@@ -1,0 +1,37 @@
+// Whether 127.0.0.0/8 of the node is open to others without its guard: after `nft flush ruleset` the chain is gone, and what it
+// guarded stands open.
+
+import { CniError } from './cni/error.ts'
+import type { Plan } from './facts.ts'
+import * as link from './kernel/link.ts'
+import type { Netns } from './kernel/netns.ts'
+import { GUARD } from './localhost.ts'
+import * as state from './state.ts'
+import type { Finding } from './state.ts'
+
+/** The facts of the guard if it is lacking, and something of podwire's needs it. */
+export const lackingGuard = (host: Netns): Plan => (findings(host).length > 0 ? GUARD : [])
+
+/** Error 51 if the guard is lacking. */
+export function requireGuard(host: Netns): void {
+  const [first] = findings(host)
+  if (first) throw new CniError(51, `${first.sentence}: 127.0.0.0/8 of this node is open to pods with ports and to whoever is beside the node`, `the next ADD, or the agent, repairs it, or: ${first.repair}`)
+}
+
+function findings(host: Netns): Finding[] {
+  const found = guardFindings(host)
+  return found.length > 0 && isOpen(host) ? found : []
+}
+
+/** A kernel without nf_tables has neither. */
+function guardFindings(host: Netns): Finding[] {
+  try {
+    return state.check({ host }, GUARD, '')
+  } catch {
+    return []
+  }
+}
+
+/** What podwire opens are ends of pods, or bridges; not what an operator has opened. */
+const isOpen = (host: Netns): boolean =>
+  link.list(host).some((one) => link.ipv4(one, 'route_localnet') === 1 && (one.kind === 'bridge' || one.kind === 'vlan' || (one.kind === 'veth' && one.alias !== undefined)))
