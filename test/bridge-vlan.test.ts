@@ -50,7 +50,9 @@ t.test('lines: the gateway of a VLAN is an interface of its own', async (t) => {
   t.same(lines({ vlan: 10 }, { isGateway: true }).slice(3), [
     'bridge vlan add dev cni0 vid 10 self',
     'ip link add link cni0 name cni0.10 type vlan id 10',
-    'sysctl -qw net/ipv6/conf/cni0.10/accept_ra=0',
+    'sysctl -qew net/ipv6/conf/cni0.10/accept_ra=0',
+    'sysctl -qw net/ipv4/conf/cni0.10/forwarding=1',
+    'sysctl -qew net/ipv4/conf/cni0.10/arp_announce=2',
     'ip link set cni0.10 up',
     'ip addr add 10.1.2.1/24 dev cni0.10',
   ])
