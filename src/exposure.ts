@@ -5,12 +5,13 @@ import { CniError } from './cni/error.ts'
 import type { Plan } from './facts.ts'
 import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
-import { GUARD } from './localhost.ts'
+import { countRules } from './kernel/nft-chain.ts'
+import { DROPS, GUARD } from './localhost.ts'
 import * as state from './state.ts'
 import type { Finding } from './state.ts'
 
-/** The facts of the guard if it is lacking, and something of podwire's needs it. */
-export const lackingGuard = (host: Netns): Plan => (findings(host).length > 0 ? GUARD : [])
+/** The facts of the guard if it is lacking, and something of podwire's needs it. For each ADD: it asks once, and usually that is all. */
+export const lackingGuard = (host: Netns): Plan => (isWhole(host) || findings(host).length === 0 ? [] : GUARD)
 
 /** Error 51 if the guard is lacking. */
 export function requireGuard(host: Netns): void {
@@ -21,6 +22,14 @@ export function requireGuard(host: Netns): void {
 function findings(host: Netns): Finding[] {
   const found = guardFindings(host)
   return found.length > 0 && isOpen(host) ? found : []
+}
+
+function isWhole(host: Netns): boolean {
+  try {
+    return countRules(host, DROPS.name) === DROPS.rules.length
+  } catch {
+    return false
+  }
 }
 
 /** A kernel without nf_tables has neither. */

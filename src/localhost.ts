@@ -5,7 +5,7 @@ import type { Chain, Plan, Sysctl } from './facts.ts'
 import { sysctl } from './pod.ts'
 
 /** What is addressed to 127.0.0.0/8, or comes from there, and is not the node's own, goes no further. */
-const DROPS: Chain = {
+export const DROPS: Chain = {
   fact: 'chain',
   name: 'localhost',
   base: { type: 'filter', hook: 'prerouting', priority: 'raw' },

@@ -69,9 +69,9 @@ export const nextToPods = (dev: string, has: (family: Family) => boolean, dad = 
 /** The link-local address can be used at once: for the second that duplicate address detection takes the node would ask nobody. */
 const unhesitant = (dev: string): Sysctl => optional(`net/ipv6/conf/${dev}/accept_dad`, '0')
 
-/** What the kernel tells of the interfaces with the node's default routes (kernel/uplink.ts). */
+/** Of the interfaces with the node's default routes (kernel/uplink.ts): */
 interface Uplinks {
-  /** Those of IPv4. */
+  /** Those of IPv4, or only the ones that do not forward. */
   uplinks: string[]
   /** Those whose IPv6 default route came by router advertisement. */
   advertised: string[]

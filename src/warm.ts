@@ -25,7 +25,7 @@ const POD: Wiring = {
   routes: [],
   mtu: 1500,
   mac: undefined,
-  uplinks: ['eth0'],
+  deaf: [],
   advertised: [],
   others: false,
 }

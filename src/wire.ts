@@ -40,8 +40,8 @@ export interface Wiring {
   mtu: number | undefined
   /** A requested MAC address for the pod's end. */
   mac: string | undefined
-  /** The node's interfaces with an IPv4 default route. */
-  uplinks: string[]
+  /** The node's interfaces with an IPv4 default route that do not forward. */
+  deaf: string[]
   /** The node's interfaces whose IPv6 default route came by router advertisement. */
   advertised: string[]
   /** Whether the pod has other interfaces, whose routes may lead to the same places: ours are put behind theirs. */
@@ -185,9 +185,9 @@ export function wiringOf(wirer: Wirer, host: Netns, request: Request, { ips, rou
   const families = [...new Set(ips.map(({ address }) => parseCidr(address)!.family))]
   requireIPv6(families)
   if (conf.ipMasqBackend === 'iptables') request.notes.push('ipMasqBackend "iptables" is served with nf_tables, as "nftables" is: one table of our own, no program needed')
-  const { mtu, uplinks, advertised } = uplink(host, families)
+  const { mtu, deaf, advertised } = uplink(host, families)
   const bridge = conf.mtu ? undefined : wirer.bridge?.(conf) // one that is there, of whoever's making, has the MTU that it should have
-  return { attachment, conf, ips, routes, mtu: conf.mtu || ((bridge && link.get(host, bridge.name)?.mtu) ?? mtu ?? ETH_DATA_LEN), mac: (conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac)?.toLowerCase().replaceAll('-', ':'), uplinks, advertised, others: false, filters: filtersOf(host) }
+  return { attachment, conf, ips, routes, mtu: conf.mtu || ((bridge && link.get(host, bridge.name)?.mtu) ?? mtu ?? ETH_DATA_LEN), mac: (conf.runtimeConfig?.mac ?? conf.args?.cni?.mac ?? env.args.mac)?.toLowerCase().replaceAll('-', ':'), deaf, advertised, others: false, filters: filtersOf(host) }
 }
 
 export function ipamOf({ conf, env, stdin }: Request): Ipam {

@@ -103,7 +103,7 @@ t.test('at no moment of ADD and DEL a pod may send what it wants', async (t) => 
 })
 
 t.test('the facts: elements before the interface, so that they are taken back after it', async (t) => {
-  const plan = bridge.plan({ attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' }, conf: { ...conf, ipam: undefined } as never, ips: [], routes: [], mtu: 1500, mac: '0a:58:0a:01:02:03', uplinks: [], advertised: [], others: false })
+  const plan = bridge.plan({ attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' }, conf: { ...conf, ipam: undefined } as never, ips: [], routes: [], mtu: 1500, mac: '0a:58:0a:01:02:03', deaf: [], advertised: [], others: false })
   const at = (fact: string, family?: string) => plan.findIndex((one) => one.fact === fact && (!family || ('family' in one && one.family === family)))
   t.ok(at('element', 'bridge') >= 0 && at('element', 'bridge') < at('link'))
   t.match(plan[at('element', 'bridge')], { key: '"vethec43057c07a" . 0a:58:0a:01:02:03' }, 'a requested address')

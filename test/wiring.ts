@@ -9,7 +9,7 @@ export const wiring = (type: string): Wiring => ({
   routes: [{ dst: '0.0.0.0/0' }],
   mtu: 1450,
   mac: undefined,
-  uplinks: [],
+  deaf: [],
   advertised: [],
   others: false,
 })

@@ -41,6 +41,9 @@ export class Chains {
   }
 }
 
+/** How many rules a chain of podwire's table has; none if it is not there. */
+export const countRules = (netns: Netns, name: string): number => netns.nf.collect(message(MSG.GETRULE, 'inet', name, `nft list chain inet podwire ${name}`), () => 1).length
+
 /** What of a chain is not as it should be, or undefined. */
 export function chainDifference(chains: Chains, chain: Chain): Difference | undefined {
   const name = `nft chain ${tableOf(chain)} ${chain.name}`

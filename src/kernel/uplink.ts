@@ -9,8 +9,9 @@ import { read } from './sysctl.ts'
 export interface Uplink {
   /** The smallest MTU of the interfaces with a default route of these families; undefined without one. Bytes. */
   mtu: number | undefined
-  /** Interfaces with an IPv4 default route. */
+  /** Interfaces with an IPv4 default route; and of these the ones that do not forward. */
   uplinks: string[]
+  deaf: string[]
   /** Interfaces whose IPv6 default route came by router advertisement and would go away with forwarding. */
   advertised: string[]
 }
@@ -24,6 +25,7 @@ export function uplink(netns: Netns, families: Family[]): Uplink {
   return {
     mtu: mtus.length > 0 ? Math.min(...mtus) : undefined,
     uplinks: names(routes.filter(({ family }) => family === 4)),
+    deaf: names(routes.filter(({ family, oif }) => family === 4 && links.get(oif) && link.ipv4(links.get(oif)!, 'forwarding') === 0)),
     // 2 means: also while forwarding. Documentation/networking/ip-sysctl.rst, accept_ra
     advertised: names(routes.filter(({ protocol }) => protocol === route.RTPROT_RA)).filter((name) => read(netns, `net/ipv6/conf/${name}/accept_ra`) === '1'),
   }

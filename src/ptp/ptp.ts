@@ -41,14 +41,14 @@ export const PTP: Schema = {
 export const ptp: Wirer = { schema: PTP, plan, interfaces, podInterface: 1, problems }
 
 /** The facts of a pod on ptp. Every IP has a gateway (see problems). */
-function plan({ attachment, conf, ips, routes, mtu, mac: requested, uplinks, advertised, others }: Wiring): Plan {
+function plan({ attachment, conf, ips, routes, mtu, mac: requested, deaf, advertised, others }: Wiring): Plan {
   const dev = attachment.ifname
   const host = hostIfname(attachment)
   const addresses = ips.map(({ address }) => parseCidr(address)!)
   const has = (family: number) => addresses.some((address) => address.family === family)
   const facts: Plan = [
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
-    ...forwarding({ uplinks, advertised }, has),
+    ...forwarding({ uplinks: deaf, advertised }, has),
     { fact: 'link', name: host, mac: mac(attachment, 'host'), ...(mtu !== undefined && { mtu }), alias: owner(attachment), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
     // No router lives in a pod: its advertisements would redirect the node (CVE-2020-10749).
     optional(`net/ipv6/conf/${host}/accept_ra`, '0'),
