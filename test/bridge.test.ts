@@ -170,6 +170,13 @@ t.test('conf/10-bridge.conflist, as it is in the page of keys, wires pods in eac
   sh('ip link del cni0; nft delete table inet podwire')
 })
 
+t.test('podwire uninstall --bridge: what is called like an interface of its VLANs, and is none, stays', async (t) => {
+  ip('link add cni0 type bridge && ip link add cni0.7 type veth peer name elsewhere')
+  t.equal(cli(['uninstall', '--bridge', 'cni0']).status, 0)
+  t.ok(works('ip link show cni0.7'))
+  ip('link del cni0.7')
+})
+
 t.test('podwire uninstall --bridge: it goes when nobody is on it, and says who is', async (t) => {
   for (const pod of ['pod', 'other']) netns(pod)
   const uninstall = () => cli(['uninstall', '--bridge', 'cni0'])

@@ -147,8 +147,9 @@ export function remove(netns: Netns, name: string): string[] {
   if (!there) return []
   if (there.kind !== 'bridge') throw new NotABridge(name, there.kind)
   const links = link.list(netns)
-  const gates = links.filter((each) => each.kind === 'veth' && each.name.replace(/\.\d+$/, '') === name)
-  const isGate = (port: link.LinkState) => gates.some((gate) => gate.peer === port.index && port.peer === gate.index)
+  const ports = links.filter(({ kind, master }) => kind === 'veth' && master === there.index)
+  const gates = links.filter((each) => each.kind === 'veth' && each.name.replace(/\.\d+$/, '') === name && ports.some((port) => each.peer === port.index && port.peer === each.index))
+  const isGate = (port: link.LinkState) => gates.some((gate) => gate.peer === port.index)
   const on = links.filter((each) => (each.master === there.index && !isGate(each)) || (each.peer === there.index && each.kind !== 'veth' && each.kind !== 'vlan'))
   if (on.length > 0) return on.map((each) => each.name + (each.alias ? ` (${each.alias})` : ''))
   for (const { name: gate } of gates) link.del(netns, gate)
