@@ -88,12 +88,13 @@ function isWritable(netns: Netns, key: string): boolean {
   })
 }
 
-/** The value; undefined if there is none; null of what cannot be read, such as net/ipv4/route/flush. */
+/** The value; undefined if there is none; null of what cannot be read: net/ipv4/route/flush, or a stable_secret that nobody set. */
 function told(netns: Netns, key: string): string | undefined | null {
   try {
     return read(netns, key)
-  } catch {
-    return null
+  } catch (error) {
+    if (isErrno(error, 'EACCES', 'EIO')) return null
+    throw error
   }
 }
 

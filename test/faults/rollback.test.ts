@@ -52,9 +52,9 @@ breaks(
 
 breaks(
   '/proc/sys is read-only, and only the veth needs it',
-  'sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys',
-  'umount /proc/sys',
-  { code: 100, msg: /^(ip netns exec pod )?sysctl -qw net\/ipv6\/conf\/(veth\w+|eth0)\/\w+=\d: EROFS/, details: 'what had been done was taken back' },
+  'sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.default.forwarding=0 && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys',
+  'umount /proc/sys && sysctl -qw net.ipv4.conf.default.forwarding=1',
+  { code: 100, msg: /^sysctl -qw net\/ipv4\/conf\/veth\w+\/forwarding=1: EROFS/, details: /^what had been done was taken back/ },
 )
 
 breaks(

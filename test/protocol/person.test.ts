@@ -80,7 +80,7 @@ t.test('podwire plan of a configuration: what ADD would do, and nothing is done'
 t.test('podwire plan of a list, with a plugin in it that is not ours', async (t) => {
   const { status, stdout, stderr } = await podwire('plan -', JSON.stringify(LIST))
   t.equal(status, 0)
-  t.match(stdout, /^# ptp\n[^]*nft add element inet podwire masquerade_ip[^]*\n# portmap\n[^]*nft add element inet podwire hostports_ip '\{ tcp \. 8080 comment \"podnet\/example\/eth0\" : 10\.1\.2\.2 \. 80 \}'\n\n# macvlan\n\n# loopback\nip -n pod link set lo up\n$/)
+  t.match(stdout, /^# ptp\n[^]*nft add element inet podwire masquerade_ip[^]*\n# portmap\n[^]*nft add element inet podwire hostports_ip '\{ tcp \. 8080 comment \"podnet\/example\/eth0\" : 10\.1\.2\.2 \. 80 \}'\nsysctl -qw net\/ipv4\/conf\/veth\w+\/route_localnet=1\n\n# macvlan\n\n# loopback\nip -n pod link set lo up\n$/)
   t.match(stderr, /^podwire: type "macvlan" is not podwire's: its executable does its own work\n$/)
   const lists: [object, RegExp][] = [
     [{ ...LIST, plugins: [] }, /plugins is \[\]: expected a list/],

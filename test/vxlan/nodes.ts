@@ -124,6 +124,7 @@ export class Agent {
   /** Waits for its end; its exit code. */
   async end(): Promise<number | null> {
     this.#process.ref()
+    ;(this.#process.stderr as Socket).ref()
     if (!this.over) await once(this.#process, 'close')
     return this.#process.exitCode
   }
