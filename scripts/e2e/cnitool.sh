@@ -55,7 +55,7 @@ D
 does 'status' tool status pods a
 on sysctl -qw net.ipv4.ip_forward=0
 does_not 'status without forwarding' tool status pods a
-like 'says why' "$said" 'net.ipv4.ip_forward is 0'
+like 'says why' "$said" 'net/ipv4/ip_forward is 0'
 on sysctl -qw net.ipv4.ip_forward=1
 
 # Of b the namespace is gone, of c what libcni remembered as well.
