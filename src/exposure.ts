@@ -6,6 +6,7 @@ import type { Plan } from './facts.ts'
 import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
 import { countRules } from './kernel/nft-chain.ts'
+import { read } from './kernel/sysctl.ts'
 import { DROPS, GUARD } from './localhost.ts'
 import * as state from './state.ts'
 import type { Finding } from './state.ts'
@@ -41,6 +42,6 @@ function guardFindings(host: Netns): Finding[] {
   }
 }
 
-/** What podwire opens are ends of pods, or bridges; not what an operator has opened. */
+/** What podwire opens are ends of pods, or bridges. An operator may have opened others, or, by `default`, all that are made. */
 const isOpen = (host: Netns): boolean =>
-  link.list(host).some((one) => link.ipv4(one, 'route_localnet') === 1 && (one.kind === 'bridge' || one.kind === 'vlan' || (one.kind === 'veth' && one.alias !== undefined)))
+  read(host, 'net/ipv4/conf/default/route_localnet') === '0' && link.list(host).some((one) => link.ipv4(one, 'route_localnet') === 1 && (one.kind === 'bridge' || one.kind === 'vlan' || (one.kind === 'veth' && one.alias !== undefined)))

@@ -33,6 +33,16 @@ for (const type of ['ptp', 'bridge'])
     sh('ip netns del pod; ip netns del pod2; rm -r /var/lib/cni')
   })
 
+t.test("what an operator has opened for all interfaces is the operator's", async (t) => {
+  netns('pod')
+  sh('sysctl -qw net.ipv4.conf.default.route_localnet=1')
+  const conf = { ...podnet, ipMasq: false }
+  call('ptp', 'ADD', conf)
+  t.equal(call('ptp', 'STATUS', conf).stdout, '')
+  call('ptp', 'DEL', conf)
+  sh('sysctl -qw net.ipv4.conf.default.route_localnet=0; ip netns del pod; rm -r /var/lib/cni')
+})
+
 t.test('the guard is there before anything is open, and longer', async (t) => {
   const pod = { attachment: { network: 'podnet', containerID: 'c1', ifname: 'eth0' }, ips: [{ address: '10.1.2.3/24', gateway: '10.1.2.1' }], routes: [], host: 'veth0', bridge: undefined, mtu: 1500 }
   const plan = portmap.plan(pod, published as never).map((fact) => show(fact))
