@@ -13,19 +13,17 @@ export class BadFile extends Error {
   }
 }
 
-const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
 /**
  * The bytes of a regular file, or undefined if there is no such file. `most`: bytes that it may have. A symlink in its place is
  * followed only where the operator chose the path (`follow`). Errors: BadFile, and those of the system.
  */
 export function bytesOf(path: string, most: number, follow = false): Buffer | undefined {
-  const fd = open(path, follow)
+  const fd = openIfThere(path, follow)
   if (fd === undefined) return undefined
   try {
-    const there = fstatSync(fd)
-    if (!there.isFile()) throw new BadFile(path, `is ${kindOf(there)}, not a file`)
-    return readAll(fd, path, there.size, most)
+    return readAll(fd, path, fstatSync(fd).size, most)
   } finally {
     closeSync(fd)
   }
@@ -34,13 +32,38 @@ export function bytesOf(path: string, most: number, follow = false): Buffer | un
 /** The same as text. */
 export const textOf = (path: string, most: number, follow = false): string | undefined => bytesOf(path, most, follow)?.toString('utf8')
 
-function open(path: string, follow: boolean): number | undefined {
+/**
+ * Opens a regular file, and nothing else, without waiting: its descriptor. `flags` as of man 2 open; `mode` for one that is made.
+ * Errors: BadFile, and those of the system.
+ */
+export function openFile(path: string, flags: number, mode = 0o600, follow = false): number {
+  const fd = open(path, flags | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW), mode)
   try {
-    return openSync(path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW))
+    const there = fstatSync(fd)
+    if (!there.isFile()) throw new BadFile(path, `is ${kindOf(there)}, not a file`)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+function open(path: string, flags: number, mode: number): number {
+  try {
+    return openSync(path, flags, mode)
+  } catch (error) {
+    if (isErrno(error, 'ELOOP')) throw new BadFile(path, flags & O_NOFOLLOW ? 'is a symlink, which is not followed' : 'is a symlink that leads in a circle')
+    if (isErrno(error, 'ENXIO')) throw new BadFile(path, `is ${flags & O_WRONLY ? 'a FIFO, ' : ''}a socket or a device, not a file`)
+    if (isErrno(error, 'EISDIR')) throw new BadFile(path, 'is a directory, not a file')
+    throw error
+  }
+}
+
+function openIfThere(path: string, follow: boolean): number | undefined {
+  try {
+    return openFile(path, O_RDONLY, 0, follow)
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined
-    if (isErrno(error, 'ELOOP')) throw new BadFile(path, follow ? 'is a symlink that leads in a circle' : 'is a symlink, which is not followed')
-    if (isErrno(error, 'ENXIO')) throw new BadFile(path, 'is a socket or a device, not a file')
     throw error
   }
 }

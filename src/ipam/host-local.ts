@@ -1,18 +1,19 @@
 // host-local: addresses from ranges of this node, leased in a directory. Serves ptp and bridge in process and other
 // plugins as an executable. https://www.cni.dev/plugins/current/ipam/host-local/
 
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Dns } from '../cni/conf.ts'
 import { CniError } from '../cni/error.ts'
 import { compact, type IP } from '../cni/result.ts'
 import { atLeast } from '../cni/version.ts'
+import { textOf } from '../file.ts'
 import { addressText, cidrText, parseAddress, parseCidr, type Address } from '../ip.ts'
 import type { Attachment } from '../names.ts'
 import type { Finding } from '../state.ts'
 import { ipamRoutes, type ConfWithIpam } from './conf.ts'
 import { candidates, capacity, conflicts, isGateway, parseRange, rangeFor, RangeProblem, rangeText, type RangeConf, type RangeSet } from './ranges.ts'
 import type { Ipam } from './ipam.ts'
+import { nameOf, type Holder } from './lease.ts'
 import { isPresent, locked, peek, ready, type Lease, type Store } from './store.ts'
 
 const DATA_DIR = '/var/lib/cni/networks'
@@ -57,8 +58,7 @@ export const hostLocal: Ipam = {
     locked(directory(conf), (store) => {
       const known = store.exactly(attachment, leased(conf))
       if (known) return store.surrender(attachment, known)
-      store.release(store.of(attachment, leased(conf)))
-      store.tidy()
+      give(store, store.of(attachment, leased(conf)))
     })
   },
 
@@ -74,11 +74,8 @@ export const hostLocal: Ipam = {
   gc({ conf, valid, dead }) {
     if (!isPresent(directory(conf))) return
     locked(directory(conf), (store) => {
-      const living = valid && new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`))
-      const lives = (containerID: string, ifname: string) => living!.has(`${containerID}/${ifname}`) || (ifname === '' && [...living!].some((id) => id.startsWith(`${containerID}/`)))
-      const isStale = (l: Lease) => (living ? !lives(l.containerID, l.ifname) : l.own && store.age(l.address) > 60 && (dead?.({ network: conf.name, ...l }) ?? false))
-      store.release([...store.leases().filter(isStale).map(({ address }) => address), ...store.torn()])
-      store.tidy()
+      const isStale = valid ? absent(store, valid) : (l: Lease) => isHeld(l) && store.card(l.address) !== undefined && store.age(l.address) > 60 && (dead?.({ network: conf.name, ...l }) ?? false)
+      give(store, store.leases().filter((lease) => isStale(lease) || store.isLeft(lease)).map(({ address }) => address))
     })
   },
 
@@ -92,9 +89,33 @@ export const hostLocal: Ipam = {
     return store.exactly(attachment, leased(conf)) ?? store.of(attachment)
   },
 
-  holders: ({ conf }) => peek(directory(conf)).leases(),
+  holders: ({ conf }) => peek(directory(conf)).leases().filter(isHeld),
 
   occupied: ({ conf }) => peek(directory(conf)).held.size > 0,
+}
+
+/** Frees addresses, and names of ours that are left of others. */
+function give(store: Store, addresses: string[]): void {
+  try {
+    store.release(addresses)
+  } finally {
+    store.tidy()
+  }
+}
+
+/** Whether a file says who holds the address; one of the reference's first days names no interface. */
+const isHeld = (lease: Lease): lease is Lease & Holder => lease.containerID !== undefined
+
+/** Of whom nobody lives. A lease without an interface is of any of the container's; if it is ours, its name says whose it is. */
+function absent(store: Store, valid: Holder[]): (lease: Lease) => boolean {
+  const [living, containers] = [new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`)), new Set(valid.map(({ containerID }) => containerID))]
+  let cards: Set<string> | undefined // hashes, which are seldom needed
+  return ({ address, containerID, ifname }) => {
+    if (ifname) return !living.has(`${containerID}/${ifname}`)
+    const card = store.card(address)
+    if (card !== undefined) return !(cards ??= new Set(valid.map((one) => nameOf(one)))).has(card)
+    return containerID !== undefined && !containers.has(containerID)
+  }
 }
 
 /** Leases one address from each set, all or none. */
@@ -142,8 +163,8 @@ function specific(store: Store, set: RangeSet, address: Address): IP {
   const range = rangeFor(set, address)!
   const text = addressText(address)
   if (isGateway(range, address)) throw new CniError(105, `requested ip ${text} is subnet's gateway`)
-  const holder = store.read(text)
-  if (store.has(text) && store.torn([text]).length === 0) throw new CniError(105, `requested IP address ${text} is not available in range set ${setText(set)}`, holder && `it is held by container ${holder.containerID} (${holder.ifname || 'any interface'})`)
+  const held = store.has(text) ? store.lease(text) : undefined
+  if (held && !store.isLeft(held)) throw new CniError(105, `requested IP address ${text} is not available in range set ${setText(set)}`, isHeld(held) ? `it is held by container ${held.containerID} (${held.ifname || 'any interface'})` : 'what has its name among the leases says of no container that it holds it')
   return { address: `${text}/${range.subnet.prefix}`, gateway: addressText(range.gateway) }
 }
 
@@ -185,15 +206,23 @@ function collect<T>(problems: string[], make: () => T): T[] {
 
 /** man 5 resolv.conf */
 export function readResolvConf(path: string): Dns {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new CniError(7, `ipam.resolvConf is ${JSON.stringify(path)}: ${(error as Error).message}`)
-  }
+  const text = resolvConf(path)
   const lines = text.split('\n').map((line) => line.replace(/[#;].*/, '').trim().split(/\s+/))
   const all = (keyword: string) => lines.filter(([first, ...rest]) => first === keyword && rest.length > 0).map(([, ...rest]) => rest)
   const nameservers = all('nameserver').map(([server]) => server!)
   const [domain, search, options] = [all('domain').at(-1)?.[0], all('search').at(-1), all('options').flat()]
   return compact({ nameservers: nameservers.length ? nameservers : undefined, domain, search, options: options.length ? options : undefined }) as Dns
 }
+
+function resolvConf(path: string): string {
+  const problem = (why: string) => new CniError(7, `ipam.resolvConf is ${JSON.stringify(path)}: ${why}`)
+  try {
+    const text = textOf(path, LARGEST, true)
+    if (text !== undefined) return text
+  } catch (error) {
+    throw problem((error as Error).message)
+  }
+  throw problem('ENOENT: there is no such file')
+}
+
+const LARGEST = 1024 * 1024 // bytes; libc reads three name servers and a few hundred characters more

@@ -12,27 +12,27 @@
 // and DEL finds those it has in the directory's names alone, without reading a file. Since the content of all names is
 // the lease's, the reference's DEL, which removes every file with that content, removes them too. A name of ours without
 // its lease is what a crash left, and goes with the next GC, or a DEL that has to read the directory.
+//
+// Whatever else stands under one of these names, or cannot be read, hurts nobody but its holder: an address of that name is
+// held, of last_reserved_ip.N nothing is needed, and what cannot be removed keeps nothing else from being removed.
 
-import { accessSync, closeSync, constants, existsSync, fstatSync, fsyncSync, linkSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, statfsSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import { accessSync, closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readSync, statfsSync, unlinkSync, writeFileSync, type Stats } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CniError } from '../cni/error.ts'
-import { IDENTIFIER } from '../cni/request.ts'
+import { makeDirectory, nearest, syncDirectory } from '../directory.ts'
+import { BadFile, openFile, textOf } from '../file.ts'
 import { isErrno } from '../kernel/errno.ts'
 import { sleep, tryLock } from '../kernel/libc.ts'
-import { hash } from '../names.ts'
+import { addressOf, cardOf, content, holderIn, isAddress, isTorn, LONGEST, nameOf, says, type Holder } from './lease.ts'
+import { byAddress, list, type Listing } from './listing.ts'
 
-export interface Holder {
-  containerID: string
-  ifname: string
-}
-
-export interface Lease extends Holder {
+/** What the file of an address says. */
+export interface Lease extends Partial<Holder> {
   address: string
-  /** Podwire made it. */
-  own: boolean
+  /** Nothing is in it. */
+  torn: boolean
 }
 
-const INDEX = '.podwire.'
 const PATIENCE = 10_000 // ms
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants
 
@@ -42,8 +42,9 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, O_WR
  */
 export function locked<T>(directory: string, run: (store: Store) => T, patience = PATIENCE): T {
   const fd = attempt(directory, () => {
-    makeDirectory(directory)
-    return openSync(join(directory, 'lock'), O_RDWR | O_CREAT | O_NOFOLLOW, 0o600)
+    if (isTooLong(directory)) throw new CniError(5, `state directory ${directory.slice(0, 100)}… is too long: with the name of a lease it would have more than ${PATH_MAX - 1} bytes`, 'choose another ipam.dataDir')
+    if (!isPresent(directory)) makeDirectory(directory)
+    return openFile(join(directory, 'lock'), O_RDWR | O_CREAT)
   })
   try {
     wait(fd, directory, patience)
@@ -69,8 +70,7 @@ export function ready(directory: string): Store {
 
 /** Only asks: the directory itself, or the nearest above it that is there, since ADD would make the rest. */
 function writable(directory: string): void {
-  let path = isPresent(directory) ? directory : dirname(directory)
-  while (!existsSync(path)) path = dirname(path)
+  const path = isPresent(directory) ? directory : nearest(dirname(directory))
   accessSync(path, constants.W_OK | constants.X_OK)
   const { blocks, bfree, files, ffree } = statfsSync(path) // a file system without such a limit says that it has 0 in all
   if ((blocks > 0 && bfree === 0) || (files > 0 && ffree === 0)) throw new CniError(5, `state directory ${directory}: ENOSPC: no space left on device`)
@@ -79,8 +79,10 @@ function writable(directory: string): void {
 /** What is in a directory. Its names are read when they are needed, once: an ADD does without. */
 export class Store {
   readonly #directory: string
-  #names: { held: Set<string>; own: string[] } | undefined
+  #listing: Listing | undefined
+  #index: Map<string, string[]> | undefined
   #lookups = 0
+  #buffer: Buffer | undefined
 
   constructor(directory: string) {
     this.#directory = directory
@@ -93,19 +95,19 @@ export class Store {
 
   /** Whether an address is held. Some are looked up one by one; who asks for many had better have the list. */
   has(address: string): boolean {
-    return !this.#names && this.#lookups++ < LOOKUPS ? exists(this.#path(address)) : this.held.has(address)
+    return !this.#listing && this.#lookups++ < LOOKUPS ? this.#look(address) !== undefined : this.held.has(address)
   }
 
   /** Whether podwire leased something to the holder, by one look. */
   knows(holder: Holder): boolean {
-    return exists(this.#path(nameOf(holder)))
+    return this.#look(nameOf(holder)) !== undefined
   }
 
   /** Addresses that the holder has by our index; no file but theirs is read. */
   indexed(holder: Holder): string[] {
     const begin = `${nameOf(holder)}.` // a hash: not once for each name
-    const own = this.#list().own.filter((name) => name.startsWith(begin)).map(addressOf)
-    return own.filter((address) => this.held.has(address) && this.#content(address) === content(holder))
+    const names = this.#list().own.filter((name) => name.startsWith(begin) && this.held.has(addressOf(name)))
+    return names.filter((name) => this.#isLease(name) || this.#text(addressOf(name)) === content(holder)).map(addressOf)
   }
 
   /**
@@ -114,13 +116,9 @@ export class Store {
    * that the holder is said to have, are read too.
    */
   of(holder: Holder, said: string[] = []): string[] {
-    const indexed = new Set(this.#list().own.map(addressOf))
-    const unknown = [...this.held].filter((address) => !indexed.has(address) || said.includes(address))
-    const read = unknown.filter((address) => {
-      const there = this.read(address)
-      return there && same(there, holder)
-    })
-    return [...new Set([...this.indexed(holder), ...read])]
+    const index = this.#names()
+    const unknown = this.#list().files.filter((address) => !index.has(address) || (said.includes(address) && this.card(address) === undefined))
+    return [...new Set([...this.indexed(holder), ...unknown.filter((address) => says(this.#quickly(address) ?? '', holder))])]
   }
 
   /**
@@ -128,49 +126,48 @@ export class Store {
    * for a holder are one file, which counts them. Undefined: it can't.
    */
   exactly(holder: Holder, said: string[]): string[] | undefined {
-    const card = lstatSync(this.#path(nameOf(holder)), { throwIfNoEntry: false })
-    const linked = (name: string) => lstatSync(this.#path(name), { throwIfNoEntry: false })?.ino === card?.ino
-    const own = card ? said.filter((address) => ADDRESS.test(address) && linked(address) && linked(nameOf(holder, address))) : []
+    const card = this.#look(nameOf(holder))
+    const linked = (name: string) => this.#look(name)?.ino === card?.ino
+    const own = card ? said.filter((address) => isAddress(address) && linked(address) && linked(nameOf(holder, address))) : []
     return own.length > 0 && card?.nlink === 1 + 2 * own.length ? own : undefined
   }
 
   /** Frees these, with our names of them. */
   surrender(holder: Holder, addresses: string[]): void {
     this.#remove([...addresses, ...addresses.map((address) => nameOf(holder, address)), nameOf(holder)])
-    this.#names = undefined
+    this.#forgetNames()
   }
 
-  /** All leases, read. A file of the reference's first days names no interface: it matches any. */
+  /** What the files of all addresses say. */
   leases(): Lease[] {
-    const own = new Set(this.#list().own)
-    return [...this.held].flatMap((address) => {
-      const holder = this.read(address)
-      return holder ? [{ address, ...holder, own: own.has(nameOf(holder, address)) }] : []
-    })
+    return this.#list().files.map((address) => leaseOf(address, this.#quickly(address)))
   }
 
-  /** Who holds an address; undefined when its file says nothing that could be a container. */
-  read(address: string): Holder | undefined {
-    const [containerID = '', ifname = ''] = (this.#content(address) ?? '').split('\r\n').map((part) => part.trim())
-    return IDENTIFIER.test(containerID) ? { containerID, ifname } : undefined
+  /** What the file of one says. */
+  lease(address: string): Lease {
+    return leaseOf(address, this.#text(address))
   }
 
-  /**
-   * Those of the addresses whose file has nothing in it, or nothing but zeros, for a minute: what a crash of the
-   * reference leaves, or of the machine. Whatever else somebody put there stays.
-   */
-  torn(addresses: Iterable<string> = this.held): string[] {
-    const indexed = new Set(this.#list().own.map(addressOf))
-    return [...addresses].filter((address) => !indexed.has(address) && /^[\0\s]*$/.test(this.#content(address) ?? 'gone') && this.age(address) > 60)
+  /** The name by which podwire knows an address's holder, whatever its file says; undefined if podwire did not lease it. */
+  card(address: string): string | undefined {
+    const name = this.#names().get(address)?.find((one) => this.#isLease(one) || this.#isCopy(one))
+    return name === undefined ? undefined : cardOf(name)
   }
 
-  /** Seconds since an address was leased. */
+  /** Whether a lease that is torn has been so for a minute, and is not one that podwire made. Whatever else somebody put there stays. */
+  isLeft({ address, torn }: Lease): boolean {
+    return torn && this.age(address) > 60 && this.card(address) === undefined
+  }
+
+  /** All of these. */
+  torn(): string[] {
+    return this.leases().filter((lease) => this.isLeft(lease)).map(({ address }) => address)
+  }
+
+  /** Seconds since an address was leased; 0 if that cannot be known. */
   age(address: string): number {
-    try {
-      return (Date.now() - statSync(this.#path(address)).mtimeMs) / 1000
-    } catch {
-      return 0
-    }
+    const there = this.#look(address)
+    return there ? (Date.now() - there.mtimeMs) / 1000 : 0
   }
 
   /** Publishes leases for a holder, all or none, and makes them last. */
@@ -185,140 +182,178 @@ export class Store {
           made.push(name)
         }
       }
-      this.#sync()
+      syncDirectory(this.#directory)
     } catch (error) {
-      this.#remove(made.reverse())
+      this.#removeWhatGoes(made.reverse())
       throw error
     }
   }
 
   /** Frees addresses. Our names of them stay behind for `tidy`, as after a crash. */
   release(addresses: string[]): void {
-    this.#remove(addresses)
-    if (this.#names) for (const address of addresses) this.held.delete(address)
+    try {
+      this.#remove(addresses)
+    } finally {
+      if (this.#listing) for (const address of addresses) if (!this.#look(address)) this.held.delete(address)
+    }
   }
 
   /** Removes names of ours without a lease: of what was released, of what crashed, of what was removed by hand. */
   tidy(): void {
     const { own, held } = this.#list()
-    const cards = new Set(own.filter((name) => held.has(addressOf(name))).map(cardOf))
-    this.#remove(own.filter((name) => !cards.has(name) && !held.has(addressOf(name))))
-    this.#names = undefined
+    const [cards, left] = [new Set<string>(), [] as string[]]
+    for (const name of own) {
+      if (held.has(addressOf(name))) cards.add(cardOf(name))
+      else left.push(name)
+    }
+    this.#removeWhatGoes(left.filter((name) => !cards.has(name)))
+    this.#forgetNames()
   }
 
   /** Removes our names of a holder who has no lease, whoever has the addresses now. */
   forget(holder: Holder): void {
     const card = nameOf(holder)
-    this.#remove(this.#list().own.filter((name) => cardOf(name) === card))
-    this.#names = undefined
+    this.#removeWhatGoes(this.#list().own.filter((name) => cardOf(name) === card))
+    this.#forgetNames()
   }
 
   lastReserved(set: number): string {
-    return this.#content(`last_reserved_ip.${set}`)?.trim() ?? ''
+    return this.#text(`last_reserved_ip.${set}`)?.trim() ?? ''
   }
 
-  // A hint: written in place without a sync, and what cannot be read as an address is no hint.
+  /** A hint: written in place without a sync. What cannot be written, or read as an address, is no hint. */
   setLastReserved(set: number, address: string): void {
-    const fd = openSync(this.#path(`last_reserved_ip.${set}`), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600)
     try {
-      writeFileSync(fd, address)
-    } finally {
-      closeSync(fd)
+      const fd = openFile(this.#path(`last_reserved_ip.${set}`), O_WRONLY | O_CREAT | O_TRUNC)
+      try {
+        writeFileSync(fd, address)
+      } finally {
+        closeSync(fd)
+      }
+    } catch {
+      // then the next search begins where this one did
     }
   }
 
-  #list() {
-    if (this.#names) return this.#names
-    const all = attempt(this.#directory, () => names(this.#directory))
-    const own = all.filter((name) => name.startsWith(INDEX))
-    return (this.#names = { own, held: new Set(all.filter((name) => ADDRESS.test(name))) })
+  #list(): Listing {
+    return (this.#listing ??= attempt(this.#directory, () => (isPresent(this.#directory) ? list(this.#directory) : { held: new Set<string>(), files: [], own: [] })))
+  }
+
+  #forgetNames(): void {
+    this.#listing = this.#index = undefined
+  }
+
+  /** Our names by address. */
+  #names(): Map<string, string[]> {
+    return (this.#index ??= byAddress(this.#list().own))
   }
 
   #path(name: string): string {
-    return join(this.#directory, name)
+    return `${this.#directory}/${name}`
   }
 
-  #content(name: string): string | undefined {
-    let fd: number
+  /** What has that name, a symlink to nothing included. */
+  #look(name: string): Stats | undefined {
+    return attempt(this.#directory, () => lookAt(this.#path(name)))
+  }
+
+  /** Whether a name of ours is that of the file that its address has now. */
+  #isLease(name: string): boolean {
+    const there = this.#look(addressOf(name))
+    return there !== undefined && there.ino === this.#look(name)?.ino
+  }
+
+  /** Whether it would be, had nobody copied the directory without keeping names of one file together. */
+  #isCopy(name: string): boolean {
+    const text = this.#text(name)
+    return text !== undefined && !isTorn(text) && text === this.#text(addressOf(name))
+  }
+
+  /** What a file says, whatever has its name: undefined if that is no file, or cannot be read. */
+  #text(name: string): string | undefined {
     try {
-      fd = openSync(this.#path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-    } catch (error) {
-      if (isErrno(error, 'ENOENT', 'ELOOP', 'ENXIO')) return undefined
-      throw error
+      return textOf(this.#path(name), MOST)
+    } catch {
+      return undefined
     }
+  }
+
+  /** The same of what was listed as a file, for thousands. */
+  #quickly(name: string): string | undefined {
+    const buffer = (this.#buffer ??= Buffer.allocUnsafe(4096))
     try {
-      return fstatSync(fd).isFile() ? readFileSync(fd, 'utf8') : undefined
-    } finally {
-      closeSync(fd)
+      const fd = openSync(this.#path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+      try {
+        const length = readSync(fd, buffer)
+        return length < buffer.length ? buffer.toString('utf8', 0, length) : this.#text(name)
+      } finally {
+        closeSync(fd)
+      }
+    } catch {
+      return undefined
     }
   }
 
   #write(name: string, text: string): void {
-    const fd = openSync(this.#path(name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+    const fd = openFile(this.#path(name), O_WRONLY | O_CREAT | O_EXCL)
     try {
       writeFileSync(fd, text)
       fsyncSync(fd)
     } catch (error) {
-      this.#remove([name])
+      this.#removeWhatGoes([name])
       throw error
     } finally {
       closeSync(fd)
     }
   }
 
-  #sync(): void {
-    const fd = openSync(this.#directory, O_RDONLY)
-    try {
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
+  /** Removes names. One that does not go keeps no other from going, and is said at the end. */
+  #remove(names: string[]): void {
+    const [problem, ...more] = this.#removeWhatGoes(names)
+    if (problem) throw new CniError(5, `state directory ${this.#directory}: ${problem.message}${more.length > 0 ? `; and ${more.length} more` : ''}`)
   }
 
-  #remove(list: string[]): void {
-    for (const name of list) {
+  /** The same for names that nobody needs gone: errors, one for each that stays. */
+  #removeWhatGoes(names: string[]): Error[] {
+    const problems: Error[] = []
+    for (const name of names) {
       try {
         unlinkSync(this.#path(name))
       } catch (error) {
-        if (!isErrno(error, 'ENOENT')) throw error
+        if (!isErrno(error, 'ENOENT')) problems.push(error as Error)
       }
     }
+    return problems
   }
 }
 
-const ADDRESS = /^[0-9a-f:]*[.:][0-9a-f.:]*$/ // as no other name that belongs here
-const DIGITS = 16
+const leaseOf = (address: string, text: string | undefined): Lease => ({ address, ...holderIn(text ?? ''), torn: text !== undefined && isTorn(text) })
+
 const LOOKUPS = 32
-const nameOf = ({ containerID, ifname }: Holder, address?: string): string => `${INDEX}${hash(DIGITS, containerID, ifname)}${address === undefined ? '' : `.${address}`}`
-const cardOf = (name: string): string => name.slice(0, INDEX.length + DIGITS)
-const addressOf = (name: string): string => name.slice(INDEX.length + DIGITS + 1)
-const content = ({ containerID, ifname }: Holder): string => `${containerID}\r\n${ifname}`
-const same = (lease: Holder, holder: Holder): boolean => lease.containerID === holder.containerID && (lease.ifname === '' || lease.ifname === holder.ifname)
-
-/** True if anything has that name, a symlink to nothing included. */
-const exists = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
-
-function names(directory: string): string[] {
-  try {
-    return isPresent(directory) ? readdirSync(directory) : []
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
-  }
-}
-
-function makeDirectory(directory: string): void {
-  if (!isPresent(directory)) mkdirSync(directory, { recursive: true, mode: 0o755 })
-}
+const MOST = 0x20000 + 32 // bytes; a container ID is in the environment, where none is longer (MAX_ARG_STRLEN, <linux/binfmts.h>)
+const PATH_MAX = 4096 // with the NUL. <linux/limits.h>
 
 /**
  * True if the directory is there. Error 5 if something else is: a symlink in the place of the network's directory may have
  * been planted. Where the data directory leads is the administrator's choice.
  */
 export function isPresent(directory: string): boolean {
-  const there = attempt(directory, () => lstatSync(directory, { throwIfNoEntry: false }))
+  const there = isTooLong(directory) ? undefined : attempt(directory, () => lookAt(directory))
   if (!there || there.isDirectory()) return there !== undefined
   throw new CniError(5, `state directory ${directory} is not a directory`, 'a symlink in its place is not followed: remove it, or set ipam.dataDir to where it leads')
+}
+
+/** Nothing was ever leased in a directory whose path leaves no room for a lease's name. */
+const isTooLong = (directory: string): boolean => Buffer.byteLength(directory) + 1 + LONGEST >= PATH_MAX
+
+/** What has that name, a symlink to nothing included; undefined where nothing has, or could have. */
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    if (isErrno(error, 'ENAMETOOLONG')) return undefined
+    throw error
+  }
 }
 
 function wait(fd: number, directory: string, patience: number): void {
@@ -329,12 +364,12 @@ function wait(fd: number, directory: string, patience: number): void {
   }
 }
 
-/** A system error of the directory becomes error 5, which names the path. */
+/** A system error of the directory, or a file of it that is none, becomes error 5, which names the path. */
 function attempt<T>(directory: string, run: () => T): T {
   try {
     return run()
   } catch (error) {
-    if (error instanceof CniError || !(error instanceof Error) || !('syscall' in error)) throw error
+    if (error instanceof CniError || !(error instanceof BadFile || (error instanceof Error && 'syscall' in error))) throw error
     throw new CniError(5, `state directory ${directory}: ${error.message}`)
   }
 }

@@ -1,8 +1,9 @@
 // Puts the executable where a container runtime looks for plugins. A plugin that is running can't be written to ("text
 // file busy"), and one that is half copied can't be run: so each file gets its name when it is whole.
 
-import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, mkdirSync, openSync, readSync, statSync, utimesSync } from 'node:fs'
+import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, openSync, readSync, statSync, utimesSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { makeDirectory } from '../directory.ts'
 import { PLUGINS } from '../plugins.ts'
 import { remove, removeEmpty, replace } from '../replace.ts'
 
@@ -15,7 +16,7 @@ const LIBRARY = ['LICENSE', 'LICENSES', 'libatomic.so.1', 'libatomic.so.1.LICENS
 /** Installs into `binDir` and, what a host may lack, into `libDir`. Returns the names that were put there anew. */
 export function install(executable: string, binDir: string, libDir: string): string[] {
   const installed = [...installLibraries(join(dirname(executable), '../lib/podwire'), libDir)]
-  mkdirSync(binDir, { recursive: true })
+  makeDirectory(binDir)
   const target = join(binDir, 'podwire')
   if (put(executable, target, (temporary) => copyFileSync(executable, temporary))) installed.push('podwire')
   for (const name of [...NAMES, ...(existsSync(join(binDir, SHARED)) && !ours(join(binDir, SHARED), binDir) ? [] : [SHARED])]) {
@@ -39,7 +40,7 @@ export function uninstall(binDir: string, libDir: string): void {
 
 function installLibraries(from: string, libDir: string): string[] {
   if (!existsSync(from) || (existsSync(libDir) && sameInode(from, libDir))) return []
-  mkdirSync(libDir, { recursive: true })
+  makeDirectory(libDir)
   return LIBRARY.filter((name) => existsSync(join(from, name)) && put(join(from, name), join(libDir, name), (temporary) => copyFileSync(join(from, name), temporary)))
 }
 

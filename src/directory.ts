@@ -1,0 +1,65 @@
+// Directories that are made and made to last. Not Node's recursive mkdir: below /proc, or where a directory was deleted, it tries
+// the same two names in turn for ever, and on a read-only file system it says ENOENT. man 2 mkdir, man 2 fsync
+
+import { closeSync, constants, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { isErrno } from './kernel/errno.ts'
+
+/** Makes a directory and those above it that are not there, and makes them last. Errors: those of the system, of the first that could not be made. */
+export function makeDirectory(path: string, mode = 0o755): void {
+  for (const directory of lacking(path)) {
+    make(directory, mode)
+    syncDirectory(dirname(directory))
+  }
+}
+
+/** The nearest that is there of a path and what is above it; `/` and `.` always are. */
+export const nearest = (path: string): string => dirname(lacking(path)[0] ?? `${path}/.`)
+
+/** Names that were made in a directory, or removed, last from now on. */
+export function syncDirectory(path: string): void {
+  const fd = openDirectory(path)
+  try {
+    sync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+export const openDirectory = (path: string): number => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
+
+/** What is open lasts as it is now. Where a file system cannot do that with a directory, it lasts as it pleases. */
+export function sync(fd: number): void {
+  try {
+    fsyncSync(fd)
+  } catch (error) {
+    if (!isErrno(error, 'EINVAL', 'ENOTSUP')) throw error
+  }
+}
+
+/** What is not there of a path and what is above it, the uppermost first. Each step makes the path shorter, so it ends. */
+function lacking(path: string): string[] {
+  const list: string[] = []
+  for (let at = path; !isThere(at); at = dirname(at)) list.unshift(at)
+  return list
+}
+
+/** True for `/` and `.`, too, above which there is nothing to go to. */
+function isThere(path: string): boolean {
+  if (dirname(path) === path) return true
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined
+  } catch (error) {
+    if (isErrno(error, 'ENOTDIR')) return false
+    throw error
+  }
+}
+
+function make(directory: string, mode: number): void {
+  try {
+    mkdirSync(directory, mode)
+  } catch (error) {
+    const another = isErrno(error, 'EEXIST') && statSync(directory, { throwIfNoEntry: false })?.isDirectory() // made in the meantime
+    if (!another) throw error
+  }
+}
