@@ -100,11 +100,12 @@ function problems(pod: Pod, conf: TuningConf): string[] {
   if (args.length > 0) return args
   const { mac, mtu } = settings(pod, conf)
   const list = sysctls(pod, conf)
+  const first = new Map(list.map(({ given, key }) => [key, given] as const).reverse())
   const least = pod.ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
   return [
     ...list.flatMap(({ given, key }) => (/^net(\/(?!\.\.?(\/|$))[^/\0]+)+$/.test(key) ? [] : [`sysctl ${excerpt(given)} is none of the network's: expected a key below net, such as "net.core.somaxconn"`])),
     ...list.flatMap(({ given, value }) => (/[\n\0]/.test(value) ? [`sysctl ${excerpt(given)} is ${excerpt(value)}: expected one line`] : [])),
-    ...list.flatMap(({ given, key }, i) => list.slice(0, i).filter((other) => other.key === key).map((other) => `sysctl has ${excerpt(other.given)} and ${excerpt(given)}, which are the same: duplicated sysctl keys are not allowed`)),
+    ...list.flatMap(({ given, key }) => (first.get(key) === given ? [] : [`sysctl has ${excerpt(first.get(key))} and ${excerpt(given)}, which are the same: duplicated sysctl keys are not allowed`])),
     ...(mac && (parseInt(mac.slice(0, 2), 16) & 1) === 1 ? [`mac is "${mac}": expected the address of one interface, not of a group`] : []), // IEEE 802 §8.2
     ...(mac === '00:00:00:00:00:00' ? [`mac is "${mac}": expected an address`] : []),
     ...(mtu !== undefined && mtu < least ? [`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`] : []),
