@@ -13,8 +13,11 @@ export function makeDirectory(path: string, mode = 0o755): void {
   }
 }
 
-/** The nearest that is there of a path and what is above it; `/` and `.` always are. */
-export const nearest = (path: string): string => dirname(lacking(path)[0] ?? `${path}/.`)
+/** The nearest directory that is there of a path and what is above it; `/` and `.` always are. */
+export function nearest(path: string): string {
+  const [uppermost] = lacking(path)
+  return uppermost === undefined ? path : dirname(uppermost)
+}
 
 /** Names that were made in a directory, or removed, last from now on. */
 export function syncDirectory(path: string): void {
@@ -40,15 +43,13 @@ export function sync(fd: number): void {
 /** What is not there of a path and what is above it, the uppermost first. Each step makes the path shorter, so it ends. */
 function lacking(path: string): string[] {
   const list: string[] = []
-  for (let at = path; !isThere(at); at = dirname(at)) list.unshift(at)
+  for (let at = path; dirname(at) !== at && !isDirectory(at); at = dirname(at)) list.unshift(at)
   return list
 }
 
-/** True for `/` and `.`, too, above which there is nothing to go to. */
-function isThere(path: string): boolean {
-  if (dirname(path) === path) return true
+function isDirectory(path: string): boolean {
   try {
-    return statSync(path, { throwIfNoEntry: false }) !== undefined
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
   } catch (error) {
     if (isErrno(error, 'ENOTDIR')) return false
     throw error
@@ -59,7 +60,6 @@ function make(directory: string, mode: number): void {
   try {
     mkdirSync(directory, mode)
   } catch (error) {
-    const another = isErrno(error, 'EEXIST') && statSync(directory, { throwIfNoEntry: false })?.isDirectory() // made in the meantime
-    if (!another) throw error
+    if (!isErrno(error, 'EEXIST') || !isDirectory(directory)) throw error // made in the meantime
   }
 }

@@ -74,7 +74,7 @@ export const hostLocal: Ipam = {
   gc({ conf, valid, dead }) {
     if (!isPresent(directory(conf))) return
     locked(directory(conf), (store) => {
-      const isStale = valid ? absent(store, valid) : (l: Lease) => isHeld(l) && store.card(l.address) !== undefined && store.age(l.address) > 60 && (dead?.({ network: conf.name, ...l }) ?? false)
+      const isStale = valid ? absent(store, valid) : (lease: Lease) => isHeld(lease) && lease.ifname !== '' && store.card(lease.address) !== undefined && store.age(lease.address) > 60 && (dead?.({ network: conf.name, ...lease }) ?? false)
       give(store, store.leases().filter((lease) => isStale(lease) || store.isLeft(lease)).map(({ address }) => address))
     })
   },

@@ -107,7 +107,7 @@ export class Store {
   indexed(holder: Holder): string[] {
     const begin = `${nameOf(holder)}.` // a hash: not once for each name
     const names = this.#list().own.filter((name) => name.startsWith(begin) && this.held.has(addressOf(name)))
-    return names.filter((name) => this.#isLease(name) || this.#text(addressOf(name)) === content(holder)).map(addressOf)
+    return names.filter((name) => this.#isLease(name) || says(this.#text(addressOf(name)) ?? '', holder)).map(addressOf)
   }
 
   /**

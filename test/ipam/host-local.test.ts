@@ -285,6 +285,41 @@ t.test('a torn lease', async (t) => {
   t.equal(add(conf, 'c5').json.code, 50, 'a young one may be in the making')
 })
 
+t.test('a lease whose file has lost its second line, or all, is still known by its other names', async (t) => {
+  const copied = (conf: Network) => sh(`cd ${where(conf)}; for file in 10.1.2.2 .podwire.*; do cp $file copy; mv copy $file; done`)
+  for (const text of ['c1', 'c1\n', 'c1\r\n', '', '\0\0\0\0', 'for the printer, do not touch'])
+    for (const how of ['names of one file', 'copies of it'].slice(0, text.startsWith('c1') ? 2 : 1)) {
+      const lost = () => {
+        const conf = network()
+        const { json } = add(conf, 'c1')
+        add(conf, 'c1', { ifname: 'eth1' })
+        writeFileSync(`${where(conf)}/10.1.2.2`, text) // and so it says under each of its names
+        if (how === 'copies of it') copied(conf)
+        return { conf, prevResult: json }
+      }
+      const about = `${JSON.stringify(text)}, ${how}`
+      for (const more of [{}, { prevResult: lost().prevResult }]) {
+        const { conf } = lost()
+        t.equal(add(conf, 'c1').json.code, 104, about)
+        t.equal(del({ ...conf, ...more }, 'c1', { ifname: 'eth2' }).stdout, '')
+        t.same(leases(conf), ['10.1.2.2', '10.1.2.3'], `${about}: DEL of another interface`)
+        t.equal(del({ ...conf, ...more }, 'c1').stdout, '')
+        t.same(leases(conf), ['10.1.2.3'], `${about}: DEL`)
+        del(conf, 'c1', { ifname: 'eth1' })
+        t.same(readdirSync(where(conf)).sort(), ['last_reserved_ip.0', 'lock'])
+      }
+      const { conf } = lost()
+      sh(`touch -d '2 minutes ago' ${where(conf)}/10.1.2.2`)
+      hostLocal.gc({ conf: conf as unknown as ConfWithIpam, dead: ({ ifname }) => ifname !== 'eth1' })
+      t.same(leases(conf), ['10.1.2.2', '10.1.2.3'], `${about}: GC without a list cannot prove it`)
+      const gc = (...ifnames: string[]) => call('host-local', 'GC', { ...conf, 'cni.dev/valid-attachments': ifnames.map((ifname) => ({ containerID: 'c1', ifname })) })
+      gc('eth0', 'eth1')
+      t.same(leases(conf), ['10.1.2.2', '10.1.2.3'], `${about}: GC, both live`)
+      gc('eth1')
+      t.same(leases(conf), ['10.1.2.3'], `${about}: GC, the other lives`)
+    }
+})
+
 t.test('an ADD behind one that was killed', async (t) => {
   const conf = network()
   add(conf)
@@ -316,6 +351,20 @@ t.test('an ADD that fails keeps nothing', async (t) => {
     t.same(readdirSync(where(conf)).filter((name) => name.startsWith('.podwire.')), [])
     sh(`mount -o remount,nr_inodes=10 ${where(conf)}`)
     t.equal(add(conf).status, 0, 'with room it works')
+  })
+  await t.test('a disk that became full: DEL and GC make room, and the directory is as good as new', async (t) => {
+    const conf = network()
+    mkdirSync(where(conf), { recursive: true })
+    sh(`mount -t tmpfs -o size=40k full ${where(conf)}`)
+    for (const container of ['c1', 'c2', 'c3']) t.equal(add(conf, container).status, 0)
+    sh(`head -c 1M /dev/zero > ${where(conf)}/fill || true`)
+    t.match(add(conf, 'c4').json, { code: 5, msg: /ENOSPC/ })
+    t.same(leases(conf), ['10.1.2.2', '10.1.2.3', '10.1.2.4', 'fill'])
+    t.equal(del(conf, 'c1').stdout, '')
+    t.equal(call('host-local', 'GC', { ...conf, 'cni.dev/valid-attachments': [{ containerID: 'c3', ifname: 'eth0' }] }).stdout, '')
+    t.same(leases(conf), ['10.1.2.4', 'fill'])
+    t.equal(add(conf, 'c4').status, 0)
+    t.equal(readdirSync(where(conf)).filter((name) => name.startsWith('.podwire.')).length, 4, 'of what failed nothing stayed')
   })
 })
 

@@ -2,7 +2,7 @@
 // somebody put there stays.
 
 import '../bounded.ts'
-import { call, directory } from '../world.ts'
+import { call, directory, sh } from '../world.ts'
 import { existsSync, lstatSync, readdirSync } from 'node:fs'
 import t from 'tap'
 import { hash } from '../../src/names.ts'
@@ -106,6 +106,21 @@ for (const kind of NO_FILE)
     take(`${where(conf)}/lock`)
     t.equal(said('ADD', conf), '10.1.2.2/29')
   })
+
+t.test('a lease that cannot be removed fails its own DEL, and is said by GC, which frees the others', async (t) => {
+  const conf = network()
+  for (const container of ['c1', 'c2', 'c3']) request('ADD', conf, container)
+  const lease = `${where(conf)}/10.1.2.2`
+  sh(`mount --bind ${lease} ${lease}`)
+  t.match(said('DEL', conf, 'c1'), `5: state directory ${where(conf)}: EBUSY`)
+  t.equal(said('DEL', conf, 'c2'), '')
+  t.match(gc(conf), new RegExp(`^5: state directory ${where(conf)}: EBUSY.*10\\.1\\.2\\.2`))
+  t.same(leases(conf), ['10.1.2.2'])
+  t.match(call('ptp', 'GC', { ...conf, 'cni.dev/valid-attachments': [] }).json, { code: 107, details: /EBUSY.*10\.1\.2\.2/ })
+  sh(`umount ${lease}`)
+  t.equal(said('DEL', conf, 'c1'), '')
+  t.same(readdirSync(where(conf)).sort(), ['last_reserved_ip.0', 'lock'])
+})
 
 for (const kind of [...NO_FILE, 'a file of a terabyte'].filter((kind) => !/socket|itself/.test(kind)))
   t.test(`ipam.resolvConf is ${kind}`, async (t) => {
