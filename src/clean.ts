@@ -80,8 +80,8 @@ export function gc(request: Request): void {
     const stale = (whose: string) => whose.startsWith(networkOwner(name)) && (living ? !living.has(whose) : !aliases.has(whose))
     const left = remains(kernel.host, ALL, [networkOwner(name)], stale)
     const stray = links.flatMap((one) => (one.alias !== undefined && stale(one.alias) ? [linkFact(one.name, one.alias, one.kind)] : []))
-    const holders = (ipam.holders?.(lease) ?? []).map((holder) => ({ network: name, ...holder }))
-    const leased = holders.filter((holder) => living && !living.has(owner(holder))).map((holder) => linkFact(hostIfname(holder), owner(holder)))
+    const holders = living ? (ipam.holders?.(lease) ?? []).map((holder) => ({ network: name, ...holder })) : []
+    const leased = holders.filter((holder) => !living!.has(owner(holder))).map((holder) => linkFact(hostIfname(holder), owner(holder)))
     const problems = state.del(kernel, distinct([...left, ...stray, ...leased]))
     try {
       ipam.gc({ conf: lease.conf, dead, ...(valid && { valid }) })

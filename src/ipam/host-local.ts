@@ -74,7 +74,7 @@ export const hostLocal: Ipam = {
   gc({ conf, valid, dead }) {
     if (!isPresent(directory(conf))) return
     locked(directory(conf), (store) => {
-      const isStale = valid ? absent(store, valid) : (lease: Lease) => isHeld(lease) && lease.ifname !== '' && store.card(lease.address) !== undefined && store.age(lease.address) > 60 && (dead?.({ network: conf.name, ...lease }) ?? false)
+      const isStale = valid ? absent(store, valid) : (lease: Lease) => dead !== undefined && isDead(store, lease, (holder) => dead({ network: conf.name, ...holder }))
       give(store, store.leases().filter((lease) => isStale(lease) || store.isLeft(lease)).map(({ address }) => address))
     })
   },
@@ -105,6 +105,10 @@ function give(store: Store, addresses: string[]): void {
 
 /** Whether a file says who holds the address; one of the reference's first days names no interface. */
 const isHeld = (lease: Lease): lease is Lease & Holder => lease.containerID !== undefined
+
+/** Leased by podwire a minute ago or longer, and its holder is dead. */
+const isDead = (store: Store, lease: Lease, dead: (holder: Holder) => boolean): boolean =>
+  isHeld(lease) && lease.ifname !== '' && store.card(lease.address) !== undefined && store.age(lease.address) > 60 && dead({ containerID: lease.containerID, ifname: lease.ifname })
 
 /** Of whom nobody lives. A lease without an interface is of any of the container's; if it is ours, its name says whose it is. */
 function absent(store: Store, valid: Holder[]): (lease: Lease) => boolean {

@@ -51,13 +51,30 @@ export function parseRange(conf: RangeConf, path: string): Range {
 
 /** Problems between ranges: families mixed within a set, overlaps within and between sets. */
 export function* conflicts(sets: { path: string; set: RangeSet }[]): Generator<string> {
-  const all = sets.flatMap(({ path, set }) => set.map((range, i) => ({ path: set.length > 1 ? `${path}[${i}]` : path, range, set })))
+  const all = sets.flatMap(({ path, set }) => set.map((range, i) => ({ path: set.length > 1 ? `${path}[${i}]` : path, range })))
   for (const { path, set } of sets) if (set.some((range) => range.subnet.family !== set[0]!.subnet.family)) yield `${path}: mixed address families in one range set`
-  for (const [i, a] of all.entries())
-    for (const b of all.slice(i + 1))
-      if (a.range.subnet.family === b.range.subnet.family && a.range.start.value <= b.range.end.value && b.range.start.value <= a.range.end.value)
-        yield `${b.path}: ${rangeText(b.range)} overlaps with ${a.path}: ${rangeText(a.range)}`
+  for (const [a, b] of overlaps(all)) yield `${b.path}: ${rangeText(b.range)} overlaps with ${a.path}: ${rangeText(a.range)}`
 }
+
+/**
+ * Pairs that overlap, each in the order of the configuration; every range that begins within another is in one of them. In the order of
+ * their beginnings it is enough to hold each against the one before it that goes furthest.
+ */
+function overlaps<T extends { range: Range }>(all: T[]): [T, T][] {
+  const position = new Map(all.map((one, i) => [one, i]))
+  const behind = (a: T, b: T) => position.get(a)! - position.get(b)!
+  const ordered = [...all].sort((a, b) => a.range.start.family - b.range.start.family || compare(a.range.start.value, b.range.start.value) || behind(a, b))
+  const pairs: [T, T][] = []
+  let furthest: T | undefined
+  for (const one of ordered) {
+    const apart = !furthest || furthest.range.start.family !== one.range.start.family || furthest.range.end.value < one.range.start.value
+    if (!apart) pairs.push([furthest!, one].sort(behind) as [T, T])
+    if (apart || furthest!.range.end.value < one.range.end.value) furthest = one
+  }
+  return pairs.sort(([, a], [, b]) => behind(a, b))
+}
+
+const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0)
 
 /** Every address that may be leased, once each, beginning behind `last`. */
 export function* candidates(set: RangeSet, last?: Address): Generator<{ address: Cidr; range: Range }> {
