@@ -122,6 +122,22 @@ t.test('a lease that cannot be removed fails its own DEL, and is said by GC, whi
   t.same(readdirSync(where(conf)).sort(), ['last_reserved_ip.0', 'lock'])
 })
 
+t.test('a lease that cannot be read, by one without the power to', async (t) => {
+  const conf = network()
+  for (const container of ['c1', 'c2', 'c3']) request('ADD', conf, container)
+  sh(`chmod 0 ${where(conf)}/10.1.2.2; echo -n 'x\r\neth0' > ${where(conf)}/10.1.2.5; chmod 0 ${where(conf)}/10.1.2.5`)
+  const powerless = (command: string, container: string, more: object = {}) => {
+    const env = { CNI_COMMAND: command, CNI_CONTAINERID: container, CNI_NETNS: '/run/netns/pod', CNI_IFNAME: 'eth0', CNI_PATH: '/nowhere' }
+    const script = "Promise.all(['./src/plugins.ts', './src/cni/serve.ts'].map((file) => import(file))).then(([{ pluginOf }, { serve }]) => console.log(serve(pluginOf('host-local'), JSON.parse(process.argv[1]), () => Buffer.from(process.argv[2])).stdout || '0'))"
+    return JSON.parse(sh(`setpriv --bounding-set=-all --inh-caps=-all ${process.execPath} --disable-warning=ExperimentalWarning -e "${script}" '${JSON.stringify(env)}' '${JSON.stringify({ ...conf, ...more })}'`))
+  }
+  t.match(powerless('ADD', 'c4'), { ips: [{ address: '10.1.2.6/29' }] })
+  t.equal(powerless('DEL', 'c2'), 0)
+  t.equal(powerless('DEL', 'c1'), 0, 'its own is known by its names')
+  t.equal(powerless('GC', 'c0', { 'cni.dev/valid-attachments': [] }), 0)
+  t.same(leases(conf), ['10.1.2.5'])
+})
+
 for (const kind of [...NO_FILE, 'a file of a terabyte'].filter((kind) => !/socket|itself/.test(kind)))
   t.test(`ipam.resolvConf is ${kind}`, async (t) => {
     const conf = network()

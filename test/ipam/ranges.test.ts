@@ -125,6 +125,13 @@ t.test('range sets in their order: of the runtime, old style, new style', async 
   t.same(rangeSets(conf).map((set) => set.map(rangeText)), [['10.1.0.1-10.1.0.254'], ['10.2.0.1-10.2.0.254'], ['10.3.0.1-10.3.0.254'], ['fd00::1-fd00::ffff:ffff:ffff:ffff']])
 })
 
+t.test('twenty thousand ranges that overlap are said once each', async (t) => {
+  const sets = [{ path: 'set', set: Array.from({ length: 20_000 }, () => parseRange({ subnet: '10.0.0.0/8' }, '')) }]
+  const found = [...conflicts(sets)]
+  t.equal(found.length, 19_999)
+  t.equal(found.at(-1), 'set[19999]: 10.0.0.1-10.255.255.254 overlaps with set[0]: 10.0.0.1-10.255.255.254')
+})
+
 t.test('overlaps are found wherever they are, and nowhere else', async (t) => {
   const span = fc.tuple(fc.integer({ min: 1, max: 254 }), fc.integer({ min: 0, max: 20 })).map(([start, length]) => ({ start, end: Math.min(start + length, 254) }))
   const property = fc.property(fc.array(span, { minLength: 1, maxLength: 5 }), (spans) => {
