@@ -13,11 +13,12 @@ import { validators } from './validators.ts'
 const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators, kubernetesClient], metafile: true, define: { 'import.meta.url': '"file:///"' } }
 
 // What src/later.ts loads by name in development is here an asset each.
-const external = ['./heavy.ts', './vxlan/agent.ts', './vxlan/kubernetes.ts']
+const external = ['./heavy.ts', './vxlan/agent.ts', './vxlan/kubernetes.ts', './re2.ts']
 const main = await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external })
 const heavy = await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs', external })
 const agent = await build({ ...common, entryPoints: ['src/vxlan/agent.ts'], outfile: 'dist/build/agent.cjs', external })
 const kubernetes = await build({ ...common, entryPoints: ['src/vxlan/kubernetes.ts'], outfile: 'dist/build/kubernetes.cjs', external })
+const re2 = await build({ ...common, entryPoints: ['src/re2.ts'], outfile: 'dist/build/re2.cjs', external })
 
 writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs', 'utf8')))
 
@@ -42,13 +43,13 @@ writeFileSync(
     // Not 'env': NODE_OPTIONS of a caller must not run code in a root program. A runtime gives a plugin no arguments, the agent
     // gives itself some (src/main.ts).
     execArgvExtension: 'cli',
-    assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs', 'kubernetes.cjs': 'dist/build/kubernetes.cjs' },
+    assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs', 'kubernetes.cjs': 'dist/build/kubernetes.cjs', 're2.cjs': 'dist/build/re2.cjs' },
   }),
 )
 execFileSync(process.execPath, ['--no-warnings', ...V8, '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
 keepCode('dist/bin/podwire', statSync(executable).size, (name) => /^(internal\/)?ffi\b/.test(name))
 copyLibrary('libatomic.so.1')
-writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!, kubernetes.metafile!], process.execPath))
+writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!, kubernetes.metafile!, re2.metafile!], process.execPath))
 copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')
 
 /**

@@ -1,6 +1,5 @@
 // The asset that src/later.ts loads.
 
 export { cli, daemon } from './cli/cli.ts'
-export { re2 } from './re2.ts'
 export { run } from './run.ts'
 export * as vxlan from './vxlan/plugin.ts'

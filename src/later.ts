@@ -1,6 +1,6 @@
 // What is too heavy for the plugin's snapshot, loaded when it is first needed: the commands of a person and running other
-// executables; the agent; the Kubernetes client. In the single executable application they are assets; in
-// development modules.
+// executables; the agent; the Kubernetes client; regular expressions of others. In the single executable application they
+// are assets; in development modules.
 
 import { createRequire } from 'node:module'
 import { getAsset, isSea } from 'node:sea'
@@ -11,12 +11,14 @@ interface Assets {
   heavy: typeof import('./heavy.ts')
   agent: typeof import('./vxlan/agent.ts')
   kubernetes: typeof import('./vxlan/kubernetes.ts')
+  re2: typeof import('./re2.ts')
 }
 
 const modules: { [Name in keyof Assets]: () => Assets[Name] } = {
   heavy: () => createRequire(import.meta.url)('./heavy.ts'),
   agent: () => createRequire(import.meta.url)('./vxlan/agent.ts'),
   kubernetes: () => createRequire(import.meta.url)('./vxlan/kubernetes.ts'),
+  re2: () => createRequire(import.meta.url)('./re2.ts'),
 }
 
 const loaded: Partial<Assets> = {}
@@ -24,6 +26,7 @@ const loaded: Partial<Assets> = {}
 export const later = (): Assets['heavy'] => load('heavy')
 export const agentLater = (): Assets['agent'] => load('agent')
 export const kubernetesLater = (): Assets['kubernetes'] => load('kubernetes')
+export const re2Later = (): Assets['re2'] => load('re2')
 
 function load<Name extends keyof Assets>(name: Name): Assets[Name] {
   return (loaded[name] ??= isSea() ? fromAsset(name) : modules[name]())

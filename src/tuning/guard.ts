@@ -6,7 +6,7 @@ import type { Pod } from '../chained.ts'
 import type { NetConf } from '../cni/conf.ts'
 import { CniError } from '../cni/error.ts'
 import { textOf } from '../file.ts'
-import { later } from '../later.ts'
+import { re2Later } from '../later.ts'
 import type { Kernel } from '../state.ts'
 import { sysctls, type TuningConf } from './tuning.ts'
 
@@ -40,7 +40,7 @@ function text(): string | undefined {
 
 function expression(line: string): (text: string) => boolean {
   try {
-    return later().re2(line)
+    return re2Later().re2(line)
   } catch (error) {
     throw new CniError(7, `${ALLOWLIST} has the line ${JSON.stringify(line)}: expected a regular expression, in the syntax of RE2`, (error as Error).message)
   }
