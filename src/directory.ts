@@ -5,7 +5,10 @@ import { closeSync, constants, fsyncSync, mkdirSync, openSync, statSync } from '
 import { dirname } from 'node:path'
 import { isErrno } from './kernel/errno.ts'
 
-/** Makes a directory and those above it that are not there, and makes them last. Errors: those of the system, of the first that could not be made. */
+/**
+ * Makes a directory and those above it that are not there, and makes them last. Errors: those of the system, of the first that could
+ * not be made.
+ */
 export function makeDirectory(path: string, mode = 0o755): void {
   for (const directory of lacking(path)) {
     make(directory, mode)

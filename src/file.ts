@@ -52,7 +52,8 @@ function open(path: string, flags: number, mode: number): number {
   try {
     return openSync(path, flags, mode)
   } catch (error) {
-    if (isErrno(error, 'ELOOP')) throw new BadFile(path, flags & O_NOFOLLOW ? 'is a symlink, which is not followed' : 'is a symlink that leads in a circle')
+    const symlink = flags & O_NOFOLLOW ? 'is a symlink, which is not followed' : 'is a symlink that leads in a circle'
+    if (isErrno(error, 'ELOOP')) throw new BadFile(path, symlink)
     if (isErrno(error, 'ENXIO')) throw new BadFile(path, `is ${flags & O_WRONLY ? 'a FIFO, ' : ''}a socket or a device, not a file`)
     if (isErrno(error, 'EISDIR')) throw new BadFile(path, 'is a directory, not a file')
     throw error

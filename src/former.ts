@@ -16,11 +16,14 @@ export function former({ network, containerID, ifname }: Attachment, tables: Set
     }),
     ...within(tables, ['ip cni_hostport', 'ip6 cni_hostport'], () => ({ comment: containerID })),
     ...(whose === 'portmap' ? [] : within(tables, ['inet cni_plugins_masquerade'], () => ({ comment: `${digits(network).slice(0, 16)}-${digits(`${ifname}:${containerID}`).slice(0, 16)}` }))),
-    ...(whose === 'portmap' ? [] : within(tables, ['bridge nat'], () => ({ chains: [guard, `${guard}-mac`].filter((name) => utf8ToBytes(name).length <= LONGEST) }))),
+    ...(whose === 'portmap' ? [] : within(tables, ['bridge nat'], () => ({ chains: [guard, `${guard}-mac`].filter(canBe) }))),
   ]
 }
 
-const LONGEST = 255 // bytes that a chain's name can have; none longer was made. NFT_NAME_MAXLEN, <linux/netfilter/nf_tables.h>
+const NFT_NAME_MAXLEN = 256 // bytes, with the NUL. <linux/netfilter/nf_tables.h>
+
+/** Whether a chain can have that name; if not, none was made. */
+const canBe = (name: string): boolean => utf8ToBytes(name).length < NFT_NAME_MAXLEN
 
 /** A name is computed if there is a table in which it could be. */
 function within(tables: Set<string>, wanted: string[], made: () => Pick<Former, 'chains' | 'comment'>): Former[] {

@@ -88,7 +88,7 @@ const PATIENCE = 10_000 // ms; a file is copied in a tenth of a second
 function lock(directory: number, path: string): void {
   const start = Date.now()
   for (let pause = 1; !tryLocking(directory); pause = Math.min(pause * 2, 20)) {
-    if (Date.now() - start > PATIENCE) throw new Error(`${path} has been locked by another process for ${PATIENCE / 1000} s; see which: fuser ${path}`)
+    if (Date.now() - start > PATIENCE) throw new Error(`${path} has been locked by another process for ${PATIENCE / 1000} s: fuser ${path}`)
     sleep(pause)
   }
 }

@@ -76,7 +76,8 @@ export function checkName(name: unknown): string {
   if (name === undefined || name === '') throw new CniError(7, 'missing network name', 'name is missing: expected the name of the network')
   if (typeof name !== 'string') throw new CniError(7, `name is ${excerpt(name)}: expected the name of the network, a string`)
   if (!IDENTIFIER.test(name)) throw new CniError(7, `invalid characters found in network name: name is ${excerpt(name)}`, `${name}: allowed are letters, digits, ".", "_" and "-", beginning with a letter or a digit`)
-  if (name.length > NAME_MAX) throw new CniError(7, `name is ${excerpt(name)}: expected at most ${NAME_MAX} characters, because it becomes the name of a directory`)
+  if (name.length > NAME_MAX)
+    throw new CniError(7, `name is ${excerpt(name)}: expected at most ${NAME_MAX} characters, because it becomes the name of a directory`)
   return name
 }
 

@@ -12,7 +12,7 @@ import type { Attachment } from '../names.ts'
 import type { Finding } from '../state.ts'
 import { ipamRoutes, type ConfWithIpam } from './conf.ts'
 import { candidates, capacity, conflicts, isGateway, parseRange, rangeFor, RangeProblem, rangeText, type RangeConf, type RangeSet } from './ranges.ts'
-import type { Ipam } from './ipam.ts'
+import type { GcRequest, Ipam } from './ipam.ts'
 import { nameOf, type Holder } from './lease.ts'
 import { isPresent, locked, peek, ready, type Lease, type Store } from './store.ts'
 
@@ -71,10 +71,10 @@ export const hostLocal: Ipam = {
     return ours.filter((text) => !held.includes(text)).map((text) => finding(`host-local: ${text} is not leased to container ${attachment.containerID} (${attachment.ifname}) in ${directory(conf)}`))
   },
 
-  gc({ conf, valid, dead }) {
-    if (!isPresent(directory(conf))) return
-    locked(directory(conf), (store) => {
-      const isStale = valid ? absent(store, valid) : (lease: Lease) => dead !== undefined && isDead(store, lease, (holder) => dead({ network: conf.name, ...holder }))
+  gc(request) {
+    if (!isPresent(directory(request.conf))) return
+    locked(directory(request.conf), (store) => {
+      const isStale = staleness(store, request)
       give(store, store.leases().filter((lease) => isStale(lease) || store.isLeft(lease)).map(({ address }) => address))
     })
   },
@@ -106,13 +106,20 @@ function give(store: Store, addresses: string[]): void {
 /** Whether a file says who holds the address; one of the reference's first days names no interface. */
 const isHeld = (lease: Lease): lease is Lease & Holder => lease.containerID !== undefined
 
-/** Leased by podwire a minute ago or longer, and its holder is dead. */
-const isDead = (store: Store, lease: Lease, dead: (holder: Holder) => boolean): boolean =>
-  isHeld(lease) && lease.ifname !== '' && store.card(lease.address) !== undefined && store.age(lease.address) > 60 && dead({ containerID: lease.containerID, ifname: lease.ifname })
+/** Which leases nobody needs. Without a list of who lives, those of podwire's that are a minute old or older and provably dead. */
+function staleness(store: Store, { conf, valid, dead }: GcRequest): (lease: Lease) => boolean {
+  if (valid) return absent(store, valid)
+  if (!dead) return () => false
+  return ({ address, containerID, ifname }) => {
+    if (containerID === undefined || !ifname || store.card(address) === undefined || store.age(address) <= 60) return false
+    return dead({ network: conf.name, containerID, ifname })
+  }
+}
 
 /** Of whom nobody lives. A lease without an interface is of any of the container's; if it is ours, its name says whose it is. */
 function absent(store: Store, valid: Holder[]): (lease: Lease) => boolean {
-  const [living, containers] = [new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`)), new Set(valid.map(({ containerID }) => containerID))]
+  const living = new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`))
+  const containers = new Set(valid.map(({ containerID }) => containerID))
   let cards: Set<string> | undefined // hashes, which are seldom needed
   return ({ address, containerID, ifname }) => {
     if (ifname) return !living.has(`${containerID}/${ifname}`)
@@ -168,9 +175,12 @@ function specific(store: Store, set: RangeSet, address: Address): IP {
   const text = addressText(address)
   if (isGateway(range, address)) throw new CniError(105, `requested ip ${text} is subnet's gateway`)
   const held = store.has(text) ? store.lease(text) : undefined
-  if (held && !store.isLeft(held)) throw new CniError(105, `requested IP address ${text} is not available in range set ${setText(set)}`, isHeld(held) ? `it is held by container ${held.containerID} (${held.ifname || 'any interface'})` : 'what has its name among the leases says of no container that it holds it')
+  if (held && !store.isLeft(held)) throw new CniError(105, `requested IP address ${text} is not available in range set ${setText(set)}`, holderText(held))
   return { address: `${text}/${range.subnet.prefix}`, gateway: addressText(range.gateway) }
 }
+
+const holderText = (held: Lease): string =>
+  isHeld(held) ? `it is held by container ${held.containerID} (${held.ifname || 'any interface'})` : 'what has its name among the leases says of no container that it holds it'
 
 /** The reference's sentence first, for which users search; then the figures. */
 function exhausted(set: RangeSet, held: Set<string>, index: number): CniError {

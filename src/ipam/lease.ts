@@ -35,7 +35,8 @@ const DIGITS = 16
 export const LONGEST = INDEX.length + DIGITS + 1 + 39
 
 /** The name by which podwire knows a holder, or one of its addresses. */
-export const nameOf = ({ containerID, ifname }: Holder, address?: string): string => `${INDEX}${hash(DIGITS, containerID, ifname)}${address === undefined ? '' : `.${address}`}`
+export const nameOf = ({ containerID, ifname }: Holder, address?: string): string =>
+  `${INDEX}${hash(DIGITS, containerID, ifname)}${address === undefined ? '' : `.${address}`}`
 
 /** The holder's name in the name of one of its addresses. */
 export const cardOf = (name: string): string => name.slice(0, INDEX.length + DIGITS)

@@ -14,9 +14,9 @@ export interface Listing {
 }
 
 /** Nothing where there is no directory. */
-export function list(directory: string): Listing {
+export function list(directory: string | undefined): Listing {
   const [held, files, own] = [new Set<string>(), [] as string[], [] as string[]]
-  for (const entry of entries(directory)) {
+  for (const entry of directory === undefined ? [] : entries(directory)) {
     const name = entry.name
     if (name.startsWith(INDEX)) {
       if (!entry.isDirectory()) own.push(name)

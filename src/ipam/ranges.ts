@@ -63,7 +63,8 @@ export function* conflicts(sets: { path: string; set: RangeSet }[]): Generator<s
 function overlaps<T extends { range: Range }>(all: T[]): [T, T][] {
   const position = new Map(all.map((one, i) => [one, i]))
   const behind = (a: T, b: T) => position.get(a)! - position.get(b)!
-  const ordered = [...all].sort((a, b) => a.range.start.family - b.range.start.family || compare(a.range.start.value, b.range.start.value) || behind(a, b))
+  const begins = ({ range: { start } }: T, { range: { start: other } }: T) => start.family - other.family || compare(start.value, other.value)
+  const ordered = [...all].sort((a, b) => begins(a, b) || behind(a, b))
   const pairs: [T, T][] = []
   let furthest: T | undefined
   for (const one of ordered) {

@@ -16,7 +16,9 @@
 // Whatever else stands under one of these names, or cannot be read, hurts nobody but its holder: an address of that name is
 // held, of last_reserved_ip.N nothing is needed, and what cannot be removed keeps nothing else from being removed.
 
-import { accessSync, closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readSync, statfsSync, unlinkSync, writeFileSync, type Stats } from 'node:fs'
+import {
+  accessSync, closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readSync, statfsSync, unlinkSync, writeFileSync, type Stats,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CniError } from '../cni/error.ts'
 import { makeDirectory, nearest, syncDirectory } from '../directory.ts'
@@ -42,7 +44,7 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, O_WR
  */
 export function locked<T>(directory: string, run: (store: Store) => T, patience = PATIENCE): T {
   const fd = attempt(directory, () => {
-    if (isTooLong(directory)) throw new CniError(5, `state directory ${directory.slice(0, 100)}… is too long: with the name of a lease it would have more than ${PATH_MAX - 1} bytes`, 'choose another ipam.dataDir')
+    if (isTooLong(directory)) throw tooLong(directory)
     if (!isPresent(directory)) makeDirectory(directory)
     return openFile(join(directory, 'lock'), O_RDWR | O_CREAT)
   })
@@ -117,7 +119,8 @@ export class Store {
    */
   of(holder: Holder, said: string[] = []): string[] {
     const index = this.#names()
-    const unknown = this.#list().files.filter((address) => !index.has(address) || (said.includes(address) && this.card(address) === undefined))
+    const outlived = said.filter((address) => index.has(address) && this.card(address) === undefined)
+    const unknown = this.#list().files.filter((address) => !index.has(address) || outlived.includes(address))
     return [...new Set([...this.indexed(holder), ...unknown.filter((address) => says(this.#quickly(address) ?? '', holder))])]
   }
 
@@ -236,7 +239,7 @@ export class Store {
   }
 
   #list(): Listing {
-    return (this.#listing ??= attempt(this.#directory, () => (isPresent(this.#directory) ? list(this.#directory) : { held: new Set<string>(), files: [], own: [] })))
+    return (this.#listing ??= attempt(this.#directory, () => list(isPresent(this.#directory) ? this.#directory : undefined)))
   }
 
   #forgetNames(): void {
@@ -310,7 +313,8 @@ export class Store {
   /** Removes names. One that does not go keeps no other from going, and is said at the end. */
   #remove(names: string[]): void {
     const [problem, ...more] = this.#removeWhatGoes(names)
-    if (problem) throw new CniError(5, `state directory ${this.#directory}: ${problem.message}${more.length > 0 ? `; and ${more.length} more` : ''}`)
+    if (!problem) return
+    throw new CniError(5, `state directory ${this.#directory}: ${problem.message}${more.length > 0 ? `; and ${more.length} more` : ''}`)
   }
 
   /** The same for names that nobody needs gone: errors, one for each that stays. */
@@ -327,7 +331,8 @@ export class Store {
   }
 }
 
-const leaseOf = (address: string, text: string | undefined): Lease => ({ address, ...holderIn(text ?? ''), torn: text !== undefined && isTorn(text) })
+const leaseOf = (address: string, text: string | undefined): Lease =>
+  ({ address, ...holderIn(text ?? ''), torn: text !== undefined && isTorn(text) })
 
 const LOOKUPS = 32
 const MOST = 0x20000 + 32 // bytes; a container ID is in the environment, where none is longer (MAX_ARG_STRLEN, <linux/binfmts.h>)
@@ -355,6 +360,9 @@ function lookAt(path: string): Stats | undefined {
     throw error
   }
 }
+
+const tooLong = (directory: string): CniError =>
+  new CniError(5, `state directory ${directory.slice(0, 100)}… is too long: with the name of a lease it would have more than ${PATH_MAX - 1} bytes`, 'choose another ipam.dataDir')
 
 function wait(fd: number, directory: string, patience: number): void {
   const start = Date.now()

@@ -58,7 +58,8 @@ export const backup: Memory = {
   gc(living, conf) {
     const kept = new Set(living.flatMap((attachment) => places(attachment, conf)).flatMap((file) => [file, temporaryOf(file, conf)]))
     const ours = (file: string) => file.endsWith(torn(conf.name)) || (file.endsWith('.json') && read(file)?.podwire?.network === conf.name)
-    attempt(conf, () => names(conf).map((name) => join(directory(conf), name)).filter((file) => !kept.has(file) && ours(file)).forEach(removeFile))
+    const files = () => names(conf).map((name) => join(directory(conf), name))
+    attempt(conf, () => files().filter((file) => !kept.has(file) && ours(file)).forEach(removeFile))
   },
 }
 
@@ -69,7 +70,8 @@ function replacing(kernel: Kernel, pod: Pod, conf: TuningConf): Backup | undefin
   const dev = pod.attachment.ifname
   const { txqlen, ...before }: LinkSettings = link.replaced(kernel.pod!, { fact: 'link set', dev, ...wanted })
   const host = wanted.mtu !== undefined && pod.host !== undefined ? link.get(kernel.host, pod.host) : undefined
-  return { ...before, ...(txqlen !== undefined && { txQLen: txqlen }), podwire: { network: conf.name, owner: owner(pod.attachment), ...(host && { hostMtu: host.mtu }) } }
+  const podwire = { network: conf.name, owner: owner(pod.attachment), ...(host && { hostMtu: host.mtu }) }
+  return { ...before, ...(txqlen !== undefined && { txQLen: txqlen }), podwire }
 }
 
 /** A backup that is whole, or undefined: of one that is not nothing can be put back. */
@@ -108,7 +110,8 @@ function isAnothers(file: string, attachment: Attachment): boolean {
 }
 
 /** What becomes a file when it is whole. */
-const temporaryOf = (file: string, conf: NetConf): string => join(dirname(file), short(`.${basename(file)}${torn(conf.name)}`, torn(conf.name)))
+const temporaryOf = (file: string, conf: NetConf): string =>
+  join(dirname(file), short(`.${basename(file)}${torn(conf.name)}`, torn(conf.name)))
 
 /** A name that a file can have. Where the reference's is too long, it was so for the reference. */
 const short = (name: string, end: string): string => (Buffer.byteLength(name) <= NAME_MAX ? name : `.${hash(16, name)}${end}`)

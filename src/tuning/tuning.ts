@@ -105,12 +105,15 @@ function problems(pod: Pod, conf: TuningConf): string[] {
   return [
     ...list.flatMap(({ given, key }) => (/^net(\/(?!\.\.?(\/|$))[^/\0]+)+$/.test(key) ? [] : [`sysctl ${excerpt(given)} is none of the network's: expected a key below net, such as "net.core.somaxconn"`])),
     ...list.flatMap(({ given, value }) => (/[\n\0]/.test(value) ? [`sysctl ${excerpt(given)} is ${excerpt(value)}: expected one line`] : [])),
-    ...list.flatMap(({ given, key }) => (first.get(key) === given ? [] : [`sysctl has ${excerpt(first.get(key))} and ${excerpt(given)}, which are the same: duplicated sysctl keys are not allowed`])),
+    ...list.flatMap(({ given, key }) => (first.get(key) === given ? [] : [twice(first.get(key)!, given)])),
     ...(mac && (parseInt(mac.slice(0, 2), 16) & 1) === 1 ? [`mac is "${mac}": expected the address of one interface, not of a group`] : []), // IEEE 802 §8.2
     ...(mac === '00:00:00:00:00:00' ? [`mac is "${mac}": expected an address`] : []),
     ...(mtu !== undefined && mtu < least ? [`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`] : []),
   ]
 }
+
+const twice = (one: string, other: string): string =>
+  `sysctl has ${excerpt(one)} and ${excerpt(other)}, which are the same: duplicated sysctl keys are not allowed`
 
 /** Whether a value is as the schema of a key of ours says. */
 function fits({ type, format, minimum = -Infinity, maximum = Infinity, additionalProperties }: Schema, value: unknown): boolean {
