@@ -1,30 +1,30 @@
 // Files that others read while they change: each is the old one or the new one, whole, also after a power failure. What is not yet
-// whole has a hidden name in the same directory, which neither runtimes nor people take for a file of theirs. rename(2), flock(2)
+// whole has a hidden name in the same directory, which neither runtimes nor people take for a file of theirs, and which nobody else
+// uses: two that replace one file at once do not write into each other's. rename(2)
 
-import { closeSync, constants, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { makeDirectory, openDirectory, sync } from './directory.ts'
 import { BadFile, openFile, textOf } from './file.ts'
 import { isErrno } from './kernel/errno.ts'
 import { sleep, tryLock } from './kernel/libc.ts'
 
-const temporaryOf = (file: string): string => join(dirname(file), `.${basename(file)}.new`)
-
 /**
- * Puts what `make` makes under a temporary name in the place of a file. One at a time in a directory, so that two never write under
- * one temporary name; if it fails, nothing of it stays.
+ * Puts what `make` makes under a temporary name in the place of a file; if that fails, nothing of it stays. A name of the caller's
+ * choice is for files that only one process replaces at a time, who removes what was left under that name.
  */
-export function replace(file: string, make: (temporary: string) => void, temporary = temporaryOf(file)): void {
+export function replace(file: string, make: (temporary: string) => void, temporary?: string): void {
   const directory = openDirectory(dirname(file))
   try {
-    lock(directory, dirname(file))
-    unlink(temporary) // of somebody who was killed
+    const name = temporary ?? temporaryOf(file)
+    if (temporary !== undefined) unlink(temporary)
+    else if (isAlone(directory)) leftOf(file).forEach(unlinkIfPossible)
     try {
-      make(temporary)
-      syncFile(temporary) // else the new name may come to be before what it names
-      renameSync(temporary, file)
+      make(name)
+      syncFile(name) // else the new name may come to be before what it names
+      renameSync(name, file)
     } finally {
-      unlink(temporary) // of two names of one file rename(2) takes none away
+      unlink(name) // of two names of one file rename(2) takes none away
     }
     sync(directory)
   } finally {
@@ -33,16 +33,26 @@ export function replace(file: string, make: (temporary: string) => void, tempora
 }
 
 /** The file with that text. False if it was so already. Its directory is made if it is not there. */
-export function replaceText(file: string, text: string, temporary = temporaryOf(file)): boolean {
+export function replaceText(file: string, text: string, temporary?: string): boolean {
   if (has(file, text)) return false
   makeDirectory(dirname(file))
-  replace(file, () => writeFileSync(temporary, text, { mode: 0o644, flag: 'wx' }), temporary)
+  replace(file, (name) => writeFileSync(name, text, { mode: 0o644, flag: 'wx' }), temporary)
   return true
 }
 
 /** Removes a file, and what a replacement left that was killed. */
 export function remove(file: string): void {
-  for (const name of [file, temporaryOf(file)]) unlink(name)
+  for (const name of [file, ...leftOf(file)]) unlink(name)
+}
+
+/** Removes a name, unless it is a directory's; none is fine, and so is one that cannot be. */
+export function unlink(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if (isErrno(error, 'EISDIR')) throw new BadFile(path, 'is a directory, not a file: remove it')
+    if (!isErrno(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG')) throw error
+  }
 }
 
 /** Removes a directory if nothing is in it. One that is a mount, or has something of somebody else's, stays. */
@@ -51,6 +61,33 @@ export function removeEmpty(directory: string): void {
     rmdirSync(directory)
   } catch (error) {
     if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EBUSY', 'EROFS')) throw error
+  }
+}
+
+/** A name that no other process has now, in whatever namespace of processes it is: all have one clock. man 2 clock_gettime */
+const temporaryOf = (file: string): string => join(dirname(file), `.${basename(file)}.${process.pid}-${process.hrtime.bigint()}.new`)
+
+/** Such names of a file that are there. */
+function leftOf(file: string): string[] {
+  const begin = `.${basename(file)}.`
+  const isOne = (name: string) => name.startsWith(begin) && /^(\d+-\d+\.)?new$/.test(name.slice(begin.length))
+  return namesIn(dirname(file)).filter(isOne).map((name) => join(dirname(file), name))
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return []
+    throw error
+  }
+}
+
+function unlinkIfPossible(path: string): void {
+  try {
+    unlink(path)
+  } catch {
+    // then it is in nobody's way
   }
 }
 
@@ -72,32 +109,21 @@ function has(file: string, text: string): boolean {
   }
 }
 
-/** Removes a name, unless it is a directory's; none is fine, and so is one that cannot be. */
-function unlink(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if (isErrno(error, 'EISDIR')) throw new BadFile(path, 'is a directory, not a file: remove it')
-    if (!isErrno(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG')) throw error
-  }
-}
+const PATIENCE = 100 // ms
 
-const PATIENCE = 10_000 // ms; a file is copied in a tenth of a second
-
-/** Waits for the lock of a directory, which goes with its holder. Where the file system has no locks, there is none. */
-function lock(directory: number, path: string): void {
+/**
+ * Whether nobody else replaces a file in the directory: by its lock, which goes with its holder. Anybody who may read a directory can
+ * lock it, so nobody depends on having the lock: without it, what others have left stays until the next time.
+ */
+function isAlone(directory: number): boolean {
   const start = Date.now()
-  for (let pause = 1; !tryLocking(directory); pause = Math.min(pause * 2, 20)) {
-    if (Date.now() - start > PATIENCE) throw new Error(`${path} has been locked by another process for ${PATIENCE / 1000} s: fuser ${path}`)
-    sleep(pause)
-  }
-}
-
-function tryLocking(fd: number): boolean {
   try {
-    return tryLock(fd)
-  } catch (error) {
-    if (isErrno(error, 'EINVAL', 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) return true
-    throw error
+    while (!tryLock(directory)) {
+      if (Date.now() - start > PATIENCE) return false
+      sleep(1)
+    }
+    return true
+  } catch {
+    return false // a file system without locks
   }
 }

@@ -63,9 +63,17 @@ t.test('a file is the old one or the new one, and nothing else is left', async (
   t.equal(replaceText(file, 'one'), false, 'it is so')
   t.equal(replaceText(file, 'two'), true)
   t.equal((statSync(file).mode & 0o777).toString(8), '644')
-  writeFileSync('/run/replaced/.file.new', 'of somebody who was killed, and longer')
+  for (const left of ['.file.new', '.file.7-123456789.new']) writeFileSync(`/run/replaced/${left}`, 'of somebody who was killed')
+  writeFileSync('/run/replaced/.file.b.7-1.new', 'of another file')
+  const other = spawn('flock', ['--no-fork', '/run/replaced', 'sh', '-c', 'echo held; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(other.stdout, 'data')
+  t.equal(replaceText(file, 'two and a half'), true, 'whoever has a lock on the directory holds up nobody')
+  t.equal(readdirSync('/run/replaced').length, 4, 'but then nobody knows what is left')
+  other.kill('SIGKILL')
+  await once(other, 'close')
   replaceText(file, 'three')
-  t.same([readFileSync(file, 'utf8'), readdirSync('/run/replaced')], ['three', ['file']])
+  t.same([readFileSync(file, 'utf8'), readdirSync('/run/replaced').sort()], ['three', ['.file.b.7-1.new', 'file']])
+  remove('/run/replaced/file.b')
   t.equal(said(() => replace(file, () => { throw new Error('while it was made') })), 'while it was made')
   t.match(said(() => replace(file, (temporary) => { writeFileSync(temporary, 'half'); throw new Error('later') })), 'later')
   t.match(said(() => replace(file, () => {})), 'ENOENT', 'nothing was made')
@@ -90,13 +98,14 @@ t.test('a disk that is full keeps the old one, and no temporary', async (t) => {
 
 for (const kind of Object.keys(ODD))
   t.test(`${kind} in the place of the file, or of its temporary`, async (t) => {
-    const [file, temporary] = ['/run/odd/file', '/run/odd/.file.new']
+    const [file, temporary] = ['/run/odd/file', '/run/odd/.file.1-1.new']
     mkdirSync('/run/odd', { recursive: true })
     for (const path of [file, temporary]) {
       put(kind, path)
       const outcome = said(() => replaceText(file, 'text'))
-      if (outcome !== 'true') t.match(outcome, /EISDIR|EBUSY|is a directory, not a file/, path)
-      else t.same([readFileSync(file, 'utf8'), readdirSync('/run/odd')], ['text', ['file']], path)
+      if (path === temporary) t.equal(outcome, 'true', "what was left of another is in nobody's way")
+      if (outcome !== 'true') t.match(outcome, /EISDIR|EBUSY/, path)
+      else t.same([readFileSync(file, 'utf8'), readdirSync('/run/odd').filter((name) => !/directory|device/.test(kind) || name === 'file')], ['text', ['file']], path)
       t.match(said(() => remove(file)), /undefined|EBUSY|is a directory, not a file/)
       take(path)
     }

@@ -13,7 +13,7 @@ import { textOf } from '../file.ts'
 import { isErrno } from '../kernel/errno.ts'
 import * as link from '../kernel/link.ts'
 import { hash, owner, type Attachment } from '../names.ts'
-import { remove, replaceText } from '../replace.ts'
+import { replaceText, unlink } from '../replace.ts'
 import type { Kernel } from '../state.ts'
 import { settings, type TuningConf } from './tuning.ts'
 
@@ -34,7 +34,7 @@ export const backup: Memory = {
     const [usual, other] = places(pod.attachment, conf)
     const file = isAnothers(usual, pod.attachment) ? other : usual
     attempt(conf, () => replaceText(file, JSON.stringify(replaced, null, 1), temporaryOf(file, conf)))
-    return () => remove(file)
+    return () => unlink(file)
   },
 
   recall(kernel, attachment, conf) {
@@ -122,7 +122,7 @@ const LARGEST = 4096 // bytes
 /** A directory in the place of a file stays: nothing was written down there, and nobody waits for it to go. */
 function removeFile(file: string): void {
   try {
-    remove(file)
+    unlink(file)
   } catch (error) {
     if (!isErrno(error, 'EBADFILE')) throw error
   }
