@@ -57,7 +57,7 @@ export function del(request: Request): void {
     ]
     const problems = state.del(kernel, distinct(pod ? [podEnd(attachment), ...facts] : facts))
     if (problems.length > 0) throw new CniError(100, problems.join('; '), 'the addresses stay leased until this is gone; DEL can be repeated')
-    ipam.del(lease)
+    ipam.del({ ...lease, ...(leased && { held: leased }) })
   })
 }
 

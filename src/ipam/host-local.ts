@@ -52,13 +52,13 @@ export const hostLocal: Ipam = {
     return { interfaces: [], ips: choose(store, rangeSets(conf), requested(conf, args.ip)), routes: ipamRoutes(conf), dns: dns(conf) }
   },
 
-  del({ conf, attachment }) {
+  del({ conf, attachment, held }) {
     // Without a directory there is nothing to release. The ranges may have become anything since ADD.
     if (!isPresent(directory(conf))) return
     locked(directory(conf), (store) => {
-      const known = store.exactly(attachment, leased(conf))
+      const known = store.exactly(attachment, held ?? leased(conf))
       if (known) return store.surrender(attachment, known)
-      give(store, store.of(attachment, leased(conf)))
+      give(store, held ? held.filter((address) => store.isOf(address, attachment)) : store.of(attachment, leased(conf)))
     })
   },
 
@@ -86,7 +86,7 @@ export const hostLocal: Ipam = {
 
   addresses({ conf, attachment }) {
     const store = peek(directory(conf))
-    return store.exactly(attachment, leased(conf)) ?? store.of(attachment)
+    return store.exactly(attachment, leased(conf)) ?? store.of(attachment, leased(conf))
   },
 
   holders: ({ conf }) => peek(directory(conf)).leases().filter(isHeld),

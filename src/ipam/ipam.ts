@@ -11,6 +11,8 @@ export interface IpamRequest {
   conf: ConfWithIpam
   attachment: Attachment
   args: CniArgs
+  /** For del: the addresses that the attachment was found to have a moment ago, if it was looked. */
+  held?: string[]
 }
 
 export interface GcRequest {

@@ -72,6 +72,7 @@ export function ready(directory: string): Store {
 
 /** Only asks: the directory itself, or the nearest above it that is there, since ADD would make the rest. */
 function writable(directory: string): void {
+  if (isTooLong(directory)) throw tooLong(directory)
   const path = isPresent(directory) ? directory : nearest(dirname(directory))
   accessSync(path, constants.W_OK | constants.X_OK)
   const { blocks, bfree, files, ffree } = statfsSync(path) // a file system without such a limit says that it has 0 in all
@@ -108,8 +109,13 @@ export class Store {
   /** Addresses that the holder has by our index; no file but theirs is read. */
   indexed(holder: Holder): string[] {
     const begin = `${nameOf(holder)}.` // a hash: not once for each name
-    const names = this.#list().own.filter((name) => name.startsWith(begin) && this.held.has(addressOf(name)))
-    return names.filter((name) => this.#isLease(name) || says(this.#text(addressOf(name)) ?? '', holder)).map(addressOf)
+    const addresses = this.#list().own.filter((name) => name.startsWith(begin)).map(addressOf)
+    return addresses.filter((address) => this.held.has(address) && this.isOf(address, holder))
+  }
+
+  /** Whether an address is the holder's, by our name of it or by what its file says. */
+  isOf(address: string, holder: Holder): boolean {
+    return this.#isLease(nameOf(holder, address)) || says(this.#text(address) ?? '', holder)
   }
 
   /**
