@@ -85,6 +85,23 @@ t.test('a file is the old one or the new one, and nothing else is left', async (
   t.equal(existsSync(file), false)
 })
 
+const cannotTrace = spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0 && 'strace is missing or may not trace (apt-get install strace)'
+
+t.test('what was replaced is so after a power failure: the file before its name, its name before the answer', { skip: cannotTrace }, async (t) => {
+  const script = "import('./src/replace.ts').then(({ replaceText }) => replaceText('/run/lasting/a/file', 'text'))"
+  spawnSync('strace', ['-f', '-y', '-qq', '-e', 'trace=fsync,rename,mkdir', '-o', '/run/trace', process.execPath, '--disable-warning=ExperimentalWarning', '-e', script])
+  const calls = readFileSync('/run/trace', 'utf8').split('\n').filter((line) => line.includes('/run/lasting') || line.includes('</run>'))
+  t.same(calls.map((line) => line.replace(/^\d+ +/, '').replace(/\d+</, '<').replace(/\.\d+-\d+\.new/g, '.new').replace(/ += 0$|, 0755/g, '')), [
+    'mkdir("/run/lasting")',
+    'fsync(</run>)',
+    'mkdir("/run/lasting/a")',
+    'fsync(</run/lasting>)',
+    'fsync(</run/lasting/a/.file.new>)',
+    'rename("/run/lasting/a/.file.new", "/run/lasting/a/file")',
+    'fsync(</run/lasting/a>)',
+  ])
+})
+
 t.test('a disk that is full keeps the old one, and no temporary', async (t) => {
   sh('mkdir /run/small; mount -t tmpfs -o size=16k small /run/small')
   replaceText('/run/small/file', 'old')
