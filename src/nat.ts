@@ -9,6 +9,12 @@ import { addressText, cidrText, lastAddress, network as networkOf, parseCidr, ra
 import type { Element, Fact, Plan } from './facts.ts'
 import { hash } from './names.ts'
 
+/**
+ * What masquerades. The kernel would keep a packet's source port where that is free: two pods that send from one port to one server at
+ * the same instant both find it so, and the packet that is tracked second is dropped (NF_NAT_RANGE_PROTO_RANDOM_FULLY, Linux 3.14).
+ */
+export const MASQUERADE = 'masquerade fully-random'
+
 /** Multicast keeps the pod's address: RFC 5771, RFC 4291 §2.7. */
 const MULTICAST = ['224.0.0.0/4', 'ff00::/8']
 
@@ -36,7 +42,7 @@ export function masquerade(addresses: Cidr[], except: string[], owner: string): 
       rules: [`ip saddr vmap @${MASQUERADE_MAPS[4]}`, `ip6 saddr vmap @${MASQUERADE_MAPS[6]}`],
       keep: true,
     },
-    { fact: 'chain', name: outside, rules: [...cidrs.map((cidr) => `${daddr(cidr)} ${cidr} return`), 'masquerade'], keep: true },
+    { fact: 'chain', name: outside, rules: [...cidrs.map((cidr) => `${daddr(cidr)} ${cidr} return`), MASQUERADE], keep: true },
     ...addresses.map((address): Element => ({ fact: 'element', map: MASQUERADE_MAPS[address.family], key: addressText(address), value: `goto ${outside}`, owner })),
   ]
 }
@@ -61,7 +67,7 @@ export function clusterMasquerade(own: string[], cluster: string[], except: stri
       rules: [
         `ip daddr @${SETS[4]} return`,
         `ip6 daddr @${SETS[6]} return`,
-        ...own.map((cidr) => `${cidr.includes(':') ? 'ip6' : 'ip'} saddr ${cidr} masquerade`),
+        ...own.map((cidr) => `${cidr.includes(':') ? 'ip6' : 'ip'} saddr ${cidr} ${MASQUERADE}`),
       ],
       keep: true,
     },

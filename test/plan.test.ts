@@ -73,7 +73,7 @@ t.test('masquerading adds elements to maps and one chain for the list of network
     /ip6 daddr fd00::\/8 return$/,
     /ip daddr 224\.0\.0\.0\/4 return$/,
     /ip6 daddr ff00::\/8 return$/,
-    /masquerade$/,
+    /masquerade fully-random$/,
     /^nft add element inet podwire masquerade_ip '\{ 10\.1\.2\.3 comment "podnet\/c1\/eth0" : goto outside_[0-9a-f]{8} \}'$/,
   ])
 })

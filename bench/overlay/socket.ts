@@ -36,13 +36,15 @@ const PATIENCE = 1n // s; a datagram that is lost is not waited for longer
 
 export const PORT: Record<Protocol, number> = { udp: 7001, tcp: 7002 }
 
-/** A socket that is connected. */
-export function connect(protocol: Protocol, address: string, port = PORT[protocol]): number {
+/** A socket that is connected, `from` a port where one is given. */
+export function connect(protocol: Protocol, address: string, port = PORT[protocol], from?: number): number {
   const fd = check('socket', libc.socket(address.includes(':') ? AF_INET6 : AF_INET, SOCK[protocol], 0))
   try {
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, Buffer.from(BigInt64Array.of(PATIENCE, 0n).buffer))
     if (protocol === 'tcp') setsockopt(fd, SOL_TCP, TCP_NODELAY, word(1))
     const to = sockaddr(address, port)
+    const own = from === undefined ? undefined : sockaddr(address.includes(':') ? '::' : '0.0.0.0', from)
+    if (own) check(`bind ${from}`, libc.bind(fd, own, own.length))
     check(`connect ${address}`, libc.connect(fd, to, to.length))
     return fd
   } catch (error) {

@@ -177,7 +177,8 @@ function statement(out: Out, tokens: string[], need: (nfproto: number | undefine
     tokens.splice(0, 3)
   } else if (first === 'masquerade') {
     tokens.shift()
-    expression(out, 'masq')
+    const random = tokens[0] === 'fully-random' && tokens.shift() !== undefined
+    expression(out, 'masq', ...(random ? [[NFTA_MASQ_FLAGS, PROTO_RANDOM_FULLY] as [number, number]] : []))
   } else if (tokens.slice(0, 5).join(' ') === 'meta mark set meta mark') {
     const [, , , , , operator, bits] = tokens.splice(0, 7) // meta mark set meta mark or 0x80000000
     setMark(out, operator === 'or', Number(bits))
@@ -195,8 +196,9 @@ function statement(out: Out, tokens: string[], need: (nfproto: number | undefine
   return true
 }
 
+const NFTA_MASQ_FLAGS = 1
 const NFT_NAT_DNAT = 1
-const [MAP_IPS, PROTO_SPECIFIED] = [1, 2] // NF_NAT_RANGE_*, <linux/netfilter/nf_nat.h>
+const [MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM_FULLY] = [1, 2, 16] // NF_NAT_RANGE_*, <linux/netfilter/nf_nat.h>
 const NFT_META_MARK = 3
 
 /** Sets bits of a packet's mark, or clears all but these. */

@@ -18,6 +18,7 @@ import type { Chain, Element, Fact, Plan, PortFlows } from '../facts.ts'
 import { addressText, cidrText, network, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
 import { GUARD, opened } from '../localhost.ts'
 import { hash, owner } from '../names.ts'
+import { MASQUERADE } from '../nat.ts'
 import { conditionText } from './condition.ts'
 
 export interface PortMapping {
@@ -154,8 +155,9 @@ function chains(conf: PortmapConf, suffix: string): Chain[] {
 function hairpins(addresses: Cidr[], all: boolean, whose: string): Fact[] {
   const chains = addresses.map((address) => {
     const [ip, loopback] = address.family === 4 ? ['ip', '127.0.0.0/8'] : ['ip6', '::1/128']
-    const rules = all ? ['masquerade'] : [`${ip} saddr ${loopback} masquerade`, `${ip} saddr ${cidrText(network(address))} masquerade`]
-    return { address, name: `inside_${hash(8, ...rules)}`, rules }
+    const whom = all ? [''] : [`${ip} saddr ${loopback} `, `${ip} saddr ${cidrText(network(address))} `]
+    // Named by whom it is about: how they are masqueraded can change while pods refer to it, who came with an older version too.
+    return { address, name: `inside_${hash(8, ...whom.map((who) => `${who}masquerade`))}`, rules: whom.map((who) => `${who}${MASQUERADE}`) }
   })
   const distinct = new Map(chains.map(({ name, rules }) => [name, rules]))
   return [

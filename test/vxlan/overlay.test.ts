@@ -51,8 +51,8 @@ nft add element inet podwire cluster_ip6 '{ fd00:10:244:1::-fd00:10:244:2:ffff:f
 nft add chain inet podwire overlay '{ type nat hook postrouting priority srcnat ; policy accept ; }'
 nft add rule inet podwire overlay ip daddr @cluster_ip return
 nft add rule inet podwire overlay ip6 daddr @cluster_ip6 return
-nft add rule inet podwire overlay ip saddr 10.244.1.0/24 masquerade
-nft add rule inet podwire overlay ip6 saddr fd00:10:244:1::/64 masquerade`.trim(),
+nft add rule inet podwire overlay ip saddr 10.244.1.0/24 masquerade fully-random
+nft add rule inet podwire overlay ip6 saddr fd00:10:244:1::/64 masquerade fully-random`.trim(),
   )
 })
 

@@ -67,7 +67,8 @@ chain   | nft delete chain inet podwire overlay
 chain   | nft add rule inet podwire overlay counter accept
 chain   | nft insert rule inet podwire overlay masquerade
 chain   | nft delete rule inet podwire overlay handle $(nft -a list chain inet podwire overlay | sed -n 's/.*saddr.*handle //p' | head -1)
-chain   | nft 'delete chain inet podwire overlay; add chain inet podwire overlay; add rule inet podwire overlay ip daddr @cluster_ip return; add rule inet podwire overlay ip6 daddr @cluster_ip6 return; add rule inet podwire overlay ip saddr 10.244.1.0/24 masquerade; add rule inet podwire overlay ip6 saddr fd00:10:244:1::/64 masquerade'
+chain   | nft 'delete chain inet podwire overlay; add chain inet podwire overlay; add rule inet podwire overlay ip daddr @cluster_ip return; add rule inet podwire overlay ip6 daddr @cluster_ip6 return; add rule inet podwire overlay ip saddr 10.244.1.0/24 masquerade fully-random; add rule inet podwire overlay ip6 saddr fd00:10:244:1::/64 masquerade fully-random'
+chain   | nft 'flush chain inet podwire overlay; add rule inet podwire overlay ip daddr @cluster_ip return; add rule inet podwire overlay ip6 daddr @cluster_ip6 return; add rule inet podwire overlay ip saddr 10.244.1.0/24 masquerade; add rule inet podwire overlay ip6 saddr fd00:10:244:1::/64 masquerade'
 set     | nft flush set inet podwire cluster_ip
 set     | nft delete element inet podwire cluster_ip '{ 224.0.0.0/4 }'
 set     | nft add element inet podwire cluster_ip6 '{ fd00:99::/64 }'
