@@ -6,6 +6,7 @@ import { basename } from 'node:path'
 import { isSea } from 'node:sea'
 import { startupSnapshot } from 'node:v8'
 import { CniError, errorJson } from './cni/error.ts'
+import { LARGEST } from './cni/json.ts'
 import { serve, type Answer } from './cni/serve.ts'
 import { CURRENT, VERSIONS } from './cni/version.ts'
 import { isErrno } from './kernel/errno.ts'
@@ -14,7 +15,6 @@ import { later } from './later.ts'
 import { pluginOf, PLUGINS } from './plugins.ts'
 import { warm } from './warm.ts'
 
-const LARGEST = 1024 * 1024 + 1 // one byte more than a request may have, so that a larger one is noticed
 
 function main(): void {
   process.umask(0o022)
@@ -66,7 +66,7 @@ function readStdin(onlyWhatIsThere: boolean): Uint8Array {
   const chunks: Buffer[] = []
   let length = 0
   try {
-    for (let chunk = read(fd, onlyWhatIsThere); chunk.length > 0 && length < LARGEST; chunk = read(fd, onlyWhatIsThere)) {
+    for (let chunk = read(fd, onlyWhatIsThere); chunk.length > 0 && length <= LARGEST; chunk = read(fd, onlyWhatIsThere)) {
       chunks.push(chunk)
       length += chunk.length
     }

@@ -138,9 +138,9 @@ export function del(kernel: Kernel, plan: Plan): string[] {
 
 /** What of a plan is not true. */
 export function check(kernel: Kernel, plan: Plan, pod: string): Finding[] {
-  return plan.flatMap((fact) => {
-    const difference = checkFact(kernel, fact, pod)
-    return difference ? [{ sentence: difference.sentence, repair: repairOf(fact, difference, pod) }] : []
+  return steps(plan, madeTogether).flatMap((step) => {
+    const found = isNft(step[0]!) ? nft.differences(kernel.host, step as nft.NftFact[]) : step.map((fact) => checkFact(kernel, fact, pod))
+    return step.flatMap((fact, i) => (found[i] ? [{ sentence: found[i].sentence, repair: repairOf(fact, found[i], pod) }] : []))
   })
 }
 

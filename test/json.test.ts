@@ -24,10 +24,10 @@ t.test('what is none is refused', async (t) => {
   refused(t, Buffer.from('{"a":1}', 'utf16le'), 'it is not JSON')
 })
 
-t.test('limits: 1 MiB, 128 levels', async (t) => {
+t.test('limits: 16 MiB, 128 levels', async (t) => {
   const filled = (size: number) => `{"a":"${'x'.repeat(size - 8)}"}`
-  t.equal(Object.keys(decode(filled(1024 * 1024))).length, 1)
-  refused(t, filled(1024 * 1024 + 1), 'it has more than 1048576 bytes')
+  t.equal(Object.keys(decode(filled(16 * 1024 * 1024))).length, 1)
+  refused(t, filled(16 * 1024 * 1024 + 1), 'it has more than 16777216 bytes')
   const nested = (depth: number) => `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
   t.ok(decode(nested(128)))
   refused(t, nested(129), 'it is nested deeper than 128 levels')

@@ -2,7 +2,8 @@
 
 import { CniError } from './error.ts'
 
-const LARGEST = 1024 * 1024 // bytes; containerd's largest request with annotations is a few KiB
+/** Bytes. The largest request that a runtime can mean: all ports of two protocols, each at an address of IPv6, as containerd spells them. */
+export const LARGEST = 16 * 1024 * 1024
 const DEEPEST = 128
 
 /** Decodes a JSON object. Errors: 6. A byte order mark is skipped; of two equal keys the last counts, as in Go. */

@@ -1,7 +1,7 @@
 // Tracked connections of an address, forgotten. Without it the next pod with the address would inherit, for as long as
 // packets keep coming, what the kernel had decided for the last one. <linux/netfilter/nfnetlink_conntrack.h>
 
-import { addressBytes, bytesText, parseAddress, type Address, type Family } from '../ip.ts'
+import { addressBytes, addressText, bytesText, parseAddress, type Address, type Family } from '../ip.ts'
 import type { Flows, PortFlows } from '../facts.ts'
 import { isErrno } from './errno.ts'
 import { u32 } from './link.ts'
@@ -56,23 +56,36 @@ export function forget(netns: Netns, facts: (Flows | PortFlows)[], pod?: Netns):
   const total = count(netns)
   if (total === 0) return
   const goesOn = pod !== undefined && serves(pod)
-  const open = questions(facts).filter((question) => goesOn || !flush(netns, question))
-  if (open.length === 0) return
-  const found = total <= FEW_TRACKED || open.length > FEW ? dump(netns, AF.any, open) : open.flatMap((question) => ask(netns, question))
-  for (const connection of found) {
-    const ours = open.some((question) => satisfies(question, connection))
-    if (ours && !(goesOn && isOpen(connection))) remove(netns, connection)
+  const { addresses, ports } = questions(facts)
+  const few = ports.length <= FEW ? ports : []
+  const open = [...addresses, ...few].filter((question) => goesOn || !flush(netns, question))
+  const rest = [...open, ...(few.length < ports.length ? ports : [])]
+  if (rest.length === 0) return
+  const ours = chooser(rest)
+  for (const connection of total <= FEW_TRACKED || rest.length > FEW ? dump(netns, AF.any, rest) : rest.flatMap((question) => ask(netns, question)))
+    if (ours(connection) && !(goesOn && isOpen(connection))) remove(netns, connection)
+}
+
+function questions(facts: (Flows | PortFlows)[]): { addresses: Question[]; ports: Question[] } {
+  const addresses = new Set(facts.flatMap((fact) => (fact.fact === 'flows' ? [fact.address] : [])))
+  const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports : [])).filter(({ to }) => !addresses.has(to)) // others are among those of the address
+  return {
+    addresses: [...addresses].map((address) => parseAddress(address)!).flatMap((address) => [{ source: address }, { answers: address }]),
+    ports: ports.map((port) => ({ port, answers: parseAddress(port.to)! })),
   }
 }
 
-function questions(facts: (Flows | PortFlows)[]): Question[] {
-  const addresses = [...new Set(facts.flatMap((fact) => (fact.fact === 'flows' ? [fact.address] : [])))]
-  const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports : [])).filter(({ to }) => !addresses.includes(to)) // others are among those of the address
-  return [
-    ...addresses.map((address) => parseAddress(address)!).flatMap((address) => [{ source: address }, { answers: address }]),
-    ...ports.map((port) => ({ port, answers: parseAddress(port.to)! })),
-  ]
+/** Tells of a connection whether one of many questions is about it, by a look or two. */
+function chooser(list: Question[]): (connection: Tracked) => boolean {
+  const ports = Map.groupBy(list.filter(({ port }) => port), ({ port }) => portKey(PROTOCOLS[port!.protocol]!, port!.port))
+  const [sources, answerers] = (['source', 'answers'] as const).map((end) => new Set(list.flatMap((one) => (one[end] && !one.port ? [addressText(one[end])] : []))))
+  return (connection) => {
+    const { began, answers } = connection
+    return sources!.has(began.src) || answerers!.has(answers) || ports.get(portKey(began.protocol, began.dport))?.some((one) => satisfies(one, connection)) === true
+  }
 }
+
+const portKey = (protocol: number, port: number): number => (protocol << 16) | port
 
 // To list connections walks the whole hash table, a dozen milliseconds on a usual node: once, while there are so few that all are
 // told. Of more the kernel picks them out, at a walk for each question, if these are few.
@@ -100,10 +113,11 @@ function isOpen({ attrs }: Tracked): boolean {
 export function redirect(netns: Netns, ports: Port[]): void {
   const endless = ports.filter(({ protocol }) => protocol !== 'tcp')
   if (endless.length === 0 || count(netns) === 0) return
-  const asked = endless.map((port) => ({ port }))
+  const asked = endless.map((port): Question => ({ port }))
+  const led = Map.groupBy(endless, ({ protocol, port }) => portKey(PROTOCOLS[protocol]!, port))
   for (const connection of asked.length > FEW ? dump(netns, AF.any, asked) : asked.flatMap((question) => ask(netns, question))) {
     const { began, answers } = connection
-    const port = endless.find((one) => isTo(one, connection))
+    const port = led.get(portKey(began.protocol, began.dport))?.find((one) => isTo(one, connection))
     if (port && answers !== port.to && isLocal(netns, parseAddress(began.dst)!)) remove(netns, connection)
   }
 }
@@ -113,8 +127,8 @@ const addressesIn = ({ source, answers }: Question): Uint8Array[] => [source, an
 
 const familyOf = ({ source, port, answers }: Question): Family => source?.family ?? answers?.family ?? (port!.to.includes(':') ? 6 : 4)
 
-const satisfies = ({ source, port, answers }: Question, connection: Tracked): boolean =>
-  (!source || bytesText(addressBytes(source)) === connection.began.src) && (!port || isTo(port, connection)) && (!answers || bytesText(addressBytes(answers)) === connection.answers)
+/** Of a port, and who answers there. */
+const satisfies = ({ port, answers }: Question, connection: Tracked): boolean => (!port || isTo(port, connection)) && (!answers || addressText(answers) === connection.answers)
 
 const isTo = ({ protocol, port, address, to }: Port, { family, began }: Tracked): boolean =>
   PROTOCOLS[protocol] === began.protocol && port === began.dport && (address === undefined || address === began.dst) && to.includes(':') === (family === 6)
@@ -189,10 +203,9 @@ function filter(out: Out, { source, port, answers }: Question): void {
 const AF = { 4: 2, 6: 10, any: 0 } // <bits/socket.h>
 const NFGENMSG = 4
 
-/** Connections of a family that one of a few questions may be about; none if this kernel tracks none. */
+/** Connections of a family that one of some questions may be about; none if this kernel tracks none. */
 function dump(netns: Netns, family: number, asked: Question[], attrs?: (out: Out) => void): Tracked[] {
-  const needles = asked.map(addressesIn)
-  const about = (data: Buffer) => asked.length > FEW || needles.some((addresses) => addresses.every((address) => data.includes(address)))
+  const about = asked.length > FEW ? among(asked) : withBytes(asked)
   try {
     return netns.nf.collect(request(family, 'conntrack -L', IPCTNL_MSG_CT_GET, attrs), ({ data }) => (about(data) ? [tracked(data)] : [])).flat()
   } catch (error) {
@@ -200,6 +213,32 @@ function dump(netns: Netns, family: number, asked: Question[], attrs?: (out: Out
     throw error
   }
 }
+
+const withBytes = (asked: Question[]) => {
+  const needles = asked.map(addressesIn)
+  return (data: Buffer): boolean => needles.some((addresses) => addresses.every((address) => data.includes(address)))
+}
+
+/**
+ * Whether one of many questions may be about a connection, by its ends where the kernel writes them: the tuple with which it began
+ * comes first, in it the addresses, the protocol, the ports; then that of the answers (ctnetlink_fill_info). Written otherwise, it may be.
+ */
+function among(asked: Question[]): (data: Buffer) => boolean {
+  const bytes = (address: Address) => addressBytes(address).toString('latin1')
+  const ports = new Set(asked.flatMap(({ port }) => (port ? [portKey(PROTOCOLS[port.protocol]!, port.port)] : [])))
+  const [sources, answerers] = (['source', 'answers'] as const).map((end) => new Set(asked.flatMap((one) => (one[end] && !one.port ? [bytes(one[end])] : []))))
+  return (data) => {
+    const length = data[0] === AF[4] ? 4 : 16
+    const [address, protocol] = [NFGENMSG + 3 * HEADER, NFGENMSG + 6 * HEADER + 2 * length]
+    const begins = data.readUInt16LE(NFGENMSG) // and so many bytes behind are the answers
+    if (data.length < Math.max(protocol + 18, address + begins + length) || data.readUInt16LE(protocol - 2) !== CTA_PROTO_NUM) return true
+    if (ports.has(portKey(data[protocol]!, data.readUInt16BE(protocol + 16)))) return true
+    const end = (at: number) => data.toString('latin1', at, at + length)
+    return (sources!.size > 0 && sources!.has(end(address))) || (answerers!.size > 0 && answerers!.has(end(address + begins)))
+  }
+}
+
+const HEADER = 4 // struct nlattr
 
 function remove(netns: Netns, { family, attrs }: Tracked): void {
   const copy = [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID]

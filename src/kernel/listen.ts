@@ -18,9 +18,10 @@ const FAMILIES = [2, 10] // AF_INET, AF_INET6
 
 /** Who listens on one of the ports, on the address that is asked for or on all. Kernels that do not tell have nobody. */
 export function listeners(netns: Netns, wanted: Listener[]): Listener[] {
-  const protocols = [...new Set(wanted.map(({ protocol }) => protocol))].filter((protocol) => protocol === 'tcp' || protocol === 'udp')
+  const protocols = ['tcp', 'udp'].filter((protocol) => wanted.some((one) => one.protocol === protocol))
+  const asked = Map.groupBy(wanted, ({ protocol, port }) => `${port}/${protocol}`)
   return protocols.flatMap((protocol) =>
-    FAMILIES.flatMap((family) => sockets(netns, family, protocol)).filter((socket) => wanted.some((one) => one.protocol === protocol && one.port === socket.port && overlap(one.address, socket.address!))),
+    FAMILIES.flatMap((family) => sockets(netns, family, protocol)).filter(({ port, address }) => asked.get(`${port}/${protocol}`)?.some((one) => overlap(one.address, address!))),
   )
 }
 

@@ -36,6 +36,7 @@ const SOL_SOCKET = 1 // <asm-generic/socket.h>
 const SO_SNDBUF = 7
 const SO_SNDBUFFORCE = 32
 const SOL_NETLINK = 270
+const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 const NETLINK_GET_STRICT_CHK = 12
 
@@ -60,6 +61,7 @@ export class Netlink {
   constructor(protocol: number) {
     this.#fd = libc.netlinkSocket(protocol)
     libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1)
+    libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1) // a refusal does not repeat what it refuses. Linux 4.3
     // Without it rtnetlink ignores the filters of a dump request. Linux 4.20.
     if (protocol === NETLINK_ROUTE) libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
   }
@@ -111,17 +113,25 @@ export class Netlink {
 
   /**
    * Sends messages as one datagram, as nf_tables wants its transactions, and returns the refusals by message index.
-   * The kernel has handled the whole datagram when send(2) returns, so what it answered is there to be read.
+   * The kernel has handled the whole datagram when send(2) returns, so what it answered is there to be read: the first of the
+   * refusals, should there be more than the socket has room for.
    */
   batch(requests: Request[]): Map<number, KernelError> {
     const first = this.#send(requests)
     const refusals = new Map<number, KernelError>()
-    this.#receive(first, (message) => {
-      const index = (message.seq - first) | 0
-      const error = refusal(message, requests[index]?.what ?? 'netlink')
-      if (error && !refusals.has(index)) refusals.set(index, error)
-      return false
-    })
+    const read = () =>
+      this.#receive(first, (message) => {
+        const index = (message.seq - first) | 0
+        const error = refusal(message, requests[index]?.what ?? 'netlink')
+        if (error && !refusals.has(index)) refusals.set(index, error)
+        return false
+      })
+    try {
+      read()
+    } catch (error) {
+      if (!isErrno(error, 'ENOBUFS')) throw error
+      read() // it is told before what is there
+    }
     return refusals
   }
 

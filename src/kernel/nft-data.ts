@@ -35,10 +35,27 @@ export function typeOf(text: string): { id: number; length: number } {
   return { id: parts.reduce((id, part) => (id << TYPE_BITS) | part.id, 0), length: parts.length === 1 ? parts[0]!.length : parts.reduce((sum, { length }) => sum + padded(length), 0) }
 }
 
-/** `tcp . 8080 . 10.1.2.3` as bytes. */
+/** `tcp . 8080 . 10.1.2.3` as bytes; remembered, since of a pod's thousands of ports each is looked up, made and told of. */
 export function encode(text: string): Buffer {
-  const parts = text.split(BETWEEN).map(encodePart)
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts.flatMap((part) => [part, Buffer.alloc(padded(part.length) - part.length)]))
+  let bytes = encoded.get(text)
+  if (bytes === undefined) {
+    if (encoded.size > 300_000) encoded.clear()
+    const parts = text.split(BETWEEN)
+    encoded.set(text, (bytes = parts.length === 1 ? encodePart(text) : concatenation(parts.map(encode))))
+  }
+  return bytes
+}
+
+const encoded = new Map<string, Buffer>()
+
+function concatenation(parts: Buffer[]): Buffer {
+  const bytes = Buffer.alloc(parts.reduce((length, part) => length + padded(part.length), 0))
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += padded(part.length)
+  }
+  return bytes
 }
 
 /** Bytes as text, by the number of their type; hex digits if it is none of ours. */

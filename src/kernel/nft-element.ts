@@ -3,17 +3,16 @@
 import type { Element, Family } from '../facts.ts'
 import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
-import { isErrno } from './errno.ts'
-import { attributes, items, type Attrs, type Out } from './attributes.ts'
+import { attributes, Out, type Attrs } from './attributes.ts'
 import { NLM_F_EXCL, type Request } from './netlink.ts'
 import { decode, encode, typeOf } from './nft-data.ts'
-import { creation, cstring, familyOf, get, listed, message, MSG, nameIn, NFGENMSG, tableOf } from './nft-message.ts'
+import { begunWith, byMap, bytesOf, elementList, listedElements, pushKey, raw, rawOf } from './nft-list.ts'
+import { creation, cstring, familyOf, get, listed, message, MSG, nameIn, tableOf } from './nft-message.ts'
 import { decodeVerdict, encodeVerdict } from './nft-rule.ts'
 import type { Netns } from './netns.ts'
 
 const NFTA_SET_KEY_TYPE = 4
 const NFTA_SET_DATA_TYPE = 6
-const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_DATA = 2
 const NFTA_SET_ELEM_USERDATA = 6
@@ -68,29 +67,40 @@ function elementsAbout(netns: Netns, family: Family, map: string, types: Types, 
 
 /** Error Held if an element is somebody else's already, or one whose key contains it or is contained in it. */
 export function requireFree(netns: Netns, list: Element[]): void {
-  for (const own of list) {
-    const holder = holderOf(netns, own)
-    if (holder) throw new Held(own, holder)
-  }
+  const [held] = holdersOf(netns, list)
+  if (held) throw new Held(...held)
 }
 
-/** Who holds what an exclusive element would: the same key, or in its sibling a longer or shorter one. */
-export function holderOf(netns: Netns, own: Element): Element | undefined {
-  const { map: sibling, keys } = own.exclusive!
-  const shorter = (): Element => ({ ...own, map: sibling, key: own.key.split(' . ').slice(0, -1).join(' . ') })
-  return [element(netns, own), ...(keys === 'longer' ? longer(netns, own, sibling) : [element(netns, shorter())])].find((found) => found !== undefined && found.owner !== own.owner)
+/** Which of exclusive elements are somebody else's, and whose: the same key, or in the sibling a longer or shorter one. */
+export function holdersOf(netns: Netns, list: Element[]): [own: Element, holder: Element][] {
+  const same = rawOf(netns, list)
+  const sibling = new Map([...shorterOf(netns, list.filter(({ exclusive }) => exclusive!.keys === 'shorter')), ...longerOf(netns, list.filter(({ exclusive }) => exclusive!.keys === 'longer'))])
+  if (same.size + sibling.size === 0) return []
+  const parse = parser(netns)
+  return list.flatMap((own): [Element, Element][] => {
+    const others = [[own.map, same.get(own)] as const, [own.exclusive!.map, sibling.get(own)] as const].filter(([, data]) => data !== undefined && !isOf(own.owner, data))
+    const [holder] = others.flatMap(([map, data]) => parse(own, map, data!))
+    return holder ? [[own, holder]] : []
+  })
 }
 
-/** The elements of a map whose keys begin with that of an element. */
-function longer(netns: Netns, { family = 'inet', key }: Element, map: string): Element[] {
-  try {
-    const [first] = elementsAbout(netns, family, map, { key: 0, data: 0 }, [encode(key)])
-    const types = first && get(netns, MSG.GETSET, family, map)
-    return types ? elementsAbout(netns, family, map, typesOf(types), [encode(key)]).filter((found) => found.key.startsWith(`${key} . `)) : []
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
+/** Of each element that in the sibling with its key less the last part. */
+function shorterOf(netns: Netns, list: Element[]): Map<Element, Buffer> {
+  const asked = list.map((own): Element => ({ ...own, map: own.exclusive!.map, key: own.key.split(' . ').slice(0, -1).join(' . ') }))
+  const found = rawOf(netns, asked)
+  return new Map(list.flatMap((own, i) => (found.has(asked[i]!) ? [[own, found.get(asked[i]!)!] as const] : [])))
+}
+
+/** Of each element one in the sibling whose key begins with its own, somebody else's if there is one. */
+function longerOf(netns: Netns, list: Element[]): Map<Element, Buffer> {
+  const found = new Map<Element, Buffer>()
+  for (const group of byMap(list)) {
+    const [{ exclusive, owner }] = group as [Element]
+    if (!get(netns, MSG.GETSET, familyOf(group[0]!), exclusive!.map)) continue
+    const begun = begunWith(netns, group, exclusive!.map, (data) => !isOf(owner, data))
+    for (const own of begun.size > 0 ? group : []) if (begun.has(bytesOf(own))) found.set(own, begun.get(bytesOf(own))!)
   }
+  return found
 }
 
 /**
@@ -113,42 +123,61 @@ export function isUsed(netns: Netns, { family = 'inet', key, users }: Element, l
   return count > leave
 }
 
-/** What the kernel tells of the element with that key, or undefined. */
-export function raw(netns: Netns, { family = 'inet', map, key }: Element): Buffer | undefined {
-  const asked = message(MSG.GETSETELEM, family, map, `nft get element ${family} podwire ${map} { ${key} }`, (out) => elementList(out, (e) => pushKey(e, key)))
-  const answer = netns.nf.get(asked, 'ENOENT')
-  return answer && listedElements(answer.data)[0]
-}
-
 /** True if what the kernel tells of an element is there, and has that owner. */
 export const isOf = (owner: string, data: Buffer | undefined): boolean => data !== undefined && ownerOf(data) === owner
 
-/** The same as a fact. */
-function element(netns: Netns, fact: Element): Element | undefined {
-  const { family = 'inet', map } = fact
-  const found = raw(netns, fact)
-  const types = found && get(netns, MSG.GETSET, family, map)
-  return types && parse(family, map, typesOf(types), found)[0]
+/** Makes facts of what the kernel tells of elements; it asks once for the types of each map. */
+function parser(netns: Netns): (one: Element, map: string, data: Buffer) => Element[] {
+  const known = new Map<string, Types | undefined>()
+  return ({ family = 'inet' }, map, data) => {
+    const name = `${family} ${map}`
+    if (!known.has(name)) {
+      const found = get(netns, MSG.GETSET, family, map)
+      known.set(name, found && typesOf(found))
+    }
+    const types = known.get(name)
+    return types ? parse(family, map, types, data) : []
+  }
 }
 
-export function elementDifference(netns: Netns, fact: Element): Difference | undefined {
-  const there = element(netns, fact)
-  const what = `nft element ${fact.key} in ${fact.value === undefined ? 'set' : 'map'} ${tableOf(fact)} ${fact.map}`
-  if (!there) return missing(`${what} is missing`)
-  if (there.owner !== fact.owner) return differs(`${what} belongs to ${there.owner || 'nobody'}, not to ${fact.owner}`)
-  return there.value === fact.value ? undefined : differs(`${what} is ${there.value}, not ${fact.value}`)
+/** What of elements is not as it should be, in their order; undefined of each that is. */
+export function elementDifferences(netns: Netns, facts: Element[]): (Difference | undefined)[] {
+  const there = rawOf(netns, facts)
+  const parse = parser(netns)
+  return facts.map((fact) => {
+    const data = there.get(fact)
+    if (data && isOf(fact.owner, data) && hasValue(data, fact.value)) return undefined
+    const what = `nft element ${fact.key} in ${fact.value === undefined ? 'set' : 'map'} ${tableOf(fact)} ${fact.map}`
+    const [found] = data ? parse(fact, fact.map, data) : []
+    if (!found) return missing(`${what} is missing`)
+    return found.owner === fact.owner ? differs(`${what} is ${found.value}, not ${fact.value}`) : differs(`${what} belongs to ${found.owner || 'nobody'}, not to ${fact.owner}`)
+  })
 }
 
-/** The message that makes an element; refused if it is there, unless others share it. */
-export const elementCreation = (fact: Element): Request => creation(MSG.NEWSETELEM, familyOf(fact), fact.map, show(fact), (out) => elementList(out, (e) => elementAttrs(e, fact)), fact.users === undefined ? NLM_F_EXCL : 0)
+function hasValue(data: Buffer, wanted: string | undefined): boolean {
+  const value = attributes(data).get(NFTA_SET_ELEM_DATA)
+  if (!value || wanted === undefined) return value === undefined && wanted === undefined
+  const inner = attributes(value)
+  const verdict = inner.get(NFTA_DATA_VERDICT)
+  return verdict ? decodeVerdict(verdict) === wanted : inner.get(NFTA_DATA_VALUE)?.equals(encode(wanted)) === true
+}
 
-export const elementDeletion = (fact: Element): Request => message(MSG.DELSETELEM, familyOf(fact), fact.map, `nft delete element ${tableOf(fact)} ${fact.map} { ${fact.key} }`, (out) => elementList(out, (e) => pushKey(e, fact.key)))
+// The attribute that holds the elements of a message has at most 64 KiB. One has at most 250 bytes: an address and two ports for its
+// key, an address and a port or the name of a chain for its value, an owner.
+const AT_ONCE = 200
 
-/** Each element in a message. */
-export const listedElements = (data: Buffer): Buffer[] => items(attributes(data.subarray(NFGENMSG)).get(NFTA_SET_ELEM_LIST_ELEMENTS))
+/** Messages that make elements, many in each; refused if one is there, unless others share it. */
+export const elementCreations = (facts: Element[]): Request[] =>
+  alike(facts).map((list) => creation(MSG.NEWSETELEM, familyOf(list[0]!), list[0]!.map, together(show(list[0]!), list), (out) => elementList(out, ...written(list)), list[0]!.users === undefined ? NLM_F_EXCL : 0))
 
-/** Writes elements into a message. */
-export const elementList = (out: Out, ...elements: ((out: Out) => void)[]): void => out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => elements.forEach((one) => list.push(1, one)))
+export const elementDeletions = (facts: Element[]): Request[] =>
+  alike(facts).map((list) => message(MSG.DELSETELEM, familyOf(list[0]!), list[0]!.map, together(`nft delete element ${tableOf(list[0]!)} ${list[0]!.map} { ${list[0]!.key} }`, list), (out) => elementList(out, ...list.map(({ key }) => (e: Out) => pushKey(e, key)))))
+
+/** Elements in lists that go into one message each: of one map, all shared or none. */
+const alike = (facts: Element[]): Element[][] =>
+  byMap(facts).flatMap((group) => [group.filter(({ users }) => users === undefined), group.filter(({ users }) => users !== undefined)]).flatMap((list) => Array.from({ length: Math.ceil(list.length / AT_ONCE) }, (_, i) => list.slice(i * AT_ONCE, (i + 1) * AT_ONCE)))
+
+const together = (what: string, { length }: Element[]): string => (length === 1 ? what : `${what}, or one of ${length - 1} beside it`)
 
 interface Types {
   key: number
@@ -174,13 +203,31 @@ function valueText(data: Buffer, types: Types): string {
   return verdict ? decodeVerdict(verdict) : decode(inner.get(NFTA_DATA_VALUE) ?? Buffer.alloc(0), types.data)
 }
 
-function elementAttrs(e: Out, { key, value, owner }: Element): void {
-  pushKey(e, key)
-  if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, (data) => (/^[a-z]+( \w+)?$/.test(value) ? encodeVerdict(data, value) : data.push(NFTA_DATA_VALUE, encode(value))))
-  e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
+/** Elements of one map as attributes. Those of one owner differ in key and value only, of one length each: the rest is written once. */
+function written(list: Element[]): Uint8Array[] {
+  const models = new Map<string, Buffer>()
+  return list.map(({ key, value, owner }) => {
+    if (value === undefined || isVerdict(value)) return attributesOf(key, value, owner)
+    if (!models.has(owner)) models.set(owner, attributesOf(key, value, owner))
+    const bytes = Buffer.from(models.get(owner)!)
+    const [keyBytes, at] = [encode(key), 2 * HEADER]
+    bytes.set(keyBytes, at)
+    bytes.set(encode(value), at + ((keyBytes.length + 3) & ~3) + 2 * HEADER)
+    return bytes
+  })
 }
 
-const pushKey = (e: Out, key: string): void => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(NFTA_DATA_VALUE, encode(key)))
+const HEADER = 4 // struct nlattr
+
+function attributesOf(key: string, value: string | undefined, owner: string): Buffer {
+  const e = new Out()
+  pushKey(e, key)
+  if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, (data) => (isVerdict(value) ? encodeVerdict(data, value) : data.push(NFTA_DATA_VALUE, encode(value))))
+  e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
+  return Buffer.from(e.bytes)
+}
+
+const isVerdict = (value: string): boolean => /^[a-z]+( \w+)?$/.test(value)
 
 // A comment is a type-length-value of libnftnl's: type 0, length with the NUL. <libnftnl/udata.h>
 function userdata(text: string): Buffer {

@@ -14,12 +14,13 @@ import { attributes, type Out } from './attributes.ts'
 import { NLM_F_CREATE, type Request } from './netlink.ts'
 import { chainCreation, chainDifference, Chains } from './nft-chain.ts'
 import { typeOf } from './nft-data.ts'
-import { elementCreation, elementDeletion, elementDifference, elementList, FAMILIES, isOf, isUsed, listedElements, raw, requireFree } from './nft-element.ts'
+import { elementCreations, elementDeletions, elementDifferences, FAMILIES, isOf, isUsed, requireFree } from './nft-element.ts'
+import { elementList, listedElements, rawOf } from './nft-list.ts'
 import { be32, creation, familyOf, generation, get, listed, message, MSG, nameIn, NFGENMSG, tableOf, transaction } from './nft-message.ts'
 import type { Netns } from './netns.ts'
 import * as set from './nft-set.ts'
 
-export { elements, Held, holderOf } from './nft-element.ts'
+export { elements, Held, holdersOf } from './nft-element.ts'
 export type NftFact = Table | NftMap | NetworkSet | Chain | Element
 
 const NFTA_TABLE_FLAGS = 2
@@ -40,6 +41,26 @@ const NFT_DATA_VERDICT = 0xffffff00
  * that is exclusive is not: Held.
  */
 export function add(netns: Netns, facts: NftFact[]): void {
+  const own = facts.filter((fact) => fact.fact === 'element')
+  inParts(own, (part) => addAtOnce(netns, [...facts.filter((fact) => fact.fact !== 'element'), ...part]))
+}
+
+/**
+ * Does something with all elements; in halves if that is more than a datagram may have (EMSGSIZE): who has no CAP_NET_ADMIN in the first
+ * user namespace cannot widen the buffer beyond net.core.wmem_max. Of halves the first stays if the second fails: the caller takes it back.
+ */
+function inParts(list: Element[], work: (part: Element[]) => void): void {
+  try {
+    return work(list)
+  } catch (error) {
+    if (!isErrno(error, 'EMSGSIZE') || list.length < 2) throw error
+  }
+  const middle = list.length >> 1
+  inParts(list.slice(0, middle), work)
+  inParts(list.slice(middle), work)
+}
+
+function addAtOnce(netns: Netns, facts: NftFact[]): void {
   const ATTEMPTS = 200 // each lost race means that somebody else made progress
   const own = facts.filter((fact) => fact.fact === 'element')
   const exclusive = own.filter((element) => element.exclusive)
@@ -48,14 +69,14 @@ export function add(netns: Netns, facts: NftFact[]): void {
   for (let attempt = 1; ; attempt++) {
     const premise = exclusive.length > 0 ? generation(netns) : undefined
     requireFree(netns, exclusive)
-    const refused = transaction(netns, [...shared, ...there, ...own.map(elementCreation)], premise)
+    const refused = transaction(netns, [...shared, ...there, ...elementCreations(own)], premise)
     if (!refused) return
     // What was there when it was read may be gone: once that is nobody's fault.
     const gone = isErrno(refused, 'ENOENT') && (attempt === 1 || there.length > 0 || facts.some(({ fact }) => fact === 'set'))
     if (!(gone || isErrno(refused, 'EEXIST', 'EBUSY', 'ERESTART')) || attempt === ATTEMPTS) throw refused
     if (isErrno(refused, 'ERESTART')) continue // somebody was faster; most likely with an element of their own
     shared = sharedBy(netns, facts)
-    there = own.filter((fact) => fact.users === undefined && raw(netns, fact)).map(elementDeletion)
+    there = elementDeletions([...rawOf(netns, own.filter((fact) => fact.users === undefined)).keys()])
   }
 }
 
@@ -67,14 +88,19 @@ function sharedBy(netns: Netns, facts: NftFact[]): Request[] {
 
 /** Takes elements back: each only if its owner is still the one in the fact, and nobody else shares it. Shared facts stay. */
 export function del(netns: Netns, facts: NftFact[]): void {
-  const ATTEMPTS = 200
   const elements = [...new Map(facts.filter((fact) => fact.fact === 'element').map((fact) => [`${fact.family} ${fact.map} ${fact.key} ${fact.owner}`, fact])).values()]
+  inParts(elements, (part) => delAtOnce(netns, part))
+}
+
+function delAtOnce(netns: Netns, elements: Element[]): void {
+  const ATTEMPTS = 200
   for (let attempt = 1; elements.length > 0; attempt++) {
     const premise = generation(netns)
-    const there = elements.filter((fact) => isOf(fact.owner, raw(netns, fact)))
+    const found = rawOf(netns, elements)
+    const there = elements.filter((fact) => isOf(fact.owner, found.get(fact)))
     const mine = there.filter((fact) => !isUsed(netns, fact, there))
     if (mine.length === 0) return
-    const refused = transaction(netns, mine.map(elementDeletion), premise)
+    const refused = transaction(netns, elementDeletions(mine), premise)
     if (!refused) return
     if (!isErrno(refused, 'ERESTART', 'ENOENT', 'EINTR') || attempt === ATTEMPTS) throw refused
   }
@@ -112,8 +138,19 @@ export function removeIdle(netns: Netns, filled: (chain: string) => boolean): vo
 const isFilled = (netns: Netns, family: Family, name: string): boolean =>
   netns.nf.collect(message(MSG.GETSETELEM, family, name, `nft list set ${family} podwire ${name}`), ({ data }) => listedElements(data)).flat().length > 0
 
-/** What is not as it should be, or undefined. */
-export function check(netns: Netns, fact: NftFact): Difference | undefined {
+/** What of facts is not as it should be, in their order; undefined of each that is. Chains and maps are read once. */
+export function differences(netns: Netns, facts: NftFact[]): (Difference | undefined)[] {
+  const elements = facts.filter((fact) => fact.fact === 'element')
+  const found = elementDifferences(netns, elements)
+  const ofElements = new Map(elements.map((fact, i) => [fact, found[i]]))
+  const chains = new Chains(netns)
+  return facts.map((fact) => (fact.fact === 'element' ? ofElements.get(fact) : sharedDifference(netns, chains, fact)))
+}
+
+/** The same of one fact. */
+export const check = (netns: Netns, fact: NftFact): Difference | undefined => differences(netns, [fact])[0]
+
+function sharedDifference(netns: Netns, chains: Chains, fact: Exclude<NftFact, Element>): Difference | undefined {
   switch (fact.fact) {
     case 'table': {
       const there = get(netns, MSG.GETTABLE, familyOf(fact))
@@ -125,9 +162,7 @@ export function check(netns: Netns, fact: NftFact): Difference | undefined {
     case 'set':
       return setDifference(netns, fact)
     case 'chain':
-      return chainDifference(new Chains(netns), fact)
-    case 'element':
-      return elementDifference(netns, fact)
+      return chainDifference(chains, fact)
   }
 }
 

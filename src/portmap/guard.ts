@@ -16,13 +16,15 @@ import { claims, PUBLISHED, unserved, type PortmapConf } from './portmap.ts'
 /** Error 109 if a living container holds one of the ports; one that is provably dead loses it. */
 export function guardPorts(kernel: Kernel, pod: Pod, conf: NetConf, notes: string[]): void {
   requireUnderstood(conf)
-  notes.push(...unserved(pod, conf))
+  for (const note of unserved(pod, conf)) notes.push(note)
   const wanted = claims(pod, conf)
-  for (const element of wanted) {
-    const holder = nft.holderOf(kernel.host, element)
-    if (holder && !buried(kernel, holder)) throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, its network's GC removes what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
+  const dead = new Set<string>()
+  for (const [element, holder] of nft.holdersOf(kernel.host, wanted)) {
+    if (dead.has(holder.owner)) continue
+    if (buried(kernel, holder)) dead.add(holder.owner)
+    else throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, its network's GC removes what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
   }
-  if (wanted.length > 0) notes.push(...listeners(kernel.host, wanted.map(portOf)).map(listening))
+  if (wanted.length > 0) for (const found of listeners(kernel.host, wanted.map(portOf))) notes.push(listening(found))
 }
 
 /** `host port 8080/tcp is held by container 3f2a… (eth0)` */

@@ -166,22 +166,31 @@ function hairpins(addresses: Cidr[], all: boolean, whose: string): Fact[] {
   ]
 }
 
-/** An element for each port and family. */
+/** An element for each port and family; of mappings of the same port the first counts. */
 function elementsOf(pod: Pod, conf: PortmapConf): Element[] {
-  const suffix = suffixOf(conf)
-  const list = mappings(conf).flatMap(({ hostPort, containerPort, protocol, hostIP }) =>
-    addressesOf(pod).flatMap((address): Element[] => {
-      const asked = hostIP ? parseAddress(hostIP)! : undefined
-      if (asked && asked.family !== address.family) return []
-      const { ports, ips } = MAPS[address.family]
-      const key = `${(protocol || 'tcp').toLowerCase()} . ${hostPort}`
-      const value = `${addressText(address)} . ${containerPort}`
-      const all = asked === undefined || asked.value === 0n
-      return [{ fact: 'element', map: `${all ? ports : ips}${suffix}`, key: all ? key : `${key} . ${addressText(asked)}`, value, owner: owner(pod.attachment), exclusive: all ? { map: `${ips}${suffix}`, keys: 'longer' } : { map: `${ports}${suffix}`, keys: 'shorter' } }]
-    }),
-  )
-  return list.filter((element, i) => list.findIndex(({ map, key }) => map === element.map && key === element.key) === i)
+  const whose = owner(pod.attachment)
+  const addresses = new Map(addressesOf(pod).map((address) => [address.family, addressText(address)]))
+  const found = new Map<string, Element>()
+  for (const mapping of mappings(conf))
+    for (const { family, ...place } of places(mapping, suffixOf(conf))) {
+      const [address, name] = [addresses.get(family), `${place.map} ${place.key}`]
+      if (address !== undefined && !found.has(name)) found.set(name, { fact: 'element', ...place, value: `${address} . ${mapping.containerPort}`, owner: whose })
+    }
+  return [...found.values()]
 }
+
+/** Where a mapping stands in maps, of each family that it is for: without an address of the node both. */
+function places(mapping: PortMapping, suffix: string): (Required<Pick<Element, 'map' | 'key' | 'exclusive'>> & { family: Family })[] {
+  const { hostPort, hostIP } = mapping
+  const asked = hostIP ? parseAddress(hostIP)! : undefined
+  const [key, address] = [`${protocolOf(mapping)} . ${hostPort}`, asked && asked.value !== 0n ? addressText(asked) : undefined]
+  return (asked ? [asked.family] : ([4, 6] as const)).map((family) => {
+    const [ports, ips] = [`${MAPS[family].ports}${suffix}`, `${MAPS[family].ips}${suffix}`]
+    return address === undefined ? { family, map: ports, key, exclusive: { map: ips, keys: 'longer' } } : { family, map: ips, key: `${key} . ${address}`, exclusive: { map: ports, keys: 'shorter' } }
+  })
+}
+
+const protocolOf = ({ protocol }: PortMapping): string => (protocol || 'tcp').toLowerCase()
 
 /** Elements that a request to podwire must find free, or its own. */
 export const claims = (pod: Pod, conf: NetConf): Element[] => elementsOf(pod, conf as PortmapConf)
@@ -208,27 +217,25 @@ const mappings = (conf: PortmapConf): PortMapping[] => ((conf.runtimeConfig as {
 /** Ports under conditions have maps and chains of their own. */
 const suffixOf = ({ conditionsV4 = [], conditionsV6 = [] }: PortmapConf): string => (conditionsV4.length + conditionsV6.length === 0 ? '' : `_${hash(8, conditionText(conditionsV4), conditionText(conditionsV6))}`)
 
-function problems(pod: Pod, conf: PortmapConf): string[] {
+function problems(_: Pod, conf: PortmapConf): string[] {
   const found: string[] = []
   if (conf.markMasqBit !== undefined && conf.externalSetMarkChain !== undefined) found.push('Cannot specify externalSetMarkChain and markMasqBit: expected one of them')
-  for (const element of elementsOf(pod, conf)) {
-    const [protocol, port, address] = element.key.split(' . ')
-    const other = mappings(conf).find((mapping) => mapping.hostPort === Number(port) && (mapping.protocol || 'tcp').toLowerCase() === protocol && sameHost(mapping.hostIP, address) && !element.value!.endsWith(` . ${mapping.containerPort}`))
-    if (other) found.push(`runtimeConfig.portMappings has host port ${port}/${protocol} twice, to ports ${element.value!.split(' . ')[1]} and ${other.containerPort} of the container`)
-  }
+  const led = new Map<string, number>()
+  for (const mapping of mappings(conf))
+    for (const { map, key } of places(mapping, '')) {
+      const { hostPort, containerPort } = mapping
+      const other = led.get(`${map} ${key}`) ?? containerPort
+      if (other !== containerPort) found.push(`runtimeConfig.portMappings has host port ${hostPort}/${protocolOf(mapping)} twice, to ports ${other} and ${containerPort} of the container`)
+      led.set(`${map} ${key}`, other)
+    }
   return [...new Set(found)]
-}
-
-const sameHost = (hostIP: string | undefined, address: string | undefined): boolean => {
-  const asked = hostIP ? parseAddress(hostIP)! : undefined
-  return address === undefined ? asked === undefined || asked.value === 0n : asked !== undefined && addressText(asked) === address
 }
 
 /** What of a request can come to nothing, though it is no error: sentences. */
 export function unserved(pod: Pod, conf: NetConf): string[] {
   const families = new Set(addressesOf(pod).map(({ family }) => family))
-  return mappings(conf as PortmapConf).flatMap(({ hostPort, protocol, hostIP }) => {
-    const family = hostIP ? parseAddress(hostIP)!.family : undefined
-    return family !== undefined && !families.has(family) ? [`host port ${hostPort}/${(protocol || 'tcp').toLowerCase()} on ${hostIP} is not published: the pod has no IPv${family} address`] : []
+  return mappings(conf as PortmapConf).flatMap((mapping) => {
+    const family = mapping.hostIP ? parseAddress(mapping.hostIP)!.family : undefined
+    return family !== undefined && !families.has(family) ? [`host port ${mapping.hostPort}/${protocolOf(mapping)} on ${mapping.hostIP} is not published: the pod has no IPv${family} address`] : []
   })
 }

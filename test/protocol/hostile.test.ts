@@ -17,8 +17,8 @@ type Tap = { same(found: unknown, wanted: unknown, name: string): unknown }
 
 t.test('too much, too deep, no text', async (t) => {
   const refused: [string, string | Uint8Array, string][] = [
-    ['2 MiB', text(`"x":"${'x'.repeat(2 * 1024 * 1024)}"`), 'has more than 1048576 bytes'],
-    ['16 MiB of blanks', ' '.repeat(16 * 1024 * 1024), 'has more than 1048576 bytes'],
+    ['20 MiB', text(`"x":"${'x'.repeat(20 * 1024 * 1024)}"`), 'has more than 16777216 bytes'],
+    ['32 MiB of blanks', ' '.repeat(32 * 1024 * 1024), 'has more than 16777216 bytes'],
     ['100 000 levels', text(`"x":${'['.repeat(100_000)}${']'.repeat(100_000)}`), 'is nested deeper than 128 levels'],
     ['100 000 levels that do not end', '{"name":"podnet","x":'.repeat(40_000), 'is nested deeper than 128 levels'],
     ['half a million quotes', `{"x":"${'\\"'.repeat(500_000)}`, 'is not JSON'],
@@ -34,7 +34,7 @@ t.test('too much, too deep, no text', async (t) => {
   await each(refused.slice(0, 6), async ([name, input, why]) => t.match((await call('ptp', ADD, input)).json, error(why), name))
   for (const [name, input, why] of refused.slice(6)) t.match(inside('ptp', ADD, input).json, error(why), name)
   t.notOk(existsSync('/run/leases'), 'nothing was leased')
-  const accepted: [string, string][] = [['a byte order mark', `\ufeff${json}`], ['blanks around it', `\n\t ${json} \n`], ['1 MiB', text(`"x":"${'x'.repeat(1024 * 1024 - json.length - 7)}"`)]]
+  const accepted: [string, string][] = [['a byte order mark', `\ufeff${json}`], ['blanks around it', `\n\t ${json} \n`], ['16 MiB', text(`"x":"${'x'.repeat(16 * 1024 * 1024 - json.length - 7)}"`)]]
   await each(accepted, async ([name, input]) => ok(t, await call('ptp', STATUS, input), name))
 })
 
