@@ -40,8 +40,8 @@ export interface Filters {
 export interface Belongings {
   maps: (name: string) => boolean
   links?: { kind: string; name: (attachment: Attachment) => string }
-  /** What goes with an element, and only then can be told. */
-  with?: (element: Element) => Plan
+  /** What goes with elements, and only then can be told. */
+  with?: (elements: Element[]) => Plan
 }
 
 export interface Chained<Conf extends NetConf = NetConf> {

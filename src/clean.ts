@@ -24,14 +24,14 @@ import { ipamOf, parts } from './wire.ts'
 export function remains(host: Netns, { maps, links, with: along }: Belongings, whose: string[], stale: (owner: string) => boolean, of: string[] = []): Plan {
   const elements = nft.elements(host, maps, whose, of).filter((element) => stale(element.owner))
   const named = links ? link.list(host, links.kind).flatMap(({ name, alias }) => (alias !== undefined && whose.some((begin) => alias.startsWith(begin)) && stale(alias) ? [linkFact(name, alias, links.kind)] : [])) : []
-  return [...(along ? elements.flatMap(along) : []), ...named, ...elements]
+  return [...(along?.(elements) ?? []), ...named, ...elements]
 }
 
 /** The plugins that a pod's wiring may hold, beside the link itself. */
 const holdings = (): Belongings[] => [MASQUERADED, ...Object.values(EXTRAS).map(({ owns }) => owns)]
 
 /** What plugins that wire may have made, those within them too: elements of any map. */
-const ALL: Belongings = { maps: () => true, with: (element) => holdings().flatMap(({ maps, with: along }) => (along && maps(element.map) ? along(element) : [])) }
+const ALL: Belongings = { maps: () => true, with: (elements) => holdings().flatMap(({ maps, with: along }) => along?.(elements.filter(({ map }) => maps(map))) ?? []) }
 
 export function del(request: Request): void {
   const { env, conf, attachment, lease } = parts(request)

@@ -60,7 +60,7 @@ export function add(kernel: Kernel, plan: Plan, pod: string): string[] {
       const others = isErrno(error, 'EEXIST') && !isNft(failed)
       throw new FactError(failed, error as Error, pod, del(kernel, others ? done : [...done, ...step]))
     }
-    done.push(...step)
+    for (const fact of step) done.push(fact)
   }
   settle(kernel, plan)
   for (const fact of plan) {

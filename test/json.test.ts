@@ -24,6 +24,12 @@ t.test('what is none is refused', async (t) => {
   refused(t, Buffer.from('{"a":1}', 'utf16le'), 'it is not JSON')
 })
 
+t.test('the largest request that a runtime can mean', async (t) => {
+  const HostIP = '2001:db8:1111:2222:3333:4444:5555:6666'
+  const portMappings = ['tcp', 'udp'].flatMap((Protocol) => Array.from({ length: 65535 }, (_, i) => ({ HostPort: i + 1, ContainerPort: i + 1, Protocol, HostIP })))
+  t.equal((decode(JSON.stringify({ portMappings })).portMappings as object[]).length, 2 * 65535)
+})
+
 t.test('limits: 16 MiB, 128 levels', async (t) => {
   const filled = (size: number) => `{"a":"${'x'.repeat(size - 8)}"}`
   t.equal(Object.keys(decode(filled(16 * 1024 * 1024))).length, 1)

@@ -8,22 +8,25 @@ interface Type {
   id: number
   /** Bytes. */
   length: number
-  text: (bytes: Buffer) => string
+  /** Of bytes from a place on. */
+  text: (bytes: Buffer, at: number) => string
 }
 
-const ascii = (bytes: Buffer): string => bytes.toString('latin1').replace(/\0.*$/s, '')
+const ascii = (bytes: Buffer, at: number): string => bytes.toString('latin1', at, at + 16).replace(/\0.*$/s, '')
+const address = (length: number) => (bytes: Buffer, at: number) => bytesText(bytes.subarray(at, at + length))
 
 const TYPES: Record<string, Type> = {
-  ipv4_addr: { id: 7, length: 4, text: bytesText },
-  ipv6_addr: { id: 8, length: 16, text: bytesText },
-  ether_addr: { id: 9, length: 6, text: (bytes) => bytes.toString('hex').replace(/..(?!$)/g, '$&:') },
-  inet_proto: { id: 12, length: 1, text: ([number]) => Object.entries(PROTOCOLS).find(([, one]) => one === number)?.[0] ?? String(number) },
-  inet_service: { id: 13, length: 2, text: (bytes) => String(bytes.readUInt16BE(0)) },
-  ifname: { id: 41, length: 16, text: (bytes) => JSON.stringify(ascii(bytes)) },
+  ipv4_addr: { id: 7, length: 4, text: address(4) },
+  ipv6_addr: { id: 8, length: 16, text: address(16) },
+  ether_addr: { id: 9, length: 6, text: (bytes, at) => bytes.toString('hex', at, at + 6).replace(/..(?!$)/g, '$&:') },
+  inet_proto: { id: 12, length: 1, text: (bytes, at) => NAMES.get(bytes[at]!) ?? String(bytes[at]) },
+  inet_service: { id: 13, length: 2, text: (bytes, at) => String((bytes[at]! << 8) | bytes[at + 1]!) },
+  ifname: { id: 41, length: 16, text: (bytes, at) => JSON.stringify(ascii(bytes, at)) },
 }
 
 /** IPPROTO_*, <linux/in.h> */
 export const PROTOCOLS: Record<string, number> = { icmp: 1, tcp: 6, udp: 17, 'ipv6-icmp': 58, sctp: 132 }
+const NAMES = new Map(Object.entries(PROTOCOLS).map(([name, number]) => [number, name]))
 
 const TYPE_BITS = 6
 const padded = (length: number): number => (length + 3) & ~3
@@ -58,19 +61,20 @@ function concatenation(parts: Buffer[]): Buffer {
   return bytes
 }
 
-/** Bytes as text, by the number of their type; hex digits if it is none of ours. */
-export function decode(bytes: Buffer, id: number): string {
-  const parts = partsOf(id)
-  if (parts.some((part) => part === undefined)) return `0x${bytes.toString('hex')}`
-  let at = 0
-  return parts
-    .map((part) => {
-      const own = bytes.subarray(at, at + part!.length)
-      at += padded(part!.length)
-      return part!.text(own)
-    })
-    .join(BETWEEN)
+/** Bytes from a place on as text, by the number of their type; hex digits if it is none of ours. */
+export function decode(bytes: Buffer, id: number, start = 0, end = bytes.length): string {
+  let parts = partsById.get(id)
+  if (!parts) partsById.set(id, (parts = partsOf(id)))
+  let [at, text] = [start, '']
+  for (const part of parts) {
+    if (!part || at + part.length > end) return `0x${bytes.toString('hex', start, end)}`
+    text += (at > start ? BETWEEN : '') + part.text(bytes, at)
+    at += padded(part.length)
+  }
+  return text
 }
+
+const partsById = new Map<number, (Type | undefined)[]>()
 
 /** How many parts a key has. */
 export const partsIn = (key: string): number => key.split(BETWEEN).length

@@ -3,11 +3,11 @@
 import type { Element, Family } from '../facts.ts'
 import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
-import { attributes, Out, type Attrs } from './attributes.ts'
+import { eachBetween, Out, type Attrs } from './attributes.ts'
 import { NLM_F_EXCL, type Request } from './netlink.ts'
 import { decode, encode, typeOf } from './nft-data.ts'
 import { begunWith, byMap, bytesOf, elementList, listedElements, pushKey, raw, rawOf } from './nft-list.ts'
-import { creation, cstring, familyOf, get, listed, message, MSG, nameIn, tableOf } from './nft-message.ts'
+import { creation, cstring, familyOf, generation, get, listed, message, MSG, nameIn, tableOf } from './nft-message.ts'
 import { decodeVerdict, encodeVerdict } from './nft-rule.ts'
 import type { Netns } from './netns.ts'
 
@@ -38,15 +38,27 @@ export class Held extends Error {
  */
 export function elements(netns: Netns, maps: (name: string) => boolean, whose: string[] = [''], of: string[] = []): Element[] {
   const begins = (owner: string) => whose.some((begin) => owner.startsWith(begin))
-  return FAMILIES.flatMap((family) =>
+  let at: number | undefined
+  const all = FAMILIES.flatMap((family) =>
     listed(netns, MSG.GETSET, family).flatMap((found) => {
       const [map, types] = [nameIn(MSG.GETSET, found), typesOf(found)]
       if (!maps(map)) return []
+      at ??= generation(netns)
       const ofAddresses = of.length > 0 && ADDRESSES.includes(types.key)
       const about = ofAddresses ? of.flatMap((key) => elementAt(netns, family, map, types, key)) : elementsAbout(netns, family, map, types, whose)
       return about.filter(({ owner }) => owner !== '' && begins(owner))
     }),
   )
+  for (const one of all) seen.set(one, { netns, at: at! })
+  return all
+}
+
+const seen = new WeakMap<Element, { netns: Netns; at: number }>()
+
+/** Whether an element was read as it is in a generation of the ruleset: who takes back what was just listed need not ask again. */
+export function isSeen(netns: Netns, element: Element, at: number): boolean {
+  const known = seen.get(element)
+  return known?.netns === netns && known.at === at
 }
 
 const ADDRESSES = ['ipv4_addr', 'ipv6_addr'].map((name) => typeOf(name).id)
@@ -123,8 +135,8 @@ export function isUsed(netns: Netns, { family = 'inet', key, users }: Element, l
   return count > leave
 }
 
-/** True if what the kernel tells of an element is there, and has that owner. */
-export const isOf = (owner: string, data: Buffer | undefined): boolean => data !== undefined && ownerOf(data) === owner
+/** True if what the kernel tells of an element is there, and has that owner: its length before and a NUL behind it, it is all of a comment. */
+export const isOf = (owner: string, data: Buffer | undefined): boolean => data?.includes(userdata(owner)) === true
 
 /** Makes facts of what the kernel tells of elements; it asks once for the types of each map. */
 function parser(netns: Netns): (one: Element, map: string, data: Buffer) => Element[] {
@@ -155,11 +167,11 @@ export function elementDifferences(netns: Netns, facts: Element[]): (Difference 
 }
 
 function hasValue(data: Buffer, wanted: string | undefined): boolean {
-  const value = attributes(data).get(NFTA_SET_ELEM_DATA)
-  if (!value || wanted === undefined) return value === undefined && wanted === undefined
-  const inner = attributes(value)
-  const verdict = inner.get(NFTA_DATA_VERDICT)
-  return verdict ? decodeVerdict(verdict) === wanted : inner.get(NFTA_DATA_VALUE)?.equals(encode(wanted)) === true
+  let same = wanted === undefined
+  eachBetween(data, 0, data.length, (type, from, to) => {
+    if (type === NFTA_SET_ELEM_DATA) same = wanted !== undefined && (isVerdict(wanted) ? decodeVerdict(data.subarray(from + HEADER, to)) === wanted : encode(wanted).compare(data, from + HEADER, to) === 0)
+  })
+  return same
 }
 
 // The attribute that holds the elements of a message has at most 64 KiB. One has at most 250 bytes: an address and two ports for its
@@ -188,19 +200,14 @@ const typesOf = (found: Attrs): Types => ({ key: found.get(NFTA_SET_KEY_TYPE)?.r
 
 /** One element; none if it has no key. */
 function parse(family: Family, map: string, types: Types, data: Buffer): Element[] {
-  const found = attributes(data)
-  const key = attributes(found.get(NFTA_SET_ELEM_KEY) ?? Buffer.alloc(0)).get(NFTA_DATA_VALUE)
-  if (!key) return []
-  const value = found.get(NFTA_SET_ELEM_DATA)
-  return [{ fact: 'element', ...(family !== 'inet' && { family }), map, key: decode(key, types.key), ...(value && { value: valueText(value, types) }), owner: ownerOf(data) }]
-}
-
-const ownerOf = (data: Buffer): string => comment(attributes(data).get(NFTA_SET_ELEM_USERDATA))
-
-function valueText(data: Buffer, types: Types): string {
-  const inner = attributes(data)
-  const verdict = inner.get(NFTA_DATA_VERDICT)
-  return verdict ? decodeVerdict(verdict) : decode(inner.get(NFTA_DATA_VALUE) ?? Buffer.alloc(0), types.data)
+  let [key, value, owner]: [string | undefined, string | undefined, string] = [undefined, undefined, '']
+  eachBetween(data, 0, data.length, (type, from, to) => {
+    const inner = from + HEADER // a value has a header of its own
+    if (type === NFTA_SET_ELEM_KEY) key = decode(data, types.key, inner, to)
+    else if (type === NFTA_SET_ELEM_DATA) value = data[from + 2] === NFTA_DATA_VERDICT ? decodeVerdict(data.subarray(inner, to)) : decode(data, types.data, inner, to)
+    else if (type === NFTA_SET_ELEM_USERDATA && data[from] === 0) owner = data.toString('utf8', from + 2, from + 1 + data[from + 1]!)
+  })
+  return key === undefined ? [] : [{ fact: 'element', ...(family !== 'inet' && { family }), map, key, ...(value !== undefined && { value }), owner }]
 }
 
 /** Elements of one map as attributes. Those of one owner differ in key and value only, of one length each: the rest is written once. */
@@ -231,8 +238,10 @@ const isVerdict = (value: string): boolean => /^[a-z]+( \w+)?$/.test(value)
 
 // A comment is a type-length-value of libnftnl's: type 0, length with the NUL. <libnftnl/udata.h>
 function userdata(text: string): Buffer {
+  if (text === last.text) return last.bytes
   const value = cstring(text)
-  return Buffer.concat([Buffer.from([0, value.length]), value])
+  last = { text, bytes: Buffer.concat([Buffer.from([0, value.length]), value]) }
+  return last.bytes
 }
 
-const comment = (data: Buffer | undefined): string => (data && data[0] === 0 ? data.toString('utf8', 2, 1 + data[1]!) : '')
+let last = { text: '', bytes: Buffer.from([0, 1, 0]) } // thousands of elements are one owner's

@@ -3,7 +3,7 @@
 // cost grows with their number, and not with its square. <linux/netfilter/nf_tables.h>
 
 import type { Element, Family } from '../facts.ts'
-import { items, attributes, type Out } from './attributes.ts'
+import { attributes, eachBetween, items, type Out } from './attributes.ts'
 import { KernelError } from './errno.ts'
 import { encode } from './nft-data.ts'
 import { familyOf, get, message, MSG, NFGENMSG } from './nft-message.ts'
@@ -12,7 +12,6 @@ import type { Netns } from './netns.ts'
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_DATA_VALUE = 1
-const NLA_TYPE_MASK = 0x3fff
 const HEADER = 4 // struct nlattr
 
 /** So many are asked for; to list a map of ten thousand costs as much as a few hundred questions. */
@@ -96,26 +95,16 @@ type Visit = (buffer: Buffer, start: number, end: number, key: number, keyEnd: n
 /** Visits the elements of a map by where each and its key are. False if the map changed while it was read, or is not there. */
 function scanElements(netns: Netns, family: Family, map: string, visit: Visit): boolean {
   return netns.nf.scan(message(MSG.GETSETELEM, family, map, `nft list map ${family} podwire ${map}`), (buffer, start, end) => {
-    eachAttribute(buffer, start + NFGENMSG, end, (type, at, to) => {
-      if (type === NFTA_SET_ELEM_LIST_ELEMENTS) eachAttribute(buffer, at, to, (_, from, until) => visitKey(buffer, from, until, visit))
+    eachBetween(buffer, start + NFGENMSG, end, (type, at, to) => {
+      if (type === NFTA_SET_ELEM_LIST_ELEMENTS) eachBetween(buffer, at, to, (_, from, until) => visitKey(buffer, from, until, visit))
     })
   })
 }
 
 /** The key comes first (nf_tables_fill_setelem); an element that has none is nobody's. */
 function visitKey(buffer: Buffer, start: number, end: number, visit: Visit): void {
-  const value = start + HEADER
-  if ((buffer.readUInt16LE(start + 2) & NLA_TYPE_MASK) !== NFTA_SET_ELEM_KEY) return
-  visit(buffer, start, end, value + HEADER, value + buffer.readUInt16LE(value))
-}
-
-function eachAttribute(buffer: Buffer, start: number, end: number, take: (type: number, from: number, to: number) => void): void {
-  for (let at = start; at + HEADER <= end; ) {
-    const length = buffer.readUInt16LE(at)
-    if (length < HEADER || at + length > end) return
-    take(buffer.readUInt16LE(at + 2) & NLA_TYPE_MASK, at + HEADER, at + length)
-    at += (length + 3) & ~3
-  }
+  const value = start + HEADER // NFTA_DATA_VALUE within NFTA_SET_ELEM_KEY
+  if (buffer[start + 2] === NFTA_SET_ELEM_KEY) visit(buffer, start, end, value + HEADER, value + buffer[value]!)
 }
 
 /** An element's key as the kernel has it, in a form that can be looked up. */

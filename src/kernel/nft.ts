@@ -14,7 +14,7 @@ import { attributes, type Out } from './attributes.ts'
 import { NLM_F_CREATE, type Request } from './netlink.ts'
 import { chainCreation, chainDifference, Chains } from './nft-chain.ts'
 import { typeOf } from './nft-data.ts'
-import { elementCreations, elementDeletions, elementDifferences, FAMILIES, isOf, isUsed, requireFree } from './nft-element.ts'
+import { elementCreations, elementDeletions, elementDifferences, FAMILIES, isOf, isSeen, isUsed, requireFree } from './nft-element.ts'
 import { elementList, listedElements, rawOf } from './nft-list.ts'
 import { be32, creation, familyOf, generation, get, listed, message, MSG, nameIn, NFGENMSG, tableOf, transaction } from './nft-message.ts'
 import type { Netns } from './netns.ts'
@@ -96,8 +96,8 @@ function delAtOnce(netns: Netns, elements: Element[]): void {
   const ATTEMPTS = 200
   for (let attempt = 1; elements.length > 0; attempt++) {
     const premise = generation(netns)
-    const found = rawOf(netns, elements)
-    const there = elements.filter((fact) => isOf(fact.owner, found.get(fact)))
+    const found = rawOf(netns, elements.filter((fact) => !isSeen(netns, fact, premise)))
+    const there = elements.filter((fact) => isSeen(netns, fact, premise) || isOf(fact.owner, found.get(fact)))
     const mine = there.filter((fact) => !isUsed(netns, fact, there))
     if (mine.length === 0) return
     const refused = transaction(netns, elementDeletions(mine), premise)

@@ -76,7 +76,7 @@ export const PUBLISHED = 'hostports_dev'
 
 const isOurs = (name: string): boolean => /^(?:hostports|hostips|hairpin)_/.test(name)
 
-const owns: Belongings = { maps: isOurs, with: (element) => (element.value?.includes(' . ') ? [flows([element])] : []) }
+const owns: Belongings = { maps: isOurs, with: flows }
 
 export const portmap: Chained<PortmapConf> = {
   schema: { $id: 'portmap', type: 'object', properties: { ...COMMON, runtimeConfig: { ...COMMON.runtimeConfig, properties: { ...COMMON.runtimeConfig!.properties, ...RUNTIME } }, ...KEYS } },
@@ -110,7 +110,7 @@ function plan(pod: Pod, conf: PortmapConf): Plan {
     ...elements,
     // Behind the guard: what it guards is open at no moment.
     ...(conf.snat === false ? [] : [...reflection(pod), ...addresses.flatMap(({ family }) => localhost(pod, family, elements))]),
-    flows(elements),
+    ...flows(elements),
   ]
 }
 
@@ -166,10 +166,21 @@ function hairpins(addresses: Cidr[], all: boolean, whose: string): Fact[] {
   ]
 }
 
-/** An element for each port and family; of mappings of the same port the first counts. */
+/** An element for each port and family; of mappings of the same port the first counts. Remembered: a request needs them twice. */
 function elementsOf(pod: Pod, conf: PortmapConf): Element[] {
   const whose = owner(pod.attachment)
   const addresses = new Map(addressesOf(pod).map((address) => [address.family, addressText(address)]))
+  const of = [whose, ...addresses.values(), suffixOf(conf)].join(' ')
+  const before = known.get(mappings(conf))
+  if (before?.of === of) return before.elements
+  const elements = elementsFor(conf, whose, addresses)
+  known.set(mappings(conf), { of, elements })
+  return elements
+}
+
+const known = new WeakMap<PortMapping[], { of: string; elements: Element[] }>()
+
+function elementsFor(conf: PortmapConf, whose: string, addresses: Map<Family, string>): Element[] {
   const found = new Map<string, Element>()
   for (const mapping of mappings(conf))
     for (const { family, ...place } of places(mapping, suffixOf(conf))) {
@@ -195,15 +206,13 @@ const protocolOf = ({ protocol }: PortMapping): string => (protocol || 'tcp').to
 /** Elements that a request to podwire must find free, or its own. */
 export const claims = (pod: Pod, conf: NetConf): Element[] => elementsOf(pod, conf as PortmapConf)
 
-/** The connections of elements: tracked to their ports, and led to what they lead to. */
-function flows(elements: Element[]): PortFlows {
-  return {
-    fact: 'port flows',
-    ports: elements.map(({ key, value }) => {
-      const [protocol = '', port, address] = key.split(' . ')
-      return { protocol, port: Number(port), ...(address !== undefined && { address }), to: value!.split(' . ')[0]! }
-    }),
-  }
+/** The connections of elements: tracked to their ports, and led to what they lead to. None of elements that lead nowhere. */
+function flows(elements: Element[]): PortFlows[] {
+  const ports = elements.filter(({ value }) => value?.includes(' . ')).map(({ key, value }) => {
+    const [protocol = '', port, address] = key.split(' . ')
+    return { protocol, port: Number(port), ...(address !== undefined && { address }), to: value!.split(' . ')[0]! }
+  })
+  return ports.length > 0 ? [{ fact: 'port flows', ports }] : []
 }
 
 /** The first address of each family, as the reference takes them. */

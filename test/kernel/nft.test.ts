@@ -1,6 +1,7 @@
 // Rules and elements against nft itself: what we write nft reads as we mean it, and what nft writes we read as it means it.
 
 import { nft, sh } from '../world.ts'
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import type { Chain, Element, Plan } from '../../src/facts.ts'
@@ -48,6 +49,23 @@ t.test('elements and their owners, whole, for any address', async (t) => {
   t.same(state.check(kernel, wanted, 'pod'), [])
   t.same(state.del(kernel, wanted), [])
   t.same(elements(kernel.host, (name) => name === 'masquerade_ip'), [])
+})
+
+t.test('more elements than a datagram may have, for who may not widen the buffer of a socket', async (t) => {
+  const LONG = 127 // bytes of an owner
+  const owner = 'podnet/3f2a/eth0'.padEnd(LONG, '0')
+  const room = 2 * Number(readFileSync('/proc/sys/net/core/wmem_max', 'utf8')) // SO_SNDBUF doubles it
+  const count = Math.min(65_535, Math.ceil(room / (LONG + 50)) + 1)
+  const map = { fact: 'map', name: 'hostports_ip6', type: 'inet_proto . inet_service', data: 'ipv6_addr . inet_service', keep: true } as const
+  const own = Array.from({ length: count }, (_, i): Element => ({ fact: 'element', map: map.name, key: `udp . ${i + 1}`, value: 'fd00::2 . 80', owner, exclusive: { map: 'hostips_ip6', keys: 'longer' } }))
+  state.add(kernel, [...table, map, { ...map, name: 'hostips_ip6', type: 'inet_proto . inet_service . ipv6_addr' }, ...own], 'pod')
+  t.equal(elements(kernel.host, (name) => name === map.name).length, count)
+  const others = own.slice(-2).map((element) => ({ ...element, owner: 'podnet/other/eth0' }))
+  const more = Array.from({ length: count }, (_, i) => ({ ...own[i]!, key: `tcp . ${i + 1}`, owner: others[0]!.owner }))
+  t.throws(() => state.add(kernel, [...more, ...others], 'pod'), { message: /udp \. \d+ is held by podnet\/3f2a/ })
+  t.equal(elements(kernel.host, (name) => name === map.name).length, count, 'all or none, in parts as well')
+  t.same(state.del(kernel, own), [])
+  t.same(elements(kernel.host, (name) => name === map.name), [])
 })
 
 t.test('fifty owners at once each take back their own', async (t) => {
