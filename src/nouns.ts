@@ -109,7 +109,8 @@ interface Group<F extends Fact> {
   del(kernel: Kernel, facts: F[]): void
 }
 
-export const isNft = (fact: Fact): fact is nft.NftFact => ['table', 'map', 'set', 'chain', 'element'].includes(fact.fact)
+const NFT = new Set(['table', 'map', 'set', 'chain', 'element'])
+export const isNft = (fact: Fact): fact is nft.NftFact => NFT.has(fact.fact)
 const isFlow = (fact: Fact): fact is Flows | PortFlows => fact.fact === 'flows' || fact.fact === 'port flows'
 const isLink = (fact: Fact): fact is Link | Ifb => (fact.fact === 'link' && fact.in === undefined) || fact.fact === 'ifb'
 

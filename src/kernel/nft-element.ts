@@ -13,6 +13,7 @@ import type { Netns } from './netns.ts'
 
 const NFTA_SET_KEY_TYPE = 4
 const NFTA_SET_DATA_TYPE = 6
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_DATA = 2
 const NFTA_SET_ELEM_USERDATA = 6
@@ -180,7 +181,7 @@ const AT_ONCE = 200
 
 /** Messages that make elements, many in each; refused if one is there, unless others share it. */
 export const elementCreations = (facts: Element[]): Request[] =>
-  alike(facts).map((list) => creation(MSG.NEWSETELEM, familyOf(list[0]!), list[0]!.map, together(show(list[0]!), list), (out) => elementList(out, ...written(list)), list[0]!.users === undefined ? NLM_F_EXCL : 0))
+  alike(facts).map((list) => creation(MSG.NEWSETELEM, familyOf(list[0]!), list[0]!.map, together(show(list[0]!), list), (out) => writeElements(out, list), list[0]!.users === undefined ? NLM_F_EXCL : 0))
 
 export const elementDeletions = (facts: Element[]): Request[] =>
   alike(facts).map((list) => message(MSG.DELSETELEM, familyOf(list[0]!), list[0]!.map, together(`nft delete element ${tableOf(list[0]!)} ${list[0]!.map} { ${list[0]!.key} }`, list), (out) => elementList(out, ...list.map(({ key }) => (e: Out) => pushKey(e, key)))))
@@ -210,23 +211,26 @@ function parse(family: Family, map: string, types: Types, data: Buffer): Element
   return key === undefined ? [] : [{ fact: 'element', ...(family !== 'inet' && { family }), map, key, ...(value !== undefined && { value }), owner }]
 }
 
-/** Elements of one map as attributes. Those of one owner differ in key and value only, of one length each: the rest is written once. */
-function written(list: Element[]): Uint8Array[] {
-  const models = new Map<string, Buffer>()
-  return list.map(({ key, value, owner }) => {
-    if (value === undefined || isVerdict(value)) return attributesOf(key, value, owner)
-    if (!models.has(owner)) models.set(owner, attributesOf(key, value, owner))
-    const bytes = Buffer.from(models.get(owner)!)
-    const [keyBytes, at] = [encode(key), 2 * HEADER]
-    bytes.set(keyBytes, at)
-    bytes.set(encode(value), at + ((keyBytes.length + 3) & ~3) + 2 * HEADER)
-    return bytes
+/** Writes elements of one map. Those of one owner differ in key and value only, of one length each: the rest is written once. */
+function writeElements(out: Out, list: Element[]): void {
+  const [{ owner, value }] = list as [Element]
+  if (value === undefined || isVerdict(value) || list.some((one) => one.owner !== owner)) return elementList(out, ...list.map((one) => attributesOf(one)))
+  const model = new Out()
+  model.push(1, attributesOf(list[0]!))
+  model.pad()
+  const all = Buffer.alloc(list.length * model.length).fill(model.bytes)
+  const key = 3 * HEADER // of the element, of NFTA_SET_ELEM_KEY, of NFTA_DATA_VALUE
+  const data = key + ((encode(list[0]!.key).length + 3) & ~3) + 2 * HEADER
+  list.forEach((one, i) => {
+    all.set(encode(one.key), i * model.length + key)
+    all.set(encode(one.value!), i * model.length + data)
   })
+  out.push(NFTA_SET_ELEM_LIST_ELEMENTS, all)
 }
 
 const HEADER = 4 // struct nlattr
 
-function attributesOf(key: string, value: string | undefined, owner: string): Buffer {
+function attributesOf({ key, value, owner }: Element): Buffer {
   const e = new Out()
   pushKey(e, key)
   if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, (data) => (isVerdict(value) ? encodeVerdict(data, value) : data.push(NFTA_DATA_VALUE, encode(value))))

@@ -5,7 +5,7 @@ import type { NetConf } from '../cni/conf.ts'
 import { CniError } from '../cni/error.ts'
 import type { Element } from '../facts.ts'
 import * as link from '../kernel/link.ts'
-import { listeners, type Listener } from '../kernel/listen.ts'
+import { listeners, overlap, type Listener } from '../kernel/listen.ts'
 import * as nft from '../kernel/nft.ts'
 import { encodeRule, RuleError } from '../kernel/nft-rule.ts'
 import * as state from '../state.ts'
@@ -24,7 +24,7 @@ export function guardPorts(kernel: Kernel, pod: Pod, conf: NetConf, notes: strin
     if (buried(kernel, holder)) dead.add(holder.owner)
     else throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, its network's GC removes what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
   }
-  if (wanted.length > 0) for (const found of listeners(kernel.host, wanted.map(portOf))) notes.push(listening(found))
+  for (const found of inTheWay(kernel, wanted)) notes.push(listening(found))
 }
 
 /** `host port 8080/tcp is held by container 3f2a… (eth0)` */
@@ -56,9 +56,16 @@ function requireUnderstood(conf: NetConf): void {
   }
 }
 
-const portOf = ({ key }: Element): Listener => {
-  const [protocol = '', port, address] = key.split(' . ')
-  return { protocol, port: Number(port), ...(address !== undefined && { address }) }
+/** Processes of the node that listen on one of the ports, on the address that is asked for or on all. There are few of them. */
+function inTheWay({ host }: Kernel, wanted: Element[]): Listener[] {
+  const sockets = ['tcp', 'udp'].filter((protocol) => wanted.some(({ key }) => key.startsWith(`${protocol} `))).flatMap((protocol) => listeners(host, protocol))
+  const bound = Map.groupBy(sockets, ({ protocol, port }) => `${protocol} . ${port}`)
+  const found = new Set<Listener>()
+  for (const { key } of bound.size > 0 ? wanted : []) {
+    const [protocol, port, address] = key.split(' . ')
+    for (const one of bound.get(`${protocol} . ${port}`) ?? []) if (overlap(address, one.address!)) found.add(one)
+  }
+  return sockets.filter((one) => found.has(one))
 }
 
 const listening = ({ protocol, port, address }: Listener): string => `a process of this node listens on ${address}, port ${port}/${protocol}: while the pod has that port, nobody reaches the process there`

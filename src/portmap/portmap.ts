@@ -168,37 +168,42 @@ function hairpins(addresses: Cidr[], all: boolean, whose: string): Fact[] {
 
 /** An element for each port and family; of mappings of the same port the first counts. Remembered: a request needs them twice. */
 function elementsOf(pod: Pod, conf: PortmapConf): Element[] {
-  const whose = owner(pod.attachment)
-  const addresses = new Map(addressesOf(pod).map((address) => [address.family, addressText(address)]))
-  const of = [whose, ...addresses.values(), suffixOf(conf)].join(' ')
+  const of = [owner(pod.attachment), ...addressesOf(pod).map(addressText), suffixOf(conf)].join(' ')
   const before = known.get(mappings(conf))
   if (before?.of === of) return before.elements
-  const elements = elementsFor(conf, whose, addresses)
+  const elements = elementsFor(pod, conf)
   known.set(mappings(conf), { of, elements })
   return elements
 }
 
 const known = new WeakMap<PortMapping[], { of: string; elements: Element[] }>()
 
-function elementsFor(conf: PortmapConf, whose: string, addresses: Map<Family, string>): Element[] {
-  const found = new Map<string, Element>()
-  for (const mapping of mappings(conf))
-    for (const { family, ...place } of places(mapping, suffixOf(conf))) {
-      const [address, name] = [addresses.get(family), `${place.map} ${place.key}`]
-      if (address !== undefined && !found.has(name)) found.set(name, { fact: 'element', ...place, value: `${address} . ${mapping.containerPort}`, owner: whose })
+function elementsFor(pod: Pod, conf: PortmapConf): Element[] {
+  const [suffix, whose] = [suffixOf(conf), owner(pod.attachment)]
+  const families = addressesOf(pod).map((address) => {
+    const [ports, ips] = [`${MAPS[address.family].ports}${suffix}`, `${MAPS[address.family].ips}${suffix}`]
+    const [all, one] = [{ map: ips, keys: 'longer' }, { map: ports, keys: 'shorter' }] as const
+    return { family: address.family, text: addressText(address), all: { map: ports, exclusive: all, seen: new Set<string>() }, one: { map: ips, exclusive: one, seen: new Set<string>() } }
+  })
+  const list: Element[] = []
+  for (const mapping of mappings(conf)) {
+    const key = keyOf(mapping)
+    const asked = mapping.hostIP ? parseAddress(mapping.hostIP)! : undefined
+    for (const { family, text, all, one } of families) {
+      const { map, exclusive, seen } = key.address ? one : all
+      if ((asked && asked.family !== family) || seen.has(key.text)) continue
+      seen.add(key.text)
+      list.push({ fact: 'element', map, key: key.text, value: `${text} . ${mapping.containerPort}`, owner: whose, exclusive })
     }
-  return [...found.values()]
+  }
+  return list
 }
 
-/** Where a mapping stands in maps, of each family that it is for: without an address of the node both. */
-function places(mapping: PortMapping, suffix: string): (Required<Pick<Element, 'map' | 'key' | 'exclusive'>> & { family: Family })[] {
-  const { hostPort, hostIP } = mapping
-  const asked = hostIP ? parseAddress(hostIP)! : undefined
-  const [key, address] = [`${protocolOf(mapping)} . ${hostPort}`, asked && asked.value !== 0n ? addressText(asked) : undefined]
-  return (asked ? [asked.family] : ([4, 6] as const)).map((family) => {
-    const [ports, ips] = [`${MAPS[family].ports}${suffix}`, `${MAPS[family].ips}${suffix}`]
-    return address === undefined ? { family, map: ports, key, exclusive: { map: ips, keys: 'longer' } } : { family, map: ips, key: `${key} . ${address}`, exclusive: { map: ports, keys: 'shorter' } }
-  })
+/** `tcp . 8080`, and behind it the node's address if it is one alone. */
+function keyOf(mapping: PortMapping): { text: string; address: boolean } {
+  const text = `${protocolOf(mapping)} . ${mapping.hostPort}`
+  const asked = mapping.hostIP ? parseAddress(mapping.hostIP)! : undefined
+  return asked && asked.value !== 0n ? { text: `${text} . ${addressText(asked)}`, address: true } : { text, address: false }
 }
 
 const protocolOf = ({ protocol }: PortMapping): string => (protocol || 'tcp').toLowerCase()
@@ -231,11 +236,11 @@ function problems(_: Pod, conf: PortmapConf): string[] {
   if (conf.markMasqBit !== undefined && conf.externalSetMarkChain !== undefined) found.push('Cannot specify externalSetMarkChain and markMasqBit: expected one of them')
   const led = new Map<string, number>()
   for (const mapping of mappings(conf))
-    for (const { map, key } of places(mapping, '')) {
-      const { hostPort, containerPort } = mapping
-      const other = led.get(`${map} ${key}`) ?? containerPort
+    for (const family of mapping.hostIP ? [parseAddress(mapping.hostIP)!.family] : [4, 6]) {
+      const [{ hostPort, containerPort }, name] = [mapping, `${keyOf(mapping).text} ${family}`]
+      const other = led.get(name) ?? containerPort
       if (other !== containerPort) found.push(`runtimeConfig.portMappings has host port ${hostPort}/${protocolOf(mapping)} twice, to ports ${other} and ${containerPort} of the container`)
-      led.set(`${map} ${key}`, other)
+      led.set(name, other)
     }
   return [...new Set(found)]
 }
