@@ -205,36 +205,44 @@ const NFGENMSG = 4
 
 /** Connections of a family that one of some questions may be about; none if this kernel tracks none. */
 function dump(netns: Netns, family: number, asked: Question[], attrs?: (out: Out) => void): Tracked[] {
+  const listing = request(family, 'conntrack -L', IPCTNL_MSG_CT_GET, attrs)
   const about = asked.length > FEW ? among(asked) : withBytes(asked)
+  const found: Tracked[] = []
+  // Of tens of thousands nothing is made but of those that count. What a scan does not say of an error, the second list does.
+  if (asked.length > FEW && netns.nf.scan(listing, (buffer, start, end) => about(buffer, start, end) && found.push(tracked(buffer.subarray(start, end))))) return found
   try {
-    return netns.nf.collect(request(family, 'conntrack -L', IPCTNL_MSG_CT_GET, attrs), ({ data }) => (about(data) ? [tracked(data)] : [])).flat()
+    return netns.nf.collect(listing, ({ data }) => (about(data, 0, data.length) ? [tracked(data)] : [])).flat()
   } catch (error) {
     if (isErrno(error, 'EOPNOTSUPP', 'EPROTONOSUPPORT')) return []
     throw error
   }
 }
 
-const withBytes = (asked: Question[]) => {
+/** Whether a message that lies in a buffer is worth a closer look. */
+type About = (buffer: Buffer, start: number, end: number) => boolean
+
+function withBytes(asked: Question[]): About {
   const needles = asked.map(addressesIn)
-  return (data: Buffer): boolean => needles.some((addresses) => addresses.every((address) => data.includes(address)))
+  return (buffer, start, end) => needles.some((addresses) => addresses.every((address) => buffer.subarray(start, end).includes(address)))
 }
 
 /**
  * Whether one of many questions may be about a connection, by its ends where the kernel writes them: the tuple with which it began
  * comes first, in it the addresses, the protocol, the ports; then that of the answers (ctnetlink_fill_info). Written otherwise, it may be.
  */
-function among(asked: Question[]): (data: Buffer) => boolean {
+function among(asked: Question[]): About {
   const bytes = (address: Address) => addressBytes(address).toString('latin1')
   const ports = new Set(asked.flatMap(({ port }) => (port ? [portKey(PROTOCOLS[port.protocol]!, port.port)] : [])))
   const [sources, answerers] = (['source', 'answers'] as const).map((end) => new Set(asked.flatMap((one) => (one[end] && !one.port ? [bytes(one[end])] : []))))
-  return (data) => {
-    const length = data[0] === AF[4] ? 4 : 16
-    const [address, protocol] = [NFGENMSG + 3 * HEADER, NFGENMSG + 6 * HEADER + 2 * length]
-    const begins = data.readUInt16LE(NFGENMSG) // and so many bytes behind are the answers
-    if (data.length < Math.max(protocol + 18, address + begins + length) || data.readUInt16LE(protocol - 2) !== CTA_PROTO_NUM) return true
-    if (ports.has(portKey(data[protocol]!, data.readUInt16BE(protocol + 16)))) return true
-    const end = (at: number) => data.toString('latin1', at, at + length)
-    return (sources!.size > 0 && sources!.has(end(address))) || (answerers!.size > 0 && answerers!.has(end(address + begins)))
+  return (buffer, start, end) => {
+    const length = buffer[start] === AF[4] ? 4 : 16
+    const tuple = start + NFGENMSG
+    const [address, protocol] = [tuple + 3 * HEADER, tuple + 6 * HEADER + 2 * length]
+    const answers = address + (buffer[tuple]! | (buffer[tuple + 1]! << 8)) // the tuple's length
+    if (end < Math.max(protocol + 18, answers + length) || buffer[protocol - 2] !== CTA_PROTO_NUM) return true
+    if (ports.has(portKey(buffer[protocol]!, (buffer[protocol + 16]! << 8) | buffer[protocol + 17]!))) return true
+    const bytesAt = (at: number) => buffer.toString('latin1', at, at + length)
+    return (sources!.size > 0 && sources!.has(bytesAt(address))) || (answerers!.size > 0 && answerers!.has(bytesAt(answers)))
   }
 }
 
