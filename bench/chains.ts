@@ -4,7 +4,7 @@
 
 import { join } from 'node:path'
 import { call, containerID, type Implementation, type Sample } from './implementation.ts'
-import { addAll, has, once, sum, type Command, type Entry, type Pod } from './lists.ts'
+import { add, addAll, del, has, once, sum, type Command, type Entry, type Pod } from './lists.ts'
 import { through } from './ports.ts'
 import { tracked } from './tracked.ts'
 import { NFT, OURS, type Family, type Scenario } from './scenarios.ts'
@@ -107,6 +107,22 @@ function withoutIptables(chain: Chain): Scenario {
   return { ...wiring(inShort(chain), ', no iptables'), by: [OURS, NFT], most: 110, share: 1 / 2 }
 }
 
+/** A pod with a range of ports, as a server of RTP has. Not CHECK, which fails with the reference where there is ip6tables. */
+function range(chain: Chain, ports: number): Scenario {
+  const work = (command: Command) => `${chain.name} ${command}, ${ports} ports`
+  return {
+    unit: 'ms',
+    works: [work('ADD'), work('DEL')],
+    most: 0,
+    share: 1 / 10,
+    round(someone, number) {
+      const [pod, list] = [podOf(someone, number, ports), entries(chain, someone)]
+      const { sample, result } = add(someone, list, pod)
+      return { [work('ADD')]: sample, [work('DEL')]: del(someone, list, pod, result) }
+    },
+  }
+}
+
 function lo(someone: Implementation, command: Command, { container, netns }: Pod): Sample {
   return call(someone, { plugin: 'loopback', command, conf: { cniVersion: '1.0.0', name: 'lo', type: 'loopback' }, container, netns }).sample
 }
@@ -114,8 +130,8 @@ function lo(someone: Implementation, command: Command, { container, netns }: Pod
 const FIRST_PORT = 10_000
 const RATE = 100_000_000 // bit/s
 
-function podOf({ machine }: Implementation, number: number): Pod {
-  const portMappings = [{ hostPort: FIRST_PORT + number, containerPort: 80, protocol: 'tcp' }]
+function podOf({ machine }: Implementation, number: number, ports = 1): Pod {
+  const portMappings = Array.from({ length: ports }, (_, i) => ({ hostPort: FIRST_PORT + number + i, containerPort: 80 + i, protocol: 'tcp' }))
   const bandwidth = { ingressRate: RATE, ingressBurst: RATE / 10, egressRate: RATE, egressBurst: RATE / 10 }
   return { container: containerID(), netns: machine.pod(number), runtime: { portMappings, bandwidth } }
 }
@@ -123,6 +139,6 @@ function podOf({ machine }: Implementation, number: number): Pod {
 /** What is measured of each list, and the traffic through ports of kind's. */
 export const CHAINS: Family[] = [
   family(BRIDGE, [wiring(BRIDGE), withoutIptables(BRIDGE)]),
-  family(KIND, [wiring(KIND), withoutIptables(KIND), { ...tracked(wiring(inShort(KIND), ', connections tracked')), share: 1 / 2 }, ...through((someone) => entries(KIND, someone))]),
+  family(KIND, [wiring(KIND), withoutIptables(KIND), { ...tracked(wiring(inShort(KIND), ', connections tracked')), share: 1 / 2 }, range(KIND, 300), { ...range(KIND, 10_000), by: [OURS] }, ...through((someone) => entries(KIND, someone))]),
   family(LONG, [{ ...wiring(LONG), share: 1 / 2 }]),
 ]
