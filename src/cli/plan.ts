@@ -98,7 +98,7 @@ function chainOf(inputs: Record<string, unknown>[], about: About): Part[] {
   return inputs.map((input) => {
     const { wired, ...part } = partOf(input, about, pod, made)
     pod = wired ?? pod
-    made.push(...part.plan)
+    for (const fact of part.plan) made.push(fact)
     return part
   })
 }

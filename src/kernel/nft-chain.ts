@@ -55,7 +55,8 @@ export function chainDifference(chains: Chains, chain: Chain): Difference | unde
   // Mostly the kernel lists what we have written byte by byte. Older ones list less, newer ones may list more.
   if (encoded.length === there.rules.length && encoded.every((rule, i) => rule.equals(there.rules[i]!))) return undefined
   const [found, wanted] = [there.rules.map(expressions), encoded.map(expressions)]
-  const lacking = wanted.findIndex((rule) => !found.some((one) => sameRule(rule, one)))
+  const bytes = new Set(there.rules.map((rule) => rule.toString('latin1'))) // of thousands most are
+  const lacking = wanted.findIndex((rule, i) => !bytes.has(encoded[i]!.toString('latin1')) && !found.some((one) => sameRule(rule, one)))
   if (lacking >= 0) return differs(`${name} lacks the rule "${chain.rules[lacking]}"`)
   const odd = found.findIndex((rule, i) => !wanted[i] || !sameRule(wanted[i], rule))
   return odd < 0 ? undefined : differs(`${name} has a rule too many, or out of place: "${chain.rules[wanted.findIndex((rule) => sameRule(rule, found[odd]!))] ?? foreign(found[odd]!)}"`)
