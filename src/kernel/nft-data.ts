@@ -13,7 +13,19 @@ interface Type {
 }
 
 const ascii = (bytes: Buffer, at: number): string => bytes.toString('latin1', at, at + 16).replace(/\0.*$/s, '')
-const address = (length: number) => (bytes: Buffer, at: number) => bytesText(bytes.subarray(at, at + length))
+
+/** Of an address, remembered: what thousands of ports lead to is one. */
+const address = (length: number) => (bytes: Buffer, at: number): string => {
+  const key = bytes.toString('latin1', at, at + length)
+  let text = addresses.get(key)
+  if (text === undefined) {
+    if (addresses.size > 10_000) addresses.clear()
+    addresses.set(key, (text = bytesText(bytes.subarray(at, at + length))))
+  }
+  return text
+}
+
+const addresses = new Map<string, string>()
 
 const TYPES: Record<string, Type> = {
   ipv4_addr: { id: 7, length: 4, text: address(4) },
@@ -38,35 +50,53 @@ export function typeOf(text: string): { id: number; length: number } {
   return { id: parts.reduce((id, part) => (id << TYPE_BITS) | part.id, 0), length: parts.length === 1 ? parts[0]!.length : parts.reduce((sum, { length }) => sum + padded(length), 0) }
 }
 
-/** `tcp . 8080 . 10.1.2.3` as bytes; remembered, since of a pod's thousands of ports each is looked up, made and told of. */
+/** `tcp . 8080 . 10.1.2.3` as bytes. */
 export function encode(text: string): Buffer {
-  let bytes = encoded.get(text)
+  if (!text.includes(BETWEEN)) return encodePart(text)
+  const bytes = Buffer.allocUnsafe(LONGEST).fill(0)
+  return bytes.subarray(0, encodeInto(text, bytes, 0))
+}
+
+const LONGEST = 64 // bytes; the kernel's own limit of a key or a value, NFT_DATA_VALUE_MAXLEN
+
+/** Writes it over zeros, or over another of the same type. Returns where it ends, in whole words. Without an object for each port. */
+export function encodeInto(text: string, into: Buffer, start: number): number {
+  let at = start
+  for (let from = 0, end = 0; end >= 0; from = end + BETWEEN.length) {
+    end = text.indexOf(BETWEEN, from)
+    const part = end < 0 ? text.slice(from) : text.slice(from, end)
+    const number = Number(part) // of nothing but a port
+    if (number >= 0) {
+      into[at] = number >> 8
+      into[at + 1] = number & 0xff
+      at += padded(2)
+    } else {
+      const bytes = known(part)
+      into.set(bytes, at)
+      at += padded(bytes.length)
+    }
+  }
+  return at
+}
+
+/** A part that is none of thousands: a protocol, an address. */
+function known(part: string): Buffer {
+  let bytes = parts.get(part)
   if (bytes === undefined) {
-    if (encoded.size > 300_000) encoded.clear()
-    const parts = text.split(BETWEEN)
-    encoded.set(text, (bytes = parts.length === 1 ? encodePart(text) : concatenation(parts.map(encode))))
+    if (parts.size > 10_000) parts.clear()
+    parts.set(part, (bytes = encodePart(part)))
   }
   return bytes
 }
 
-const encoded = new Map<string, Buffer>()
-
-function concatenation(parts: Buffer[]): Buffer {
-  const bytes = Buffer.alloc(parts.reduce((length, part) => length + padded(part.length), 0))
-  let at = 0
-  for (const part of parts) {
-    bytes.set(part, at)
-    at += padded(part.length)
-  }
-  return bytes
-}
+const parts = new Map<string, Buffer>()
 
 /** Bytes from a place on as text, by the number of their type; hex digits if it is none of ours. */
 export function decode(bytes: Buffer, id: number, start = 0, end = bytes.length): string {
-  let parts = partsById.get(id)
-  if (!parts) partsById.set(id, (parts = partsOf(id)))
+  let types = typesById.get(id)
+  if (!types) typesById.set(id, (types = partsOf(id)))
   let [at, text] = [start, '']
-  for (const part of parts) {
+  for (const part of types) {
     if (!part || at + part.length > end) return `0x${bytes.toString('hex', start, end)}`
     text += (at > start ? BETWEEN : '') + part.text(bytes, at)
     at += padded(part.length)
@@ -74,7 +104,7 @@ export function decode(bytes: Buffer, id: number, start = 0, end = bytes.length)
   return text
 }
 
-const partsById = new Map<number, (Type | undefined)[]>()
+const typesById = new Map<number, (Type | undefined)[]>()
 
 /** How many parts a key has. */
 export const partsIn = (key: string): number => key.split(BETWEEN).length

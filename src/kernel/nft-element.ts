@@ -5,7 +5,7 @@ import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { eachBetween, Out, type Attrs } from './attributes.ts'
 import { NLM_F_EXCL, type Request } from './netlink.ts'
-import { decode, encode, typeOf } from './nft-data.ts'
+import { decode, encode, encodeInto, typeOf } from './nft-data.ts'
 import { begunWith, byMap, bytesOf, elementList, listedElements, pushKey, raw, rawOf } from './nft-list.ts'
 import { creation, cstring, familyOf, generation, get, listed, message, MSG, nameIn, tableOf } from './nft-message.ts'
 import { decodeVerdict, encodeVerdict } from './nft-rule.ts'
@@ -13,6 +13,7 @@ import type { Netns } from './netns.ts'
 
 const NFTA_SET_KEY_TYPE = 4
 const NFTA_SET_DATA_TYPE = 6
+const NFTA_LIST_ELEM = 1
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 const NFTA_SET_ELEM_KEY = 1
 const NFTA_SET_ELEM_DATA = 2
@@ -50,7 +51,8 @@ export function elements(netns: Netns, maps: (name: string) => boolean, whose: s
       return about.filter(({ owner }) => owner !== '' && begins(owner))
     }),
   )
-  for (const one of all) seen.set(one, { netns, at: at! })
+  const now = { netns, at: at! }
+  for (const one of all) seen.set(one, now)
   return all
 }
 
@@ -59,7 +61,7 @@ const seen = new WeakMap<Element, { netns: Netns; at: number }>()
 /** Whether an element was read as it is in a generation of the ruleset: who takes back what was just listed need not ask again. */
 export function isSeen(netns: Netns, element: Element, at: number): boolean {
   const known = seen.get(element)
-  return known?.netns === netns && known.at === at
+  return known !== undefined && known.at === at && known.netns === netns
 }
 
 const ADDRESSES = ['ipv4_addr', 'ipv6_addr'].map((name) => typeOf(name).id)
@@ -181,14 +183,27 @@ const AT_ONCE = 200
 
 /** Messages that make elements, many in each; refused if one is there, unless others share it. */
 export const elementCreations = (facts: Element[]): Request[] =>
-  alike(facts).map((list) => creation(MSG.NEWSETELEM, familyOf(list[0]!), list[0]!.map, together(show(list[0]!), list), (out) => writeElements(out, list), list[0]!.users === undefined ? NLM_F_EXCL : 0))
+  alike(facts).flatMap((group) => {
+    const [{ map, owner, value, users }] = group as [Element]
+    const plain = value !== undefined && !isVerdict(value) && group.every((one) => one.owner === owner)
+    const model = plain ? attributesOf(group[0]!) : undefined
+    const write = (list: Element[]) => (out: Out) => (model ? writePattern(out, list, model) : elementList(out, ...list.map(attributesOf)))
+    return pieces(group).map((list) => creation(MSG.NEWSETELEM, familyOf(list[0]!), map, together(show(list[0]!), list), write(list), users === undefined ? NLM_F_EXCL : 0))
+  })
 
 export const elementDeletions = (facts: Element[]): Request[] =>
-  alike(facts).map((list) => message(MSG.DELSETELEM, familyOf(list[0]!), list[0]!.map, together(`nft delete element ${tableOf(list[0]!)} ${list[0]!.map} { ${list[0]!.key} }`, list), (out) => elementList(out, ...list.map(({ key }) => (e: Out) => pushKey(e, key)))))
+  alike(facts).flatMap((group) => {
+    const [{ map }] = group as [Element]
+    const model = attributesWith((e) => pushKey(e, group[0]!.key))
+    return pieces(group).map((list) => message(MSG.DELSETELEM, familyOf(list[0]!), map, together(`nft delete element ${tableOf(list[0]!)} ${map} { ${list[0]!.key} }`, list), (out) => writePattern(out, list, model)))
+  })
 
-/** Elements in lists that go into one message each: of one map, all shared or none. */
+/** Elements in groups: of one map, all shared or none. */
 const alike = (facts: Element[]): Element[][] =>
-  byMap(facts).flatMap((group) => [group.filter(({ users }) => users === undefined), group.filter(({ users }) => users !== undefined)]).flatMap((list) => Array.from({ length: Math.ceil(list.length / AT_ONCE) }, (_, i) => list.slice(i * AT_ONCE, (i + 1) * AT_ONCE)))
+  byMap(facts).flatMap((group) => [group.filter(({ users }) => users === undefined), group.filter(({ users }) => users !== undefined)]).filter(({ length }) => length > 0)
+
+/** And these in lists that go into one message each. */
+const pieces = (group: Element[]): Element[][] => Array.from({ length: Math.ceil(group.length / AT_ONCE) }, (_, i) => group.slice(i * AT_ONCE, (i + 1) * AT_ONCE))
 
 const together = (what: string, { length }: Element[]): string => (length === 1 ? what : `${what}, or one of ${length - 1} beside it`)
 
@@ -211,30 +226,34 @@ function parse(family: Family, map: string, types: Types, data: Buffer): Element
   return key === undefined ? [] : [{ fact: 'element', ...(family !== 'inet' && { family }), map, key, ...(value !== undefined && { value }), owner }]
 }
 
-/** Writes elements of one map. Those of one owner differ in key and value only, of one length each: the rest is written once. */
-function writeElements(out: Out, list: Element[]): void {
-  const [{ owner, value }] = list as [Element]
-  if (value === undefined || isVerdict(value) || list.some((one) => one.owner !== owner)) return elementList(out, ...list.map((one) => attributesOf(one)))
-  const model = new Out()
-  model.push(1, attributesOf(list[0]!))
-  model.pad()
-  const all = Buffer.alloc(list.length * model.length).fill(model.bytes)
-  const key = 3 * HEADER // of the element, of NFTA_SET_ELEM_KEY, of NFTA_DATA_VALUE
-  const data = key + ((encode(list[0]!.key).length + 3) & ~3) + 2 * HEADER
-  list.forEach((one, i) => {
-    all.set(encode(one.key), i * model.length + key)
-    all.set(encode(one.value!), i * model.length + data)
+/** Writes elements that differ in key and value only, of one length each: the attributes of one again and again, and over them these. */
+function writePattern(out: Out, list: Element[], model: Buffer): void {
+  const size = HEADER + ((model.length + 3) & ~3)
+  const one = Buffer.alloc(size)
+  one.writeUInt16LE(HEADER + model.length)
+  one[2] = NFTA_LIST_ELEM
+  one.set(model, HEADER)
+  const all = Buffer.alloc(list.length * size).fill(one)
+  const hasValues = model.length > HEADER + model.readUInt16LE(0)
+  list.forEach(({ key, value }, i) => {
+    const end = encodeInto(key, all, i * size + 3 * HEADER) // of the element, of NFTA_SET_ELEM_KEY, of NFTA_DATA_VALUE
+    if (hasValues) encodeInto(value!, all, end + 2 * HEADER)
   })
   out.push(NFTA_SET_ELEM_LIST_ELEMENTS, all)
 }
 
 const HEADER = 4 // struct nlattr
 
-function attributesOf({ key, value, owner }: Element): Buffer {
+const attributesOf = ({ key, value, owner }: Element): Buffer =>
+  attributesWith((e) => {
+    pushKey(e, key)
+    if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, (data) => (isVerdict(value) ? encodeVerdict(data, value) : data.push(NFTA_DATA_VALUE, encode(value))))
+    e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
+  })
+
+function attributesWith(write: (e: Out) => void): Buffer {
   const e = new Out()
-  pushKey(e, key)
-  if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, (data) => (isVerdict(value) ? encodeVerdict(data, value) : data.push(NFTA_DATA_VALUE, encode(value))))
-  e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
+  write(e)
   return Buffer.from(e.bytes)
 }
 
