@@ -87,15 +87,15 @@ t.test('nor does the pod with one port pay for the others', async (t) => {
 })
 
 const CONFLICTS: [held: object[], asked: object[], where: string][] = [
-  [range(10_000, 1000), range(10_999, 1000), 'host port 10999/udp'],
-  [range(10_000, 1000), range(10_500, 1), 'host port 10500/udp'],
-  [range(10_500, 1), range(10_000, 1000), 'host port 10500/udp'],
-  [range(10_500, 1, { hostIP: '192.0.2.1' }), range(10_000, 1000), 'host port 10500/udp on 192.0.2.1'],
-  [range(10_000, 1000), range(10_500, 500, { hostIP: '192.0.2.1' }), 'host port 10500/udp on all addresses'],
-  [range(10_500, 200, { hostIP: '2001:db8::1' }), range(10_000, 1000, { hostIP: '::' }), 'host port 10500/udp on 2001:db8::1'],
+  [range(10_000, 300), range(10_299, 300), 'host port 10299/udp'],
+  [range(10_000, 300), range(10_150, 1), 'host port 10150/udp'],
+  [range(10_150, 1), range(10_000, 300), 'host port 10150/udp'],
+  [range(10_150, 1, { hostIP: '192.0.2.1' }), range(10_000, 300), 'host port 10150/udp on 192.0.2.1'],
+  [range(10_000, 300), range(10_150, 150, { hostIP: '192.0.2.1' }), 'host port 10150/udp on all addresses'],
+  [range(10_150, 100, { hostIP: '2001:db8::1' }), range(10_000, 300, { hostIP: '::' }), 'host port 10150/udp on 2001:db8::1'],
 ]
 
-t.test('who is in the way among thousands is named, before anything was touched', async (t) => {
+t.test('who is in the way among hundreds is named, before anything was touched', async (t) => {
   for (const [held, asked, where] of CONFLICTS) {
     succeeds('ptp', 'ADD', published(held))
     const before = state('b')

@@ -56,23 +56,21 @@ export function forget(netns: Netns, facts: (Flows | PortFlows)[], pod?: Netns):
   const total = count(netns)
   if (total === 0) return
   const goesOn = pod !== undefined && serves(pod)
-  const { addresses, ports } = questions(facts)
-  const few = ports.length <= FEW ? ports : []
-  const open = [...addresses, ...few].filter((question) => goesOn || !flush(netns, question))
-  const rest = [...open, ...(few.length < ports.length ? ports : [])]
-  if (rest.length === 0) return
-  const ours = chooser(rest)
-  for (const connection of total <= FEW_TRACKED || rest.length > FEW ? dump(netns, AF.any, rest) : rest.flatMap((question) => ask(netns, question)))
+  const asked = questions(facts)
+  const open = asked.length > FEW ? asked : asked.filter((question) => goesOn || !flush(netns, question))
+  if (open.length === 0) return
+  const ours = chooser(open)
+  for (const connection of total <= FEW_TRACKED || open.length > FEW ? dump(netns, AF.any, open) : open.flatMap((question) => ask(netns, question)))
     if (ours(connection) && !(goesOn && isOpen(connection))) remove(netns, connection)
 }
 
-function questions(facts: (Flows | PortFlows)[]): { addresses: Question[]; ports: Question[] } {
+function questions(facts: (Flows | PortFlows)[]): Question[] {
   const addresses = new Set(facts.flatMap((fact) => (fact.fact === 'flows' ? [fact.address] : [])))
   const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports : [])).filter(({ to }) => !addresses.has(to)) // others are among those of the address
-  return {
-    addresses: [...addresses].map((address) => parseAddress(address)!).flatMap((address) => [{ source: address }, { answers: address }]),
-    ports: ports.map((port) => ({ port, answers: parseAddress(port.to)! })),
-  }
+  return [
+    ...[...addresses].map((address) => parseAddress(address)!).flatMap((address) => [{ source: address }, { answers: address }]),
+    ...ports.map((port) => ({ port, answers: parseAddress(port.to)! })),
+  ]
 }
 
 /** Tells of a connection whether one of many questions is about it, by a look or two. */
