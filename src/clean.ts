@@ -31,7 +31,10 @@ export function remains(host: Netns, { maps, links, with: along }: Belongings, w
 const holdings = (): Belongings[] => [MASQUERADED, ...Object.values(EXTRAS).map(({ owns }) => owns)]
 
 /** What plugins that wire may have made, those within them too: elements of any map. */
-const ALL: Belongings = { maps: () => true, with: (elements) => holdings().flatMap(({ maps, with: along }) => along?.(elements.filter(({ map }) => maps(map))) ?? []) }
+const ALL: Belongings = {
+  maps: () => true,
+  with: (elements) => holdings().flatMap(({ maps, with: along }) => along?.(elements.filter(({ map }) => maps(map))) ?? []),
+}
 
 export function del(request: Request): void {
   const { env, conf, attachment, lease } = parts(request)

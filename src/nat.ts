@@ -21,7 +21,10 @@ const MULTICAST = ['224.0.0.0/4', 'ff00::/8']
 export const MASQUERADE_MAPS = { 4: 'masquerade_ip', 6: 'masquerade_ip6' } as const satisfies Record<Family, string>
 
 /** What of that is a pod's, and the connections of the address. */
-export const MASQUERADED: Belongings = { maps: (name) => Object.values<string>(MASQUERADE_MAPS).includes(name), with: (elements) => elements.map(({ key }) => ({ fact: 'flows', address: key })) }
+export const MASQUERADED: Belongings = {
+  maps: (name) => Object.values<string>(MASQUERADE_MAPS).includes(name),
+  with: (elements) => elements.map(({ key }) => ({ fact: 'flows', address: key })),
+}
 
 /**
  * Facts that masquerade a pod's addresses towards everything but their own subnets, multicast and `except` (CIDRs).

@@ -2,7 +2,7 @@
 
 import { CniError } from './error.ts'
 
-/** Bytes. The largest request that a runtime can mean: all ports of two protocols, each at an address of IPv6, as containerd spells them. */
+/** Bytes; of the largest request that a runtime can mean: all ports of two protocols, each at an address of IPv6. */
 export const LARGEST = 16 * 1024 * 1024
 const DEEPEST = 128
 

@@ -41,7 +41,10 @@ const [BRIDGES, PORTS] = ['firewall_bridges', 'firewall_ports']
 const [SAME_BRIDGE, SAME_BRIDGE_PORTS] = ['firewall_same_bridge', 'firewall_same_bridge_ports']
 const ISOLATED = 'firewall_isolated'
 
-const owns: Belongings = { maps: (name) => name.startsWith('firewall_'), with: (elements) => elements.flatMap((element) => [...shared(element), ...sourceOf(element)]) }
+const owns: Belongings = {
+  maps: (name) => name.startsWith('firewall_'),
+  with: (elements) => elements.flatMap((element) => [...shared(element), ...sourceOf(element)]),
+}
 
 export const firewall: Chained<FirewallConf> = {
   schema: { $id: 'firewall', type: 'object', properties: { ...COMMON, ...KEYS } },

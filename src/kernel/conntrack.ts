@@ -60,13 +60,15 @@ export function forget(netns: Netns, facts: (Flows | PortFlows)[], pod?: Netns):
   const open = asked.length > FEW ? asked : asked.filter((question) => goesOn || !flush(netns, question))
   if (open.length === 0) return
   const ours = chooser(open)
-  for (const connection of total <= FEW_TRACKED || open.length > FEW ? dump(netns, AF.any, open) : open.flatMap((question) => ask(netns, question)))
+  const all = total <= FEW_TRACKED || open.length > FEW
+  for (const connection of all ? dump(netns, AF.any, open) : open.flatMap((question) => ask(netns, question)))
     if (ours(connection) && !(goesOn && isOpen(connection))) remove(netns, connection)
 }
 
 function questions(facts: (Flows | PortFlows)[]): Question[] {
   const addresses = new Set(facts.flatMap((fact) => (fact.fact === 'flows' ? [fact.address] : [])))
-  const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports : [])).filter(({ to }) => !addresses.has(to)) // others are among those of the address
+  // Those of ports of an address that is asked about are among its own.
+  const ports = facts.flatMap((fact) => (fact.fact === 'port flows' ? fact.ports : [])).filter(({ to }) => !addresses.has(to))
   return [
     ...[...addresses].map((address) => parseAddress(address)!).flatMap((address) => [{ source: address }, { answers: address }]),
     ...ports.map((port) => ({ port, answers: parseAddress(port.to)! })),
@@ -76,12 +78,17 @@ function questions(facts: (Flows | PortFlows)[]): Question[] {
 /** Tells of a connection whether one of many questions is about it, by a look or two. */
 function chooser(list: Question[]): (connection: Tracked) => boolean {
   const ports = Map.groupBy(list.filter(({ port }) => port), ({ port }) => portKey(PROTOCOLS[port!.protocol]!, port!.port))
-  const [sources, answerers] = (['source', 'answers'] as const).map((end) => new Set(list.flatMap((one) => (one[end] && !one.port ? [addressText(one[end])] : []))))
+  const [sources, answerers] = [ends(list, 'source', addressText), ends(list, 'answers', addressText)]
   return (connection) => {
     const { began, answers } = connection
-    return sources!.has(began.src) || answerers!.has(answers) || ports.get(portKey(began.protocol, began.dport))?.some((one) => satisfies(one, connection)) === true
+    if (sources.has(began.src) || answerers.has(answers)) return true
+    return ports.get(portKey(began.protocol, began.dport))?.some((one) => satisfies(one, connection)) === true
   }
 }
+
+/** The addresses of questions that are about no port. */
+const ends = (list: Question[], end: 'source' | 'answers', as: (address: Address) => string): Set<string> =>
+  new Set(list.flatMap((one) => (one[end] && !one.port ? [as(one[end])] : [])))
 
 const portKey = (protocol: number, port: number): number => (protocol << 16) | port
 
@@ -126,7 +133,8 @@ const addressesIn = ({ source, answers }: Question): Uint8Array[] => [source, an
 const familyOf = ({ source, port, answers }: Question): Family => source?.family ?? answers?.family ?? (port!.to.includes(':') ? 6 : 4)
 
 /** Of a port, and who answers there. */
-const satisfies = ({ port, answers }: Question, connection: Tracked): boolean => (!port || isTo(port, connection)) && (!answers || addressText(answers) === connection.answers)
+const satisfies = ({ port, answers }: Question, connection: Tracked): boolean =>
+  (!port || isTo(port, connection)) && (!answers || addressText(answers) === connection.answers)
 
 const isTo = ({ protocol, port, address, to }: Port, { family, began }: Tracked): boolean =>
   PROTOCOLS[protocol] === began.protocol && port === began.dport && (address === undefined || address === began.dst) && to.includes(':') === (family === 6)
@@ -207,7 +215,8 @@ function dump(netns: Netns, family: number, asked: Question[], attrs?: (out: Out
   const about = asked.length > FEW ? among(asked) : withBytes(asked)
   const found: Tracked[] = []
   // Of tens of thousands nothing is made but of those that count. What a scan does not say of an error, the second list does.
-  if (asked.length > FEW && netns.nf.scan(listing, (buffer, start, end) => about(buffer, start, end) && found.push(tracked(buffer.subarray(start, end))))) return found
+  const look = (buffer: Buffer, start: number, end: number) => about(buffer, start, end) && found.push(tracked(buffer.subarray(start, end)))
+  if (asked.length > FEW && netns.nf.scan(listing, look)) return found
   try {
     return netns.nf.collect(listing, ({ data }) => (about(data, 0, data.length) ? [tracked(data)] : [])).flat()
   } catch (error) {
@@ -229,9 +238,8 @@ function withBytes(asked: Question[]): About {
  * comes first, in it the addresses, the protocol, the ports; then that of the answers (ctnetlink_fill_info). Written otherwise, it may be.
  */
 function among(asked: Question[]): About {
-  const bytes = (address: Address) => addressBytes(address).toString('latin1')
   const ports = new Set(asked.flatMap(({ port }) => (port ? [portKey(PROTOCOLS[port.protocol]!, port.port)] : [])))
-  const [sources, answerers] = (['source', 'answers'] as const).map((end) => new Set(asked.flatMap((one) => (one[end] && !one.port ? [bytes(one[end])] : []))))
+  const [sources, answerers] = [ends(asked, 'source', latin1), ends(asked, 'answers', latin1)]
   return (buffer, start, end) => {
     const length = buffer[start] === AF[4] ? 4 : 16
     const tuple = start + NFGENMSG
@@ -240,9 +248,11 @@ function among(asked: Question[]): About {
     if (end < Math.max(protocol + 18, answers + length) || buffer[protocol - 2] !== CTA_PROTO_NUM) return true
     if (ports.has(portKey(buffer[protocol]!, (buffer[protocol + 16]! << 8) | buffer[protocol + 17]!))) return true
     const bytesAt = (at: number) => buffer.toString('latin1', at, at + length)
-    return (sources!.size > 0 && sources!.has(bytesAt(address))) || (answerers!.size > 0 && answerers!.has(bytesAt(answers)))
+    return (sources.size > 0 && sources.has(bytesAt(address))) || (answerers.size > 0 && answerers.has(bytesAt(answers)))
   }
 }
+
+const latin1 = (address: Address): string => addressBytes(address).toString('latin1')
 
 const HEADER = 4 // struct nlattr
 

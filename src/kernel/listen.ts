@@ -17,13 +17,14 @@ const TCP_CLOSE = 7 // what a UDP socket without a peer is in
 const FAMILIES = [2, 10] // AF_INET, AF_INET6
 
 /** Who listens by a protocol, on any port. Kernels that do not tell have nobody. */
-export const listeners = (netns: Netns, protocol: string): Listener[] => (protocol === 'tcp' || protocol === 'udp' ? FAMILIES.flatMap((family) => sockets(netns, family, protocol)) : [])
+export const listeners = (netns: Netns, protocol: 'tcp' | 'udp'): Listener[] => FAMILIES.flatMap((family) => sockets(netns, family, protocol))
 
 /** True if somebody in a namespace waits for packets. */
 export const serves = (netns: Netns): boolean => FAMILIES.some((family) => ['tcp', 'udp'].some((protocol) => sockets(netns, family, protocol).length > 0))
 
 /** Whether who is bound to an address would be asked on another, or on any. */
-export const overlap = (asked: string | undefined, bound: string): boolean => asked === undefined || asked === bound || bound === '0.0.0.0' || bound === '::'
+export const overlap = (asked: string | undefined, bound: string): boolean =>
+  asked === undefined || asked === bound || bound === '0.0.0.0' || bound === '::'
 
 function sockets(netns: Netns, family: number, protocol: string): Listener[] {
   const header = Buffer.alloc(56) // struct inet_diag_req_v2

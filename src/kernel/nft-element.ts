@@ -89,12 +89,13 @@ export function requireFree(netns: Netns, list: Element[]): void {
 /** Which of exclusive elements are somebody else's, and whose: the same key, or in the sibling a longer or shorter one. */
 export function holdersOf(netns: Netns, list: Element[]): [own: Element, holder: Element][] {
   const same = rawOf(netns, list)
-  const sibling = new Map([...shorterOf(netns, list.filter(({ exclusive }) => exclusive!.keys === 'shorter')), ...longerOf(netns, list.filter(({ exclusive }) => exclusive!.keys === 'longer'))])
+  const those = (keys: 'shorter' | 'longer') => list.filter(({ exclusive }) => exclusive!.keys === keys)
+  const sibling = new Map([...shorterOf(netns, those('shorter')), ...longerOf(netns, those('longer'))])
   if (same.size + sibling.size === 0) return []
   const parse = parser(netns)
   return list.flatMap((own): [Element, Element][] => {
-    const others = [[own.map, same.get(own)] as const, [own.exclusive!.map, sibling.get(own)] as const].filter(([, data]) => data !== undefined && !isOf(own.owner, data))
-    const [holder] = others.flatMap(([map, data]) => parse(own, map, data!))
+    const holderIn = (map: string, data: Buffer | undefined) => (data && !isOf(own.owner, data) ? parse(own, map, data) : [])
+    const [holder] = [...holderIn(own.map, same.get(own)), ...holderIn(own.exclusive!.map, sibling.get(own))]
     return holder ? [[own, holder]] : []
   })
 }
@@ -138,7 +139,7 @@ export function isUsed(netns: Netns, { family = 'inet', key, users }: Element, l
   return count > leave
 }
 
-/** True if what the kernel tells of an element is there, and has that owner: its length before and a NUL behind it, it is all of a comment. */
+/** True if what the kernel tells of an element is there, and has that owner: with its length and its NUL it is all of a comment. */
 export const isOf = (owner: string, data: Buffer | undefined): boolean => data?.includes(userdata(owner)) === true
 
 /** Makes facts of what the kernel tells of elements; it asks once for the types of each map. */
@@ -165,14 +166,17 @@ export function elementDifferences(netns: Netns, facts: Element[]): (Difference 
     const what = `nft element ${fact.key} in ${fact.value === undefined ? 'set' : 'map'} ${tableOf(fact)} ${fact.map}`
     const [found] = data ? parse(fact, fact.map, data) : []
     if (!found) return missing(`${what} is missing`)
-    return found.owner === fact.owner ? differs(`${what} is ${found.value}, not ${fact.value}`) : differs(`${what} belongs to ${found.owner || 'nobody'}, not to ${fact.owner}`)
+    if (found.owner !== fact.owner) return differs(`${what} belongs to ${found.owner || 'nobody'}, not to ${fact.owner}`)
+    return differs(`${what} is ${found.value}, not ${fact.value}`)
   })
 }
 
 function hasValue(data: Buffer, wanted: string | undefined): boolean {
+  const is = (text: string, from: number, to: number) =>
+    isVerdict(text) ? decodeVerdict(data.subarray(from, to)) === text : encode(text).compare(data, from, to) === 0
   let same = wanted === undefined
   eachBetween(data, 0, data.length, (type, from, to) => {
-    if (type === NFTA_SET_ELEM_DATA) same = wanted !== undefined && (isVerdict(wanted) ? decodeVerdict(data.subarray(from + HEADER, to)) === wanted : encode(wanted).compare(data, from + HEADER, to) === 0)
+    if (type === NFTA_SET_ELEM_DATA) same = wanted !== undefined && is(wanted, from + HEADER, to)
   })
   return same
 }
@@ -187,23 +191,29 @@ export const elementCreations = (facts: Element[]): Request[] =>
     const [{ map, owner, value, users }] = group as [Element]
     const plain = value !== undefined && !isVerdict(value) && group.every((one) => one.owner === owner)
     const model = plain ? attributesOf(group[0]!) : undefined
-    const write = (list: Element[]) => (out: Out) => (model ? writePattern(out, list, model) : elementList(out, ...list.map(attributesOf)))
-    return pieces(group).map((list) => creation(MSG.NEWSETELEM, familyOf(list[0]!), map, together(show(list[0]!), list), write(list), users === undefined ? NLM_F_EXCL : 0))
+    return pieces(group).map((list) => {
+      const write = (out: Out) => (model ? writePattern(out, list, model) : elementList(out, ...list.map(attributesOf)))
+      return creation(MSG.NEWSETELEM, familyOf(list[0]!), map, together(show(list[0]!), list), write, users === undefined ? NLM_F_EXCL : 0)
+    })
   })
 
 export const elementDeletions = (facts: Element[]): Request[] =>
   alike(facts).flatMap((group) => {
-    const [{ map }] = group as [Element]
     const model = attributesWith((e) => pushKey(e, group[0]!.key))
-    return pieces(group).map((list) => message(MSG.DELSETELEM, familyOf(list[0]!), map, together(`nft delete element ${tableOf(list[0]!)} ${map} { ${list[0]!.key} }`, list), (out) => writePattern(out, list, model)))
+    return pieces(group).map((list) => {
+      const [first] = list as [Element]
+      const what = together(`nft delete element ${tableOf(first)} ${first.map} { ${first.key} }`, list)
+      return message(MSG.DELSETELEM, familyOf(first), first.map, what, (out) => writePattern(out, list, model))
+    })
   })
 
 /** Elements in groups: of one map, all shared or none. */
 const alike = (facts: Element[]): Element[][] =>
-  byMap(facts).flatMap((group) => [group.filter(({ users }) => users === undefined), group.filter(({ users }) => users !== undefined)]).filter(({ length }) => length > 0)
+  byMap(facts).flatMap((group) => [...Map.groupBy(group, ({ users }) => users === undefined).values()])
 
 /** And these in lists that go into one message each. */
-const pieces = (group: Element[]): Element[][] => Array.from({ length: Math.ceil(group.length / AT_ONCE) }, (_, i) => group.slice(i * AT_ONCE, (i + 1) * AT_ONCE))
+const pieces = (group: Element[]): Element[][] =>
+  Array.from({ length: Math.ceil(group.length / AT_ONCE) }, (_, i) => group.slice(i * AT_ONCE, (i + 1) * AT_ONCE))
 
 const together = (what: string, { length }: Element[]): string => (length === 1 ? what : `${what}, or one of ${length - 1} beside it`)
 
@@ -220,10 +230,12 @@ function parse(family: Family, map: string, types: Types, data: Buffer): Element
   eachBetween(data, 0, data.length, (type, from, to) => {
     const inner = from + HEADER // a value has a header of its own
     if (type === NFTA_SET_ELEM_KEY) key = decode(data, types.key, inner, to)
-    else if (type === NFTA_SET_ELEM_DATA) value = data[from + 2] === NFTA_DATA_VERDICT ? decodeVerdict(data.subarray(inner, to)) : decode(data, types.data, inner, to)
+    else if (type === NFTA_SET_ELEM_DATA && data[from + 2] === NFTA_DATA_VERDICT) value = decodeVerdict(data.subarray(inner, to))
+    else if (type === NFTA_SET_ELEM_DATA) value = decode(data, types.data, inner, to)
     else if (type === NFTA_SET_ELEM_USERDATA && data[from] === 0) owner = data.toString('utf8', from + 2, from + 1 + data[from + 1]!)
   })
-  return key === undefined ? [] : [{ fact: 'element', ...(family !== 'inet' && { family }), map, key, ...(value !== undefined && { value }), owner }]
+  if (key === undefined) return []
+  return [{ fact: 'element', ...(family !== 'inet' && { family }), map, key, ...(value !== undefined && { value }), owner }]
 }
 
 /** Writes elements that differ in key and value only, of one length each: the attributes of one again and again, and over them these. */
@@ -247,7 +259,8 @@ const HEADER = 4 // struct nlattr
 const attributesOf = ({ key, value, owner }: Element): Buffer =>
   attributesWith((e) => {
     pushKey(e, key)
-    if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, (data) => (isVerdict(value) ? encodeVerdict(data, value) : data.push(NFTA_DATA_VALUE, encode(value))))
+    const into = (text: string) => (data: Out) => (isVerdict(text) ? encodeVerdict(data, text) : data.push(NFTA_DATA_VALUE, encode(text)))
+    if (value !== undefined) e.push(NFTA_SET_ELEM_DATA, into(value))
     e.push(NFTA_SET_ELEM_USERDATA, userdata(owner))
   })
 

@@ -32,7 +32,8 @@ export function rawOf(netns: Netns, list: Element[]): Map<Element, Buffer> {
 
 /** What the kernel tells of the element with that key, or undefined. */
 export function raw(netns: Netns, { family = 'inet', map, key }: Element): Buffer | undefined {
-  const asked = message(MSG.GETSETELEM, family, map, `nft get element ${family} podwire ${map} { ${key} }`, (out) => elementList(out, (e) => pushKey(e, key)))
+  const what = `nft get element ${family} podwire ${map} { ${key} }`
+  const asked = message(MSG.GETSETELEM, family, map, what, (out) => elementList(out, (e) => pushKey(e, key)))
   const answer = netns.nf.get(asked, 'ENOENT')
   return answer && listedElements(answer.data)[0]
 }
@@ -114,6 +115,7 @@ export const bytesOf = ({ key }: Element): string => encode(key).toString('latin
 export const listedElements = (data: Buffer): Buffer[] => items(attributes(data.subarray(NFGENMSG)).get(NFTA_SET_ELEM_LIST_ELEMENTS))
 
 /** Writes elements into a message. */
-export const elementList = (out: Out, ...elements: (Uint8Array | ((out: Out) => void))[]): void => out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => elements.forEach((one) => list.push(1, one)))
+export const elementList = (out: Out, ...elements: (Uint8Array | ((out: Out) => void))[]): void =>
+  out.push(NFTA_SET_ELEM_LIST_ELEMENTS, (list) => elements.forEach((one) => list.push(1, one)))
 
 export const pushKey = (e: Out, key: string): void => e.push(NFTA_SET_ELEM_KEY, (k) => k.push(NFTA_DATA_VALUE, encode(key)))

@@ -58,7 +58,8 @@ function requireUnderstood(conf: NetConf): void {
 
 /** Processes of the node that listen on one of the ports, on the address that is asked for or on all. There are few of them. */
 function inTheWay({ host }: Kernel, wanted: Element[]): Listener[] {
-  const sockets = ['tcp', 'udp'].filter((protocol) => wanted.some(({ key }) => key.startsWith(`${protocol} `))).flatMap((protocol) => listeners(host, protocol))
+  const protocols = (['tcp', 'udp'] as const).filter((protocol) => wanted.some(({ key }) => key.startsWith(`${protocol} `)))
+  const sockets = protocols.flatMap((protocol) => listeners(host, protocol))
   const bound = Map.groupBy(sockets, ({ protocol, port }) => `${protocol} . ${port}`)
   const found = new Set<Listener>()
   for (const { key } of bound.size > 0 ? wanted : []) {

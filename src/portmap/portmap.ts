@@ -182,8 +182,9 @@ function elementsFor(pod: Pod, conf: PortmapConf): Element[] {
   const [suffix, whose] = [suffixOf(conf), owner(pod.attachment)]
   const families = addressesOf(pod).map((address) => {
     const [ports, ips] = [`${MAPS[address.family].ports}${suffix}`, `${MAPS[address.family].ips}${suffix}`]
-    const [all, one] = [{ map: ips, keys: 'longer' }, { map: ports, keys: 'shorter' }] as const
-    return { family: address.family, text: addressText(address), all: { map: ports, exclusive: all, seen: new Set<string>() }, one: { map: ips, exclusive: one, seen: new Set<string>() } }
+    const all = { map: ports, exclusive: { map: ips, keys: 'longer' } as const, seen: new Set<string>() }
+    const one = { map: ips, exclusive: { map: ports, keys: 'shorter' } as const, seen: new Set<string>() }
+    return { family: address.family, text: addressText(address), all, one }
   })
   const list: Element[] = []
   for (const mapping of mappings(conf)) {
@@ -239,7 +240,8 @@ function problems(_: Pod, conf: PortmapConf): string[] {
     for (const family of mapping.hostIP ? [parseAddress(mapping.hostIP)!.family] : [4, 6]) {
       const [{ hostPort, containerPort }, name] = [mapping, `${keyOf(mapping).text} ${family}`]
       const other = led.get(name) ?? containerPort
-      if (other !== containerPort) found.push(`runtimeConfig.portMappings has host port ${hostPort}/${protocolOf(mapping)} twice, to ports ${other} and ${containerPort} of the container`)
+      const what = `runtimeConfig.portMappings has host port ${hostPort}/${protocolOf(mapping)} twice`
+      if (other !== containerPort) found.push(`${what}, to ports ${other} and ${containerPort} of the container`)
       led.set(name, other)
     }
   return [...new Set(found)]
@@ -250,6 +252,7 @@ export function unserved(pod: Pod, conf: NetConf): string[] {
   const families = new Set(addressesOf(pod).map(({ family }) => family))
   return mappings(conf as PortmapConf).flatMap((mapping) => {
     const family = mapping.hostIP ? parseAddress(mapping.hostIP)!.family : undefined
-    return family !== undefined && !families.has(family) ? [`host port ${mapping.hostPort}/${protocolOf(mapping)} on ${mapping.hostIP} is not published: the pod has no IPv${family} address`] : []
+    if (family === undefined || families.has(family)) return []
+    return [`host port ${mapping.hostPort}/${protocolOf(mapping)} on ${mapping.hostIP} is not published: the pod has no IPv${family} address`]
   })
 }
