@@ -38,9 +38,12 @@ function text(): string | undefined {
   }
 }
 
-function expression(line: string): (text: string) => boolean {
+/** Whether a key has something that the line matches, as Go's regexp.MatchString. */
+function expression(line: string): (key: string) => boolean {
+  const { RE2JS } = re2Later()
   try {
-    return re2Later().re2(line)
+    const compiled = RE2JS.compile(line)
+    return (key) => compiled.test(key)
   } catch (error) {
     throw new CniError(7, `${ALLOWLIST} has the line ${JSON.stringify(line)}: expected a regular expression, in the syntax of RE2`, (error as Error).message)
   }
