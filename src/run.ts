@@ -1,27 +1,47 @@
-// Runs another executable and waits for it. Its output goes into a file in memory and not through a pipe: a grandchild
-// that keeps the pipe open would otherwise keep us waiting for ever.
+// Runs another executable and waits for it. Its input and output are files in memory and not pipes: a grandchild that keeps a
+// pipe open would otherwise keep us waiting for ever. What does not end in time is ended, with all that it has started.
 
-import { closeSync, readFileSync } from 'node:fs'
+import { closeSync, readFileSync, writeSync } from 'node:fs'
 import { execaSync } from 'execa'
 import type { Ended } from './ipam/delegate.ts'
-import { memfd } from './kernel/libc.ts'
+import { children, endDescendants } from './kernel/descendants.ts'
+import { adoptOrphans, memfd } from './kernel/libc.ts'
 
-/** Runs `file` with `stdin`, our environment plus `env`, its stderr ours; kills it after `timeout` milliseconds. */
+/** How much an executable may print, bytes; no result of CNI is near it. */
+const MOST = 1024 * 1024
+
+/** Runs `file` with `stdin`, our environment plus `env`, its stderr ours; after `timeout` milliseconds it and its descendants are killed. */
 export function run(file: string, env: Record<string, string>, stdin: Uint8Array, timeout: number): Ended {
-  const output = memfd('podwire-stdout')
+  const files: number[] = []
+  const inMemory = (name: string, size: number) => files[files.push(memfd(name, size)) - 1]!
   try {
-    const ended = execaSync(file, [], { env, input: stdin, stdout: output as 3, stderr: 'inherit', reject: false, timeout, killSignal: 'SIGKILL' })
-    return {
-      exitCode: ended.exitCode,
-      signal: ended.signal,
-      stdout: readFrom(output),
-      timedOut: ended.timedOut,
-      failure: ended.originalMessage,
-    }
+    const [input, output] = [inMemory('podwire-stdin', stdin.length), inMemory('podwire-stdout', MOST)]
+    writeSync(input, stdin, 0, stdin.length, 0)
+    const ended = withDescendants(() =>
+      execaSync(file, [], { env, stdin: input as 3, stdout: output as 3, stderr: 'inherit', reject: false, timeout, killSignal: 'SIGKILL' }),
+    )
+    return { exitCode: ended.exitCode, signal: ended.signal, stdout: readFrom(output), timedOut: ended.timedOut, failure: ended.originalMessage }
   } finally {
-    closeSync(output)
+    for (const fd of files) closeSync(fd)
   }
 }
 
-const readFrom = (fd: number): string => readFileSync(`/proc/self/fd/${fd}`, 'utf8')
+/** Runs what starts processes; if their time was up, none of them is left. */
+function withDescendants<T extends { timedOut: boolean }>(start: () => T): T {
+  const spared = children()
+  adoptOrphans(true)
+  try {
+    const ended = start()
+    if (ended.timedOut) endDescendants(spared)
+    return ended
+  } finally {
+    adoptOrphans(false)
+  }
+}
 
+/** What was printed: the rest of the file is zeros, which are in no JSON. */
+function readFrom(fd: number): string {
+  const bytes = readFileSync(`/proc/self/fd/${fd}`)
+  const end = bytes.indexOf(0)
+  return bytes.toString('utf8', 0, end < 0 ? bytes.length : end)
+}

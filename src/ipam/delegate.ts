@@ -1,7 +1,7 @@
 // An IPAM executable of somebody else's: found in CNI_PATH, run with the same environment and the complete
 // configuration, its stderr forwarded, its result or error taken over. CNI 1.1 §4 "Plugin delegation".
 
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, statSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
 import { CniError } from '../cni/error.ts'
 import { excerpt } from '../cni/json.ts'
@@ -53,7 +53,7 @@ export function delegate(origin: Origin, timeout = TIMEOUT): Ipam {
 function call(origin: Origin, conf: ConfWithIpam, command: Command, timeout: number): Result | undefined {
   const type = conf.ipam.type
   const file = find(type, origin.path)
-  const { exitCode, signal, stdout, timedOut, failure } = later().run(file, { CNI_COMMAND: command }, origin.stdin, timeout)
+  const { exitCode, signal, stdout, timedOut, failure } = later().run(file, { CNI_COMMAND: command, [DEPTH]: deeper(type) }, origin.stdin, timeout)
   const said = `${file} ${command}`
   if (timedOut) throw new CniError(11, `${said} did not end within ${timeout / 1000} s and was killed`)
   if (signal) throw new CniError(106, `${said} was ended by ${signal}`, excerpt(stdout))
@@ -72,18 +72,53 @@ function theirs(said: string, exitCode: number, answer: unknown, stdout: string)
   return new CniError(106, `${said} ended with status ${exitCode} and without an error object`, excerpt(stdout))
 }
 
-/** Looks for an executable file in CNI_PATH. Error 106. */
+/**
+ * Plugins, podwire's and the reference's, that lease nothing: each would look for the same executable once more, and so on without
+ * end.
+ */
+export const NO_IPAM = new Set(['podwire', 'ptp', 'bridge', 'vxlan', 'loopback', 'portmap', 'bandwidth', 'firewall', 'tuning', 'sbr', 'macvlan', 'ipvlan', 'vlan', 'host-device', 'dummy', 'tap', 'vrf'])
+const IPAM = new Set(['host-local', 'static'])
+const USE = 'use "host-local" or "static", which podwire serves itself, or the name of an executable that leases addresses'
+
+/** Looks for an executable file in CNI_PATH. Errors: 7 for one that is no IPAM, 106. */
 export function find(type: string, path: string[]): string {
+  const name = type.replace(/^podwire-/, '')
+  if (NO_IPAM.has(name)) throw new CniError(7, `ipam.type is ${excerpt(type)}, which is no IPAM plugin`, USE)
   for (const directory of path) {
     const file = join(directory, type)
-    try {
-      accessSync(file, constants.X_OK)
-      if (statSync(file).isFile()) return file
-    } catch {
-      continue
-    }
+    const found = executable(file)
+    if (found && !IPAM.has(name) && isThisProgram(found)) throw new CniError(7, `ipam.type is ${excerpt(type)}, but ${file} is podwire, which is no IPAM plugin by that name`, USE)
+    if (found) return file
   }
   throw new CniError(106, `failed to find plugin ${excerpt(type)} in path [${path.join(':')}]`, 'ipam.type names it: install it in a directory of CNI_PATH, or use "host-local" or "static", which podwire serves itself')
+}
+
+/** What the file system says of an executable file; undefined if it is none. */
+function executable(file: string): Stats | undefined {
+  try {
+    accessSync(file, constants.X_OK)
+    const found = statSync(file)
+    return found.isFile() ? found : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether a file is the one that runs here, under whatever name: podwire's plugins are links to one file. */
+function isThisProgram({ dev, ino }: Stats): boolean {
+  const own = statSync('/proc/self/exe')
+  return own.dev === dev && own.ino === ino
+}
+
+/** In the environment: how many executables of podwire's are waiting for each other. */
+const DEPTH = 'PODWIRE_DEPTH'
+const DEEPEST = 4
+
+/** The same for the next one. Error 7 when somebody else's executable, asked for addresses, asks podwire again and again. */
+function deeper(type: string): string {
+  const depth = /^\d{1,3}$/.test(process.env[DEPTH] ?? '') ? Number(process.env[DEPTH]) : 0
+  if (depth >= DEEPEST) throw new CniError(7, `ipam.type is ${excerpt(type)}, which asks podwire for addresses again: ${depth} of them wait for each other`, 'the executable that ipam.type names must lease addresses by itself')
+  return String(depth + 1)
 }
 
 function parse(text: string): unknown {

@@ -1,7 +1,7 @@
 // libc through node:ffi: the system calls that Node has no name for. The only file that knows FFI.
 // The library is opened at the first call and not at import, because a startup snapshot cannot hold it.
 
-import { closeSync } from 'node:fs'
+import { closeSync, ftruncateSync } from 'node:fs'
 import { KernelError } from './errno.ts'
 
 const signatures = {
@@ -20,6 +20,9 @@ const signatures = {
   _exit: { return: 'void', arguments: ['int32'] },
   malloc_trim: { return: 'int32', arguments: ['uint64'] },
   memfd_create: { return: 'int32', arguments: ['string', 'uint32'] },
+  prctl: { return: 'int32', arguments: ['int32', 'uint64', 'uint64', 'uint64', 'uint64'] },
+  waitpid: { return: 'int32', arguments: ['int32', 'uint64', 'int32'] },
+  signal: { return: 'uint64', arguments: ['int32', 'uint64'] },
   __errno_location: { return: 'pointer', arguments: [] },
 } as const
 
@@ -163,9 +166,43 @@ export function tryLock(fd: number): boolean {
 }
 
 const MFD_CLOEXEC = 1 // <linux/memfd.h>
+const MFD_ALLOW_SEALING = 2
+const F_ADD_SEALS = 1033 // <linux/fcntl.h>
+const F_SEAL_GROW = 4
 
-/** A file in memory that no path names. */
-export const memfd = (name: string): number => call('memfd_create', 'memfd_create', name, MFD_CLOEXEC)
+/** A file in memory that no path names. Its size in bytes is given, and stays: what would go beyond it is refused (EPERM). */
+export function memfd(name: string, size: number): number {
+  const fd = call('memfd_create', 'memfd_create', name, MFD_CLOEXEC | MFD_ALLOW_SEALING)
+  try {
+    ftruncateSync(fd, size)
+    call('fcntl(F_ADD_SEALS)', 'fcntl', fd, F_ADD_SEALS, F_SEAL_GROW)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+const PR_SET_CHILD_SUBREAPER = 36 // <linux/prctl.h>
+
+/** Whether descendants whose parent has ended become children of this process, and not of init. man 2 PR_SET_CHILD_SUBREAPER */
+export const adoptOrphans = (wanted: boolean): void => void call('prctl(PR_SET_CHILD_SUBREAPER)', 'prctl', PR_SET_CHILD_SUBREAPER, wanted ? 1n : 0n, 0n, 0n, 0n)
+
+const WNOHANG = 1 // <bits/waitflags.h>
+
+/** Takes note of the end of a child, if it has ended; of a process that is no child, nothing. man 2 waitpid */
+export function reap(pid: number): void {
+  try {
+    call('waitpid', 'waitpid', pid, 0n, WNOHANG)
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.code !== 'ECHILD') throw error
+  }
+}
+
+const SIG_IGN = 1n // <bits/signum-generic.h>
+
+/** From now on this process does not notice the signal of that number. */
+export const ignoreSignal = (signal: number): void => void call('signal', 'signal', signal, SIG_IGN)
 
 const MADV_DONTNEED = 4 // <asm-generic/mman-common.h>
 
