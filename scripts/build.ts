@@ -6,6 +6,7 @@ import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { build, type BuildOptions } from 'esbuild'
 import { keepCode } from './code-cache.ts'
 import { setLibraryPath } from './elf.ts'
+import { UNHEEDED, unheed } from './environment.ts'
 import { kubernetesClient } from './kubernetes-client.ts'
 import { licences } from './licences.ts'
 import { validators } from './validators.ts'
@@ -24,13 +25,17 @@ writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs
 
 // --no-rehash-snapshot: hash tables as the snapshot has them, not hashed anew with a seed of this process. The seed guards against
 // keys chosen to collide, and what a plugin reads comes from the node's own container runtime. The others: no compiler for
-// code that runs once, and a young generation (MiB) that it does not fill. V8 uses compiled code of Node.js's modules only
-// where it was compiled with the same flags. docs/performance.md has the figures.
-const V8 = ['--no-rehash-snapshot', '--no-sparkplug', '--no-maglev', '--no-opt', '--min-semi-space-size=4']
+// code that runs once, and a young generation (MiB) that it does not fill, and that stays small in the agent. V8 uses compiled code
+// of Node.js's modules only where it was compiled with the same flags. docs/performance.md has the figures.
+const V8 = ['--no-rehash-snapshot', '--no-sparkplug', '--no-maglev', '--no-opt', '--min-semi-space-size=4', '--max-semi-space-size=12']
+
+// Node.js's own ways in are closed: SIGUSR1 would open its inspector, and OpenSSL's configuration can name code to load.
+const CLOSED = ['--disable-sigusr1', '--openssl-config=/dev/null']
 
 const executable = 'dist/build/node'
 copyFileSync(process.execPath, executable)
 setLibraryPath(executable, '$ORIGIN/../lib/podwire')
+unheed(executable, UNHEEDED)
 writeFileSync(
   'dist/build/sea.json',
   JSON.stringify({
@@ -39,16 +44,15 @@ writeFileSync(
     output: 'dist/bin/podwire',
     useSnapshot: true,
     disableExperimentalSEAWarning: true,
-    execArgv: ['--disable-warning=ExperimentalWarning', ...V8, '--no-lazy'],
-    // Not 'env': NODE_OPTIONS of a caller must not run code in a root program. A runtime gives a plugin no arguments, the agent
-    // gives itself some (src/main.ts).
-    execArgvExtension: 'cli',
+    execArgv: ['--disable-warning=ExperimentalWarning', ...CLOSED, ...V8, '--no-lazy'],
+    execArgvExtension: 'none', // neither NODE_OPTIONS nor arguments of a caller: they would run code in a program of root's
     assets: { 'heavy.cjs': 'dist/build/heavy.cjs', 'agent.cjs': 'dist/build/agent.cjs', 'kubernetes.cjs': 'dist/build/kubernetes.cjs', 're2.cjs': 'dist/build/re2.cjs' },
   }),
 )
-execFileSync(process.execPath, ['--no-warnings', ...V8, '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
-keepCode('dist/bin/podwire', statSync(executable).size, (name) => /^(internal\/)?ffi\b/.test(name))
 copyLibrary('libatomic.so.1')
+// By the copy: the snapshot holds what Node.js's modules became when they were compiled, with the names of variables in them.
+execFileSync(executable, ['--no-warnings', ...V8, '--build-sea', 'dist/build/sea.json'], { stdio: ['ignore', 'ignore', 'inherit'] })
+keepCode('dist/bin/podwire', statSync(executable).size, (name) => /^(internal\/)?ffi\b/.test(name))
 writeFileSync('dist/lib/podwire/LICENSES', licences([main.metafile!, heavy.metafile!, agent.metafile!, kubernetes.metafile!, re2.metafile!], process.execPath))
 copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')
 

@@ -35,6 +35,13 @@ function load<Name extends keyof Assets>(name: Name): Assets[Name] {
 function fromAsset<Name extends keyof Assets>(name: Name): Assets[Name] {
   setFlagsFromString('--lazy') // plugins compile all of what they load (scripts/build.ts), which is a lot here
   const module = { exports: {} }
-  compileFunction(getAsset(`${name}.cjs`, 'utf8'), ['require', 'module', 'exports'])(createRequire('/'), module, module.exports)
+  compileFunction(getAsset(`${name}.cjs`, 'utf8'), ['require', 'module', 'exports'])(builtin, module, module.exports)
   return module.exports as Assets[Name]
+}
+
+/** Node's own modules and no others: nothing is loaded from a directory, such as node_modules of the root or the caller's home. */
+function builtin(name: string): unknown {
+  const module = process.getBuiltinModule(name)
+  if (module === undefined) throw new Error(`there is no module ${name} in podwire`)
+  return module
 }

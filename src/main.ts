@@ -3,8 +3,7 @@
 
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { basename } from 'node:path'
-import { isSea } from 'node:sea'
-import { startupSnapshot } from 'node:v8'
+import { setFlagsFromString, startupSnapshot } from 'node:v8'
 import { CniError, errorJson } from './cni/error.ts'
 import { LARGEST } from './cni/json.ts'
 import { serve, type Answer } from './cni/serve.ts'
@@ -23,13 +22,13 @@ function main(): void {
   if (name !== 'podwire' || command) return end(asPlugin(name, command))
   const [word, ...rest] = process.argv.slice(2)
   if (word !== 'agent') return end(later().cli(process.argv.slice(2)))
-  if (isSea() && !process.execArgv.includes(LASTING[0])) process.execve!('/proc/self/exe', [process.argv0, `--node-options=${LASTING.join(' ')}`, ...process.argv.slice(2)])
+  for (const flag of LASTING) setFlagsFromString(flag)
   void later().daemon(rest).then(end)
 }
 
-// A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on: it begins anew, with them, and
-// with a young generation (MiB) that fits what it does, and keeps what it compiled: it looks at everything once a minute.
-const LASTING = ['--opt', '--maglev', '--lazy', '--min-semi-space-size=1', '--max-semi-space-size=12', '--no-flush-bytecode'] as const
+// A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on, with them, and keeps what it
+// compiled: it looks at everything once a minute.
+const LASTING = ['--opt', '--maglev', '--no-flush-bytecode']
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
 function calledAs(): string {

@@ -54,6 +54,7 @@ function optionsOf(values: Values): AgentOptions {
     libDir: values['lib-dir'] ?? join(binDir, '../lib/podwire'),
     stateDir: values['state-dir'],
     listen: values.listen,
+    procSys: process.env.PODWIRE_PROC_SYS || '/proc/sys',
   }
 }
 

@@ -6,8 +6,15 @@ import { differs, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import type { Netns } from './netns.ts'
 
-/** A container that is not privileged has /proc/sys read-only, and may have the node's mounted elsewhere. */
-const file = (key: string): string => `${process.env.PODWIRE_PROC_SYS ?? '/proc/sys'}/${key}`
+let root = '/proc/sys'
+
+/** A container that is not privileged has /proc/sys read-only, and may have the node's mounted elsewhere: there from now on. */
+export function useProcSys(path: string): void {
+  if (!existsSync(`${path}/net`)) throw new Error(`there is no ${path}/net, where this node's sysctls should be: see PODWIRE_PROC_SYS`)
+  root = path
+}
+
+const file = (key: string): string => `${root}/${key}`
 
 /** The value, or undefined if the kernel has no such key (IPv6 built out, an interface that is gone). */
 export function read(netns: Netns, key: string): string | undefined {

@@ -10,6 +10,8 @@ import { isErrno } from '../kernel/errno.ts'
 import * as link from '../kernel/link.ts'
 import { trim } from '../kernel/memory.ts'
 import { Netns } from '../kernel/netns.ts'
+import { ending } from '../kernel/signals.ts'
+import { useProcSys } from '../kernel/sysctl.ts'
 import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
@@ -42,6 +44,8 @@ export interface AgentOptions extends Wishes {
   libDir: string
   stateDir: string
   listen: string
+  /** Where the node's /proc/sys is. */
+  procSys: string
 }
 
 /** How long changes of nodes are gathered; how often leases of dead pods are looked for. Milliseconds. */
@@ -56,11 +60,11 @@ const REST = 10_000
 
 /** Runs until SIGTERM or SIGINT. Rejects with what is wrong, if it cannot begin. */
 export async function agent(options: AgentOptions): Promise<void> {
+  const ended = ending()
+  useProcSys(options.procSys)
   const running = new Agent(options)
-  await running.start()
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve)
-  })
+  await Promise.race([running.start(), ended])
+  const signal = await ended
   log.info('stopping, the overlay stays', { signal })
   running.close()
 }

@@ -1,11 +1,12 @@
 // Surroundings that nobody sane provides: closed streams, a caller's environment, a directory that is gone. None of them
 // may change what podwire does (rule 23).
 
-import { BIN, call, CONF, each, request, shell } from '../binary.ts'
-import { directory, ip, netns, sh } from '../world.ts'
+import { BIN, call, CONF, each, request, run, shell } from '../binary.ts'
+import { directory, ip, netns, sh, works } from '../world.ts'
 import { spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
+import { UNHEEDED } from '../../scripts/environment.ts'
 
 netns('pod')
 
@@ -59,6 +60,60 @@ t.test('R23 the environment of the caller changes nothing', async (t) => {
     const { status, stdout, stderr } = await call('ptp', { ...STATUS, ...env })
     t.same([status, stdout, stderr], [0, '', ''], what)
   })
+})
+
+t.test('variables that Node.js would heed: it neither runs, nor reads, nor writes what they name, and passes them on', async (t) => {
+  const bait = directory('/run/bait')
+  const named = Object.fromEntries(UNHEEDED.map((name) => [name, `${bait}/${name}`]))
+  for (const path of Object.values(named)) writeFileSync(path, `require('node:fs').writeFileSync('/run/taken', '${path}')\n`)
+  const before = sh(`ls -l --time-style=full-iso ${bait}`)
+  const files = directory('/run/traced')
+  const traced = (command: string) => shell(`strace -f -o ${files}/$$ -e trace=%file "$BIN"/${command} </run/conf`, { ...ADD, ...named, CNI_COMMAND: command === 'ptp' ? 'ADD' : undefined })
+  writeFileSync('/run/conf', json)
+  for (const command of ['ptp', 'podwire version', 'podwire status', 'podwire plan -']) {
+    const plain = await shell(`"$BIN"/${command} </run/conf`, { ...ADD, ...named, CNI_COMMAND: command === 'ptp' ? 'STATUS' : undefined })
+    t.same([plain.status, plain.stderr], [0, ''], command)
+    if (works('strace -V')) await traced(command)
+  }
+  t.equal(sh(`grep -h ${bait} ${files}/* | grep -v execve || true`), '', 'not even opened')
+  t.equal(sh(`ls -l --time-style=full-iso ${bait}; ls -d /run/taken 2>&1 || true`), `${before}\nls: cannot access '/run/taken': No such file or directory`)
+  await call('ptp', { ...ADD, CNI_COMMAND: 'DEL' })
+
+  const channel = await shell('exec 9<>/run/conf; "$BIN/ptp" </run/conf; cat <&9', { ...STATUS, NODE_CHANNEL_FD: '9' })
+  t.same([channel.status, channel.stdout], [0, json], 'an open file is no channel')
+  writeFileSync('/run/bait/env', '#!/bin/sh\nenv >/run/passed\n', { mode: 0o755 })
+  t.equal((await call('ptp', { ...STATUS, ...named, CNI_PATH: bait, PATH: process.env.PATH }, { ...CONF, ipam: { type: 'env' } })).status, 0)
+  const passed = readFileSync('/run/passed', 'utf8').split('\n')
+  t.same(Object.entries(named).filter(([name, value]) => !passed.includes(`${name}=${value}`)), [], 'to an executable of IPAM, whose they may be')
+})
+
+t.test('the variables that this version of Node.js documents are all known', async (t) => {
+  const documented = sh(`${process.execPath} --help`).split(/^Environment variables:$/m)[1]!.match(/^[A-Z][A-Z0-9_]+(?=\s)/gm)!
+  t.ok(documented.length > 15)
+  const harmless = ['FORCE_COLOR', 'NO_COLOR', 'TZ', 'NODE_DEBUG_NATIVE'] // colours, of which there are none; times, which are UTC; words on standard error
+  t.same(documented.filter((name) => !UNHEEDED.includes(name) && !harmless.includes(name)), [])
+})
+
+t.test('options of Node.js are none of podwire', async (t) => {
+  writeFileSync('/run/option.js', "require('node:fs').writeFileSync('/run/option', 'taken')\n")
+  for (const option of ['--node-options=--require=/run/option.js', '--require=/run/option.js', '--inspect=127.0.0.1:9339', '--node-options=--cpu-prof', '--version']) {
+    for (const line of [[option], ['status', option], ['agent', option]]) {
+      const { status, stderr, stdout } = await run(`${BIN}/podwire`, line, {}, json)
+      t.match([status, stdout + stderr], line[0] === '--version' ? [0, /^podwire/] : [1, /^podwire: /], line.join(' '))
+    }
+    t.match(await run(`${BIN}/ptp`, [option], STATUS, json), { status: 0, stdout: '', stderr: '' }, `ptp ${option}`)
+  }
+  t.notOk(works('ls /run/option /run/*.cpuprofile *.cpuprofile'), 'nothing was run or written')
+})
+
+t.test('a caller cannot lead a plugin to other sysctls: PODWIRE_PROC_SYS is the agent\'s', async (t) => {
+  sh(`mkdir -p /run/proc/net/ipv4 /run/proc/net/ipv6/conf/all; echo 0 >/run/proc/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/ip_forward`)
+  const env = { ...ADD, PODWIRE_PROC_SYS: '/run/proc' }
+  t.equal((await call('ptp', env)).status, 0)
+  t.equal(sh('cat /run/proc/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_forward'), '0\n1')
+  t.equal((await call('ptp', { ...env, CNI_COMMAND: 'DEL' })).status, 0)
+  const { status, stderr } = await run(`${BIN}/podwire`, ['agent', '--peers', '/run/none', '--node', 'a', '--state-dir', '/run/state'], { PODWIRE_PROC_SYS: '/run/elsewhere' }, '')
+  t.same([status, stderr], [1, 'podwire: there is no /run/elsewhere/net, where this node\'s sysctls should be: see PODWIRE_PROC_SYS\n'])
 })
 
 t.test('the process that the caller leaves behind changes nothing', async (t) => {

@@ -1,11 +1,14 @@
 // By which credentials the API server is asked: those of a pod, of a kubeconfig, and what happens when they rotate or do
 // not fit. The server speaks TLS with certificates that are made here; /run is this test's own (world.ts).
 
+import { BIN } from '../binary.ts'
 import { sh } from '../world.ts'
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import t from 'tap'
 import { ApiServer, directory, Follower, kubeconfig, node, refuse } from './apiserver.ts'
 import { Authority, type Identity } from './pki.ts'
@@ -142,6 +145,24 @@ t.test('a certificate that cannot be accepted is named with the reason', async (
   const follower = follow(t, { kubeconfig: kubeconfig(directory(t), { server: server.address, 'certificate-authority-data': base64(ca.cert), 'tls-server-name': 'kubernetes.default' }) })
   await follower.until((f) => f.nodes.length > 0)
   t.equal(follower.names, 'a', 'tls-server-name says under which name it is known')
+})
+
+t.test("whom the agent trusts is the kubeconfig's to say, and not its environment's", async (t) => {
+  const other = new Authority('another')
+  const server = await secured(t, other.issue(['127.0.0.1']))
+  const folder = directory(t)
+  const path = join(folder, 'ca.crt')
+  writeFileSync(path, other.cert)
+  const agent = ['agent', '--node', 'a', '--state-dir', folder, '--bin-dir', `${path}/none`, '--kubeconfig', kubeconfig(folder, { server: server.address })]
+  const env = { NODE_TLS_REJECT_UNAUTHORIZED: '0', NODE_EXTRA_CA_CERTS: path, SSL_CERT_FILE: path, NODE_USE_SYSTEM_CA: '1', NODE_USE_ENV_PROXY: '1', HTTPS_PROXY: server.address, HTTP_PROXY: server.address, SSLKEYLOGFILE: join(folder, 'keys') }
+  const child = spawn(join(BIN, 'podwire'), agent, { env, stdio: ['ignore', 'ignore', 'pipe'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  for await (const line of createInterface(child.stderr)) {
+    if (!line.includes('the nodes cannot be read')) continue
+    t.match(line, "its certificate is not signed by the CA we trust")
+    break
+  }
+  t.same([server.requests.length, existsSync(join(folder, 'keys'))], [0, false], 'no request was sent, no key written down')
 })
 
 t.test('what listens there does not speak TLS, or nothing at all', async (t) => {
