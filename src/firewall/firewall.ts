@@ -14,6 +14,7 @@
 // https://www.cni.dev/plugins/current/meta/firewall/
 
 import type { Belongings, Chained, Pod } from '../chained.ts'
+import { taken } from '../chains.ts'
 import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Schema } from '../cni/schema.ts'
 import type { Element, Fact, Iptables, Plan, Source } from '../facts.ts'
@@ -166,13 +167,11 @@ export function podOf(elements: Element[]): Pod | undefined {
   return { attachment: { network, containerID, ifname }, ips, routes: [], host, bridge: bridge === undefined ? undefined : { name: bridge, promisc: false }, mtu: undefined }
 }
 
-/** podwire's own chains in the same table. */
-const OWN = /^(?:prerouting|output|postrouting|overlay|isolation|hairpin|localhost|(?:hostports|outside|firewall).*)$/
-
 function problems({ bridge }: Pod, conf: FirewallConf): string[] {
   const { ingressPolicy, iptablesAdminChainName: name = '' } = conf
+  const why = taken(name)
   return [
     ...(restricts(ingressPolicy) && !bridge ? [`interface needs to be set for ingress policy "${ingressPolicy}", make sure to chain "firewall" plugin with "bridge": the pod's interface is not on a bridge`] : []),
-    ...(OWN.test(name) ? [`iptablesAdminChainName is "${name}": podwire has a chain of that name itself`] : []),
+    ...(why ? [`iptablesAdminChainName is "${name}": ${why}`] : []),
   ]
 }

@@ -123,13 +123,13 @@ export function remove(netns: Netns, facts: NftFact[]): void {
 
 /**
  * Deletes the tables in which pods have no element any more and nobody has rules but in chains that podwire fills, which
- * `filled` knows by name. Whoever comes meanwhile is seen.
+ * `filled` knows by family and name. Whoever comes meanwhile is seen.
  */
-export function removeIdle(netns: Netns, filled: (chain: string) => boolean): void {
+export function removeIdle(netns: Netns, filled: (family: Family, chain: string) => boolean): void {
   for (const family of FAMILIES) {
     const premise = generation(netns)
     if (!get(netns, MSG.GETTABLE, family)) continue
-    const used = listed(netns, MSG.GETSET, family).some((found) => isFilled(netns, family, nameIn(MSG.GETSET, found))) || listed(netns, MSG.GETRULE, family).some((rule) => !filled(nameIn(MSG.GETRULE, rule)))
+    const used = listed(netns, MSG.GETSET, family).some((found) => isFilled(netns, family, nameIn(MSG.GETSET, found))) || listed(netns, MSG.GETRULE, family).some((rule) => !filled(family, nameIn(MSG.GETRULE, rule)))
     const refused = used ? undefined : transaction(netns, [message(MSG.DELTABLE, family, undefined, `nft delete table ${family} podwire`)], premise)
     if (refused && !isErrno(refused, 'ERESTART', 'ENOENT')) throw refused
   }

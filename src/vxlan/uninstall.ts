@@ -1,5 +1,6 @@
 // What `podwire uninstall` does: everything of an agent goes, but for what pods hold.
 
+import { isOurs } from '../chains.ts'
 import { Netns } from '../kernel/netns.ts'
 import * as nft from '../kernel/nft.ts'
 import { uninstall as takeBack } from '../reconcile.ts'
@@ -9,9 +10,6 @@ import { uninstall as removeFiles } from './install.ts'
 import { deviceName, realmOf } from './overlay.ts'
 import { StateDir } from './state-dir.ts'
 
-/** Chains that pods share. An operator's own (iptablesAdminChainName of firewall) is none of them. */
-const FILLED = /^(postrouting|(hostports|prerouting|output)(_[0-9a-f]{8})?|hairpin|localhost|(inside|outside)_[0-9a-f]{8}|firewall_(un)?mark|isolation|forward)$/
-
 /** Returns sentences about what would not go. Throws if an agent is running, which would make it anew. */
 export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<AgentOptions, 'vni' | 'stateDir' | 'confDir' | 'binDir' | 'libDir'>): string[] {
   const state = new StateDir(stateDir)
@@ -20,7 +18,7 @@ export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<Agent
   try {
     removeConflist(confDir)
     const problems = takeBack(netns, realmOf(state.read()?.device ?? deviceName(vni)))
-    nft.removeIdle(netns, (chain) => FILLED.test(chain))
+    nft.removeIdle(netns, isOurs)
     removeFiles(binDir, libDir)
     state.remove()
     return problems
