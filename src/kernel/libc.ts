@@ -81,6 +81,16 @@ export function subscribe(fd: number, groups: number): void {
   call('bind(netlink)', 'bind', fd, address, address.length)
 }
 
+/**
+ * From now on the socket takes messages from the kernel alone: whoever has CAP_NET_ADMIN in its namespace, a pod's process in the
+ * pod's, could otherwise send it answers of their own. net/netlink/af_netlink.c, netlink_getsockbyportid
+ */
+export function hearKernelOnly(fd: number): void {
+  const address = Buffer.alloc(12) // struct sockaddr_nl; the kernel is port 0
+  address.writeUInt16LE(AF_NETLINK, 0)
+  call('connect(netlink)', 'connect', fd, address, address.length)
+}
+
 const AF_UNIX = 1
 const SOCK_STREAM = 1
 

@@ -5,6 +5,7 @@
 
 import { closeSync } from 'node:fs'
 import { formatHeader, parseMessage, type NetlinkMessage } from 'netlink/dist/structs.js'
+import { HEADER, walk } from './answer.ts'
 import { attributes, Out } from './attributes.ts'
 import { KernelError, isErrno } from './errno.ts'
 import * as libc from './libc.ts'
@@ -29,7 +30,6 @@ export const NLM_F_APPEND = 0x800
 
 const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
-const HEADER = 16 // struct nlmsghdr
 const NLMSGERR_ATTR_MSG = 1
 
 const SOL_SOCKET = 1 // <asm-generic/socket.h>
@@ -48,6 +48,8 @@ export interface Request {
   flags?: number
   header: Uint8Array
   attrs?: (out: Out) => void
+  /** The kernel does not answer to it: the end of a transaction. */
+  unanswered?: true
 }
 
 export class Netlink {
@@ -60,6 +62,7 @@ export class Netlink {
   /** Opens a socket in the network namespace in which the thread is now. */
   constructor(protocol: number) {
     this.#fd = libc.netlinkSocket(protocol)
+    libc.hearKernelOnly(this.#fd)
     libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1)
     libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1) // a refusal does not repeat what it refuses. Linux 4.3
     // Without it rtnetlink ignores the filters of a dump request. Linux 4.20.
@@ -73,10 +76,10 @@ export class Netlink {
   /** Makes one change. Throws a KernelError that begins with `what`. */
   change(request: Request): void {
     const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_ACK }])
-    this.#receive(first, (message) => {
+    this.#receive(request.what, first, (message) => {
       const error = refusal(message, request.what)
       if (error) throw error
-      return true
+      return message.type === NLMSG_ERROR // with no error in it: the acknowledgement
     })
   }
 
@@ -84,7 +87,7 @@ export class Netlink {
   get(request: Request, ...absent: string[]): NetlinkMessage | undefined {
     const first = this.#send([request])
     let answer: NetlinkMessage | undefined
-    this.#receive(first, (message) => {
+    this.#receive(request.what, first, (message) => {
       const error = refusal(message, request.what)
       if (error && !absent.includes(error.code)) throw error
       if (!error) answer = { ...message, data: Buffer.from(message.data) } // the next answer overwrites the buffer
@@ -113,24 +116,24 @@ export class Netlink {
 
   /**
    * Sends messages as one datagram, as nf_tables wants its transactions, and returns the refusals by message index.
-   * The kernel has handled the whole datagram when send(2) returns, so what it answered is there to be read: the first of the
-   * refusals, should there be more than the socket has room for.
+   * The kernel has handled the whole datagram when send(2) returns, so what it answered is there to be read: refusals, the first of them
+   * should there be more than the socket has room for, and what became of the last message, with which the answer ends.
    */
   batch(requests: Request[]): Map<number, KernelError> {
-    const first = this.#send(requests)
+    const last = requests.findLastIndex(({ unanswered }) => !unanswered)
+    const first = this.#send(requests.map((request, i) => (i === last ? { ...request, flags: (request.flags ?? 0) | NLM_F_ACK } : request)))
     const refusals = new Map<number, KernelError>()
     const read = () =>
-      this.#receive(first, (message) => {
+      this.#receive(requests[last]!.what, first, (message) => {
         const index = (message.seq - first) | 0
         const error = refusal(message, requests[index]?.what ?? 'netlink')
         if (error && !refusals.has(index)) refusals.set(index, error)
-        return false
+        return index === last
       })
     try {
-      read()
+      orAgain(read, 'ENOBUFS') // that some were lost is told before what is there
     } catch (error) {
-      if (!isErrno(error, 'ENOBUFS')) throw error
-      read() // it is told before what is there
+      if (refusals.size === 0 || !isErrno(error, 'EBADMSG')) throw error // of what was refused the end may be lost, or never have been
     }
     return refusals
   }
@@ -154,10 +157,11 @@ export class Netlink {
   scan(request: Request, visit: (buffer: Buffer, start: number, end: number) => void): boolean {
     const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
     let whole = true
-    this.#walk(first, (start, end) => {
+    this.#walk(request.what, first, (start, end) => {
       const [type, flags] = [this.#buffer.readUInt16LE(start + 4), this.#buffer.readUInt16LE(start + 6)]
-      if ((flags & NLM_F_DUMP_INTR) !== 0 || type === NLMSG_ERROR) whole = false
-      if (type === NLMSG_DONE || type === NLMSG_ERROR) return true
+      const ends = type === NLMSG_DONE || type === NLMSG_ERROR
+      if ((flags & NLM_F_DUMP_INTR) !== 0 || type === NLMSG_ERROR || (ends && end >= start + HEADER + 4 && this.#buffer.readInt32LE(start + HEADER) < 0)) whole = false
+      if (ends) return true
       visit(this.#buffer, start + HEADER, end)
       return false
     })
@@ -169,7 +173,7 @@ export class Netlink {
     const list: T[] = []
     let interrupted = false
     try {
-      this.#receive(first, (message) => {
+      this.#receive(request.what, first, (message) => {
         const error = refusal(message, request.what)
         if (error) throw error
         interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
@@ -214,33 +218,33 @@ export class Netlink {
     this.#sendBuffer = length
   }
 
-  /** Hands over messages until `done` returns true or nothing more is there. */
-  #receive(first: number, done: (message: NetlinkMessage) => boolean): void {
-    this.#walk(first, (start, end) => done(parseMessage(this.#buffer.subarray(start, end)).x))
+  /** Hands over the messages of an answer until `done` returns true, as it has to when the answer ends. */
+  #receive(what: string, first: number, done: (message: NetlinkMessage) => boolean): void {
+    this.#walk(what, first, (start, end) => done(parseMessage(this.#buffer.subarray(start, end)).x))
   }
 
   /** The same, by where they are in the buffer. */
-  #walk(first: number, done: (start: number, end: number) => boolean): void {
-    for (;;) {
-      const length = this.#datagram()
-      if (length === 0) return
-      if (length > this.#buffer.length) throw new KernelError('recv(netlink)', 90, `a datagram of ${length} bytes`)
-      for (let at = 0; at + HEADER <= length; ) {
-        const end = at + Math.max(HEADER, this.#buffer.readUInt32LE(at))
-        const stale = ((this.#buffer.readUInt32LE(at + 8) - first) | 0) < 0 // of a request whose answer was not read to its end
-        if (!stale && done(at, Math.min(end, length))) return
-        at = (end + 3) & ~3
-      }
-    }
+  #walk(what: string, first: number, done: (start: number, end: number) => boolean): void {
+    walk(what, this.#buffer, () => this.#datagram(), first, done)
   }
 
-  #datagram(): number {
+  #datagram(): number | undefined {
     try {
       return libc.recv(this.#fd, this.#buffer, libc.MSG_DONTWAIT | libc.MSG_TRUNC)
     } catch (error) {
-      if (isErrno(error, 'EAGAIN')) return 0
+      if (isErrno(error, 'EAGAIN')) return undefined
       throw error
     }
+  }
+}
+
+/** Does something, and once more if it fails with that code. */
+function orAgain(work: () => void, code: string): void {
+  try {
+    work()
+  } catch (error) {
+    if (!isErrno(error, code)) throw error
+    work()
   }
 }
 

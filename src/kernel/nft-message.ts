@@ -84,7 +84,7 @@ export function transaction(netns: Netns, requests: Request[], generation?: numb
   if (requests.length === 0) return undefined
   const bound = { what: 'nft transaction', header: nfgenmsg(0, NFNL_SUBSYS_NFTABLES) }
   const begin: Request = { ...bound, type: NFNL_MSG_BATCH_BEGIN, ...(generation !== undefined && { attrs: (out: Out) => be32(out, NFNL_BATCH_GENID, generation) }) }
-  const refusals = netns.nf.batch([begin, ...requests, { ...bound, type: NFNL_MSG_BATCH_END }])
+  const refusals = netns.nf.batch([begin, ...requests, { ...bound, type: NFNL_MSG_BATCH_END, unanswered: true }])
   return refusals.size === 0 ? undefined : refusals.get(Math.min(...refusals.keys()))
 }
 
