@@ -64,10 +64,10 @@ function breaches({ status, signal, stdout, stderr }: Ended): string[] {
   return found
 }
 
-/** Runs an executable with this environment and nothing else of ours. It is killed after 10 s, which no request takes. */
+/** Runs an executable with this environment and nothing else of ours. It is killed after two minutes, which no request takes. */
 export function run(file: string, args: string[], env: Env, stdin: string | Uint8Array | undefined, options: SpawnOptions = {}): Promise<Ended> {
   return new Promise((done, failed) => {
-    const child = spawn(file, args, { env: env as NodeJS.ProcessEnv, timeout: 10_000, killSignal: 'SIGKILL', ...options })
+    const child = spawn(file, args, { env: env as NodeJS.ProcessEnv, timeout: 120_000, killSignal: 'SIGKILL', ...options })
     const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)]
     child.on('error', failed)
     child.on('close', (status, signal) => done({ status, signal, stdout: stdout(), stderr: stderr(), json: undefined }))

@@ -3,11 +3,11 @@
 
 import { spawnSync } from 'node:child_process'
 
-const SECONDS = '100'
+const SECONDS = '600'
 
 if (process.env.PODWIRE_WORLD === undefined) {
   const namespaces = ['-rnm', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc']
   const command = ['timeout', '--signal=KILL', SECONDS, process.execPath, ...process.execArgv, process.argv[1]!]
-  const { status } = spawnSync('unshare', [...namespaces, ...command], { stdio: 'inherit', env: { ...process.env, PODWIRE_WORLD: '1' } })
+  const { status } = spawnSync('unshare', [...namespaces, ...command], { stdio: 'inherit', env: { TAP_TIMEOUT: SECONDS, ...process.env, PODWIRE_WORLD: '1' } })
   process.exit(status ?? 1)
 }

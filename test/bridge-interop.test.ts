@@ -92,7 +92,7 @@ for (const [direction, before, after] of [['from the reference to podwire', refe
     t.same([first, second].map(({ json }) => json.ips.map((one: any) => one.address)), [['10.1.2.2/24', 'fd00:1::2/64'], ['10.1.2.3/24', 'fd00:1::3/64']])
     t.same([first, second].map(({ json }) => json.interfaces[0].mac), [mac, mac], "the bridge's MAC address stays")
     for (const address of ['10.1.2.1', '10.1.2.3', 'fd00:1::1', 'fd00:1::3']) t.ok(works(`ip netns exec pod ping -c1 -w4 ${address}`), `the first pod reaches ${address}`) // when the reference's has waited
-    for (const address of ['10.1.2.2', 'fd00:1::2']) t.ok(works(`ping -c1 -W1 ${address}`) && works(`ip netns exec other ping -c1 -W1 ${address}`), `node and second pod reach ${address}`)
+    for (const address of ['10.1.2.2', 'fd00:1::2']) t.ok(works(`ping -c1 -W30 ${address}`) && works(`ip netns exec other ping -c1 -W30 ${address}`), `node and second pod reach ${address}`)
 
     t.equal(after('DEL', { ...conf(keys), prevResult: first.json }).stdout, '')
     t.equal(before('DEL', { ...conf(keys), prevResult: second.json }, other).stdout, '')
@@ -125,7 +125,7 @@ t.test("the reference's bridge keeps its MAC address, its MTU and its gateway; o
   t.equal(ours.status, 0, ours.stdout)
   t.equal(bridge(), was, 'the port of 1400 bytes is there')
   t.equal(ours.json.interfaces[0].mac, theirs.interfaces[0].mac)
-  t.ok(works('ip netns exec other ping -c1 -W1 -s 3000 10.1.2.1 && ping -c1 -W1 -s 3000 10.1.2.2'), 'in fragments')
+  t.ok(works('ip netns exec other ping -c1 -W30 -s 3000 10.1.2.1 && ping -c1 -W30 -s 3000 10.1.2.2'), 'in fragments')
   podwire('DEL', small)
   t.equal(reference('ADD', large).status, 0, 'and again')
   t.equal(podwire('CHECK', { ...large, prevResult: ours.json }, other).stdout, '')
@@ -161,7 +161,7 @@ t.test('one changes the VLANs of the other: gateways of both kinds serve both', 
     t.equal(before('ADD', keys).status, 0)
     const second = after('ADD', keys, other)
     t.equal(second.status, 0, second.stdout)
-    t.ok(works('for address in 10.1.2.1 10.1.2.3; do ip netns exec pod ping -c1 -W1 $address || exit; done; ip netns exec other ping -c1 -W1 10.1.2.1'))
+    t.ok(works('for address in 10.1.2.1 10.1.2.3; do ip netns exec pod ping -c1 -W30 $address || exit; done; ip netns exec other ping -c1 -W30 10.1.2.1'))
     t.equal(after('DEL', keys).stdout + before('DEL', keys, other).stdout, '')
     sh('ip link del cni0.10')
     clean('pod', 'other')

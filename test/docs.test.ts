@@ -159,7 +159,7 @@ t.test('conf/10-ptp.conflist wires a pod in each of its versions', async (t) => 
     netns('pod')
     const added = call('ptp', 'ADD', request(version))
     t.equal(added.status, 0, added.stdout)
-    for (const { address } of added.json.ips) t.ok(works(`ping -c1 -W1 ${address.split('/')[0]}`), `${version}: the node reaches ${address}`)
+    for (const { address } of added.json.ips) t.ok(works(`ping -c1 -W30 ${address.split('/')[0]}`), `${version}: the node reaches ${address}`)
     t.equal(added.json.ips.length, 2)
     t.equal(call('ptp', 'CHECK', { ...request(version), prevResult: added.json }).status, 0)
     t.equal(call('ptp', 'DEL', request(version)).status, 0)

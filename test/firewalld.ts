@@ -16,6 +16,7 @@ const RECORDED = JSON.parse(require('node:fs').readFileSync('test/firewalld.json
 let running = process.argv[1] === 'running'
 const sources = new Set()
 process.on('SIGUSR1', () => sources.clear()) // as firewall-cmd --reload does
+process.on('SIGUSR2', () => console.log('so far')) // all that was asked has been said
 const SERIAL = /^(.{16})(.{8})/ // of a request; in answers it is field 5, a variant u
 
 /** What becomes of a request, and which answer tells it. */
@@ -54,7 +55,7 @@ require('node:net').createServer((socket) => {
     }
   })
 }).listen('${SOCKET}', () => console.log('ready'))
-setTimeout(() => process.exit(1), 60_000) // nobody waits for a bus that was forgotten
+setTimeout(() => process.exit(1), 600_000) // nobody waits for a bus that was forgotten
 `
 
 export interface FakeBus {
@@ -76,8 +77,9 @@ export async function bus(firewalld: 'running' | 'absent'): Promise<FakeBus> {
   process.on('exit', kill)
   return {
     async asked() {
-      await new Promise((done) => setTimeout(done, 20)) // the bus has said it before it answered; now it is read
-      const lines = printed.split('\n').filter((line) => !['', 'AUTH', 'Hello'].includes(line))
+      child.kill('SIGUSR2')
+      while (!printed.includes('so far\n')) await once(child.stdout, 'data')
+      const lines = printed.split('\n').filter((line) => !['', 'AUTH', 'Hello', 'so far'].includes(line))
       printed = ''
       return lines
     },

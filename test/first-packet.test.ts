@@ -13,7 +13,7 @@ t.test('the first packet gets through', async (t) => {
   for (let i = 0; i < 20; i++) {
     netns('pod')
     const added = call('ptp', 'ADD', conf)
-    t.ok(works(`ping -c1 -W1 ${added.json.ips[1].address.split('/')[0]}`), `pod ${i}`)
+    t.ok(works(`ping -c1 -W30 ${added.json.ips[1].address.split('/')[0]}`), `pod ${i}`)
     call('ptp', 'DEL', conf)
     ip('netns del pod')
   }

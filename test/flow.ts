@@ -43,7 +43,7 @@ export async function measure(flow: Flow): Promise<number> {
 /** Says when it listens, and at the end what was measured. */
 const SINK = `
 const { protocol, address, count, skip, time } = flow
-setTimeout(() => process.exit(1), skip + time + 10_000).unref()
+setTimeout(() => process.exit(1), skip + time + 60_000).unref()
 let payload = 0, began = false
 const received = () => Number(/eth0: *(\\d+)/.exec(require('node:fs').readFileSync('/proc/self/net/dev', 'utf8'))[1])
 const headers = address.includes(':') ? 86 : 66 // of Ethernet, IP, TCP with timestamps, in a frame of 1514 bytes
@@ -65,7 +65,7 @@ else require('node:dgram').createSocket('udp6').on('message', (_, { size }) => a
 /** Sends until it is ended. */
 const SOURCE = `
 const { protocol, address, offered } = flow
-setTimeout(() => process.exit(1), 60_000).unref() // nobody waits for one that was forgotten
+setTimeout(() => process.exit(1), 600_000).unref() // nobody waits for one that was forgotten
 if (protocol === 'tcp') {
   const chunk = Buffer.alloc(0x40000)
   const socket = require('node:net').connect(5001, address)

@@ -13,7 +13,7 @@ for (const port of ports) {
   const udp = require('node:dgram').createSocket('udp6')
   udp.on('message', (_, { address, port }) => udp.send(name + ' sees ' + plain(address) + '\\n', port, address)).bind(Number(port), ready)
 }
-setTimeout(() => process.exit(1), 60_000) // nobody waits for a server that was forgotten
+setTimeout(() => process.exit(1), 600_000) // nobody waits for a server that was forgotten
 `
 const servers: ChildProcess[] = []
 process.on('exit', () => servers.forEach((server) => server.kill('SIGKILL')))
@@ -30,7 +30,7 @@ export async function server(netns: string | undefined, name: string, ...ports: 
 }
 
 /** What a server says to somebody in a namespace (undefined: this one), or `no answer` after so many seconds. */
-export function ask(netns: string | undefined, address: string, port: number, protocol: 'tcp' | 'udp' = 'tcp', patience = 2): string {
+export function ask(netns: string | undefined, address: string, port: number, protocol: 'tcp' | 'udp' = 'tcp', patience = 60): string {
   const line = `exec 3<>/dev/${protocol}/${address}/${port} && ${protocol === 'udp' ? 'echo hello >&3 && ' : ''}head -n1 <&3`
   const command = [...(netns === undefined ? [] : ['nsenter', `--net=/run/netns/${netns}`]), 'timeout', String(patience), 'bash', '-c', line]
   const { status, stdout } = spawnSync(command[0]!, command.slice(1), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })

@@ -102,7 +102,7 @@ t.test('an entry of its own: ADD, CHECK, damage, repair, DEL', async (t) => {
     t.match(ip('-n pod -d link show eth0'), /ALLMULTI,PROMISC.* mtu 1400 .*qlen 77\n.*02:00:00:00:00:aa/)
     t.match(ip(`link show ${veth}`), ' mtu 1400 ')
     t.equal(sh('ip netns exec pod sysctl -n net.core.somaxconn net.ipv4.conf.eth0.arp_filter'), '500\n1')
-    t.ok(works('ping -c1 -W1 -M do -s 1372 10.1.2.2'), 'a packet of 1400 bytes goes through')
+    t.ok(works('ping -c1 -W30 -M do -s 1372 10.1.2.2'), 'a packet of 1400 bytes goes through')
     t.notOk(works('ping -c1 -W1 -M do -s 1373 10.1.2.2'), 'a larger one does not')
 
     const check = () => call('tuning', 'CHECK', { ...conf, prevResult: added.json })
@@ -165,7 +165,7 @@ for (const type of ['ptp', 'bridge'])
           sh(check().json.details.replaceAll(/^.*to repair it: /gm, ''))
           t.equal(check().stdout, '')
         } else t.equal(call('tuning', 'DEL', entry(ALL)).stdout, '')
-        t.ok(works('ping -c1 -W1 10.1.2.2 && ping -c1 -W1 fd00:1::2'))
+        t.ok(works('ping -c1 -W30 10.1.2.2 && ping -c1 -W30 fd00:1::2'))
       }, own)
     }
     t.equal(states[0], states[1])

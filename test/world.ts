@@ -7,8 +7,11 @@ import { mkdirSync } from 'node:fs'
 import { serve, type Answer } from '../src/cni/serve.ts'
 import { pluginOf } from '../src/plugins.ts'
 
+/** Seconds that a file's tests may take where nobody says how many: no machine is that slow. */
+export const TAP_TIMEOUT = '600'
+
 if (process.env.PODWIRE_WORLD === undefined) {
-  const { status } = spawnSync('unshare', ['-rnm', '--propagation', 'private', process.execPath, ...process.execArgv, process.argv[1]!], { stdio: 'inherit', env: { ...process.env, PODWIRE_WORLD: '1' } })
+  const { status } = spawnSync('unshare', ['-rnm', '--propagation', 'private', process.execPath, ...process.execArgv, process.argv[1]!], { stdio: 'inherit', env: { TAP_TIMEOUT, ...process.env, PODWIRE_WORLD: '1' } })
   process.exit(status ?? 1)
 }
 sh('mount -t tmpfs run /run && mkdir /run/netns && mount -t tmpfs lib /var/lib && ip link set lo up')

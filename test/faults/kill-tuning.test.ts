@@ -33,7 +33,7 @@ t.test(`ADD killed at ${MOMENTS} moments`, { skip: builtIsMissing }, async (t) =
 
   const problems: string[] = []
   const seen = { nothing: 0, file: 0, changed: 0 }
-  for (let [killed, tries] = [0, 0]; killed < MOMENTS && tries < 3 * MOMENTS; tries++) {
+  for (let [killed, tries] = [0, 0]; killed < MOMENTS && tries < 20 * MOMENTS; tries++) {
     const { status, signal } = add('timeout', '--signal=KILL', ((whole * (0.3 + 0.8 * ((tries * 0.618034) % 1))) / 1000).toFixed(4))
     if (status === 137 || signal === 'SIGKILL') killed++
     seen[look() !== before ? 'changed' : existsSync(FILES) && readdirSync(FILES).length > 0 ? 'file' : 'nothing']++

@@ -30,7 +30,7 @@ export function sweep(command: string, prepare: () => void, judge: (i: number) =
   const from = 0.6 * measured(() => execute(join(BUILT, 'ptp'), 'VERSION', conf))
   let to = 2 * measured(() => run(), prepare)
   let [killed, tries] = [0, 0]
-  for (; killed < MOMENTS && tries < 3 * MOMENTS; tries++) {
+  for (; killed < MOMENTS && tries < 20 * MOMENTS; tries++) {
     prepare()
     const part = (tries * GOLDEN_RATIO) % 1 // in an order that covers the time evenly however long it goes on
     const start = performance.now()

@@ -22,7 +22,7 @@ function breaks(name: string, damage: string, repair: string, expected: object, 
 
     const added = call('ptp', 'ADD', conf, address)
     t.equal(added.status, 0, added.stdout)
-    t.ok(works('ip netns exec pod ping -c1 -W1 10.1.2.1'), 'then it works')
+    t.ok(works('ip netns exec pod ping -c1 -W30 10.1.2.1'), 'then it works')
     t.equal(call('ptp', 'DEL', conf).stdout, '')
     sh('nft delete table inet podwire')
     t.equal(leftovers(), '')

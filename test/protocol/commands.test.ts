@@ -161,7 +161,7 @@ t.test('R90 R91 R92 VERSION', async (t) => {
 
   const open = '[ -p /run/open ] || mkfifo /run/open; exec 3<>/run/open; ' // nothing is in it, and somebody may still write
   for (const [what, line] of Object.entries({ closed: '"$BIN/ptp" <&-', 'an open pipe with nothing in it': '"$BIN/ptp" </run/open', 'a directory': '"$BIN/ptp" </run', 'a terminal': 'script -qec "$BIN/ptp" /dev/null </run/open' })) {
-    const { status, stdout } = await shell(`${open} timeout 5 ${line}`, { CNI_COMMAND: 'VERSION' })
+    const { status, stdout } = await shell(`${open} timeout 60 ${line}`, { CNI_COMMAND: 'VERSION' })
     t.same([status, JSON.parse(stdout).supportedVersions], [0, versions], `R6 R92 standard input is ${what}`)
   }
 })

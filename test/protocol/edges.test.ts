@@ -10,7 +10,7 @@ netns('pod')
 t.test('R50 one container has two interfaces in one network', async (t) => {
   const two = ['eth0', 'eth1'].map((ifname) => inside('ptp', request('ADD', { CNI_IFNAME: ifname })))
   t.same(two.map(({ status }) => status), [0, 0], two[1]!.stdout)
-  for (const [i, { json }] of two.entries()) t.ok(works(`ip netns exec pod ping -I eth${i} -c1 -W1 ${json.ips[0].gateway}`), `eth${i} reaches the node`)
+  for (const [i, { json }] of two.entries()) t.ok(works(`ip netns exec pod ping -I eth${i} -c1 -W30 ${json.ips[0].gateway}`), `eth${i} reaches the node`)
   for (const ifname of ['eth0', 'eth1']) t.equal(inside('ptp', request('DEL', { CNI_IFNAME: ifname })).status, 0)
 })
 

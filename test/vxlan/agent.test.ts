@@ -36,7 +36,7 @@ t.test('an agent, from nothing to ready', async (t) => {
 
   peers({ ...A, podCIDRs: [] }, B)
   const agent = new Agent('a')
-  await until('it says why it is not ready', () => agent.status().reason.includes('podCIDR') || agent.over, 15_000)
+  await until('it says why it is not ready', () => agent.status().reason.includes('podCIDR') || agent.over)
 
   await t.test('not ready', async (t) => {
     t.match(agent.status().reason, 'node a has no podCIDR yet')
@@ -78,7 +78,7 @@ t.test('an agent, from nothing to ready', async (t) => {
   })
 
   await t.test('leases of pods that are provably dead are taken back', async (t) => {
-    await until('the dead one is gone', () => !existsSync(leased.dead), 3000)
+    await until('the dead one is gone', () => !existsSync(leased.dead))
     t.ok(existsSync(leased.starting), 'one that is younger than a minute may be an ADD under way')
     t.ok(existsSync(leased.alive), 'and what lives, lives')
   })
@@ -144,7 +144,7 @@ t.test('an agent, from nothing to ready', async (t) => {
   await t.test('started before the node has its address, as while DHCP is busy', async (t) => {
     on('a', 'ip addr del 192.0.2.1/24 dev u0; ip -6 addr del 2001:db8::1/64 dev u0; ip -6 route del default')
     const early = new Agent('a')
-    await until('it says so', () => early.status().reason.includes('choose with underlay'), 15_000)
+    await until('it says so', () => early.status().reason.includes('choose with underlay'))
     on('a', 'ip addr add 192.0.2.1/24 dev u0 && ip -6 addr add 2001:db8::1/64 dev u0 nodad; ip route replace default via 192.0.2.254; ip -6 route replace default via 2001:db8::fe')
     await until('at once', () => early.status().reason === '')
     t.equal(early.status().ready, true)

@@ -209,7 +209,7 @@ export class Follower {
 
   /** Waits until something is so. */
   async until(is: (follower: this) => boolean, what = String(is)): Promise<void> {
-    const MOST = 20_000 // milliseconds
+    const MOST = 60_000 // milliseconds
     for (const begin = performance.now(); !is(this); await new Promise((resolve) => setTimeout(resolve, 2)))
       if (performance.now() - begin > MOST) throw new Error(`never came true: ${what}; nodes ${this.names}, state ${JSON.stringify(this.state)}`)
   }

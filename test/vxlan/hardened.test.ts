@@ -27,7 +27,7 @@ t.test('an underlay with an MTU of 1280: IPv4 pods have 1230, and reach each oth
   peers(four('a', 1), four('b', 2))
   await withPods(async (_, q, agents) => {
     t.match(ip('-n p link show eth0'), 'mtu 1230 ')
-    await until('packets pass', () => works(`ip netns exec p ping -c1 -W1 -M do -s 1202 ${q[0]}`), 30_000)
+    await until('packets pass', () => works(`ip netns exec p ping -c1 -W1 -M do -s 1202 ${q[0]}`))
     t.notOk(agents.some(({ log }) => /refused|cannot/.test(log)), 'nobody complains')
   })
   const entry = { cniVersion: '1.1.0', name: 'podnet', type: 'vxlan', node: 'a', peers: [four('a', 1), four('b', 2)] }
@@ -41,8 +41,8 @@ t.test('an underlay with an MTU of 1280: IPv4 pods have 1230, and reach each oth
 t.test('IPv6 pods need 1280: the agent says so, and is not ready', async (t) => {
   peers(node('a', 1), node('b', 2))
   const agent = new Agent('a')
-  await until('it says why', () => agent.log.includes('an MTU of 1230 is left inside the overlay, and pods need 1280'), 30_000)
-  t.ok(await until('it is not ready', () => !agent.status().ready, 30_000))
+  await until('it says why', () => agent.log.includes('an MTU of 1230 is left inside the overlay, and pods need 1280'))
+  t.ok(await until('it is not ready', () => !agent.status().ready))
   await agent.stop()
   for (const name of ['a', 'b']) on(name, 'ip link set u0 mtu 1500')
 })
@@ -51,7 +51,7 @@ t.test('arp_ignore, forwarding of interfaces that are made: pods reach each othe
   for (const name of ['a', 'b']) on(name, 'sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.arp_ignore=2 net.ipv4.conf.default.forwarding=0')
   peers(four('a', 1), four('b', 2))
   await withPods(async (p, q, [agent]) => {
-    await until('from pod to pod', () => works(`ip netns exec p ping -c1 -W1 ${q[0]}`), 30_000)
+    await until('from pod to pod', () => works(`ip netns exec p ping -c1 -W1 ${q[0]}`))
     t.ok(works('ip netns exec p ping -c1 -W2 192.0.2.254'), 'outside')
     t.ok(works(`ip netns exec b ping -c1 -W2 ${p[0]}`), 'a node to a pod on the other')
     t.equal(wire(agent, 'STATUS', 'p').stdout, '')

@@ -34,12 +34,12 @@ t.test('over a path narrower than either end', async (t) => {
   const [a, b] = await Promise.all([Agent.ready('a'), Agent.ready('b')])
   for (const below of [4, 6] as Family[]) {
     peers(...NODES.map((node) => ({ ...node, addresses: below === 4 ? node.addresses : node.addresses.toReversed() })))
-    for (const agent of [a, b]) await agent.reads(2000)
+    for (const agent of [a, b]) await agent.reads()
     const [p, q] = [pod(a, 'p'), pod(b, 'q')]
     t.match(ip('-n p link show eth0'), `mtu ${1500 - OVERHEAD[below]} `)
     t.match(ip('-n q link show eth0'), `mtu ${1420 - OVERHEAD[below]} `)
     for (const [i, inner] of ([4, 6] as Family[]).entries()) {
-      await until('small packets pass', () => works(`ip netns exec p ping -c1 -W1 ${q[i]}`), 5000)
+      await until('small packets pass', () => works(`ip netns exec p ping -c1 -W1 ${q[i]}`))
       await t.test(`IPv${inner} over IPv${below}, from the wide end`, (t) => told(t, 'p', q[i]!, 1500, below, inner))
       await t.test(`IPv${inner} over IPv${below}, from the narrow end`, (t) => told(t, 'q', p[i]!, 1420, below, inner))
     }
@@ -57,11 +57,11 @@ async function told(t: Test, from: string, to: string, mtu: number, below: Famil
   const path = PATH - OVERHEAD[below]
   const size = mtu - OVERHEAD[below] - HEADERS[inner]
   const ping = (bytes: number, fragments: 'do' | 'dont') => `ip netns exec ${from} ping -M ${fragments} -c1 -W0.1 -s ${bytes} ${to}`
-  if (inner === 4) await until('a packet that may be fragmented arrives', () => works(ping(size, 'dont')), 3000)
+  if (inner === 4) await until('a packet that may be fragmented arrives', () => works(ping(size, 'dont')))
   // The first one tells the node, the next one the pod. man 8 tracepath
-  await until('the sender is told', () => new RegExp(`mtu ?[=:] ?${path}`, 'i').test(sh(`${ping(size, 'do')} 2>&1 || true`)), 5000)
+  await until('the sender is told', () => new RegExp(`mtu ?[=:] ?${path}`, 'i').test(sh(`${ping(size, 'do')} 2>&1 || true`)))
   t.match(ip(`-n ${from} route get ${to}`), `mtu ${path}`, 'and remembers')
   t.ok(works(ping(path - HEADERS[inner], 'do')), 'as large as the path: it arrives')
   t.notOk(works(ping(path - HEADERS[inner] + 1, 'do')), 'one byte more: refused at once')
-  await until('larger ones in fragments', () => works(ping(size, 'dont')), 3000)
+  await until('larger ones in fragments', () => works(ping(size, 'dont')))
 }

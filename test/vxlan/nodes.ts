@@ -9,7 +9,6 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { availableParallelism, loadavg } from 'node:os'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { status } from '../../src/cli/status.ts'
@@ -22,9 +21,11 @@ const MAIN = resolve('src/main.ts')
 const PEERS = '/run/peers.json'
 const METRICS = '127.0.0.1:9466'
 
-/** How long something may take that is to happen "at once", milliseconds: a second, where others do not want the processors as well. */
-export const PATIENCE = 1000 * Math.max(1, loadavg()[0]! / availableParallelism())
-const START = 15_000
+/**
+ * How long is waited for what happens at once, milliseconds: longer than the slowest machine takes, and half of the time after which
+ * an agent looks at everything by itself.
+ */
+const PATIENCE = 30_000
 
 /** Makes the segment and hosts on it, numbered from 1, and `outside`, number 254. */
 export function segment(...names: string[]): void {
@@ -99,8 +100,8 @@ export class Agent {
   static async ready(node: string, options = ''): Promise<Agent> {
     const agent = new Agent(node, options)
     try {
-      await until('starting', () => agent.log.includes('msg=starting') || agent.over, START)
-      await until('ready', () => agent.status().ready || agent.over, START)
+      await until('starting', () => agent.log.includes('msg=starting') || agent.over)
+      await until('ready', () => agent.status().ready || agent.over)
       if (agent.over) throw new Error('the agent has ended')
     } catch (error) {
       throw new Error(`${(error as Error).message}\n${agent.log}`)

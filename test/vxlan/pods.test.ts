@@ -102,11 +102,11 @@ async function survives(t: Test): Promise<void> {
     return heard
   }
   for (const name of ['q', 'outside']) run(name, ECHO)
-  for (const name of ['q', 'outside']) await until('somebody listens', () => ip(`netns exec ${name} cat /proc/net/tcp6`).includes(':0007 '), 5000)
+  for (const name of ['q', 'outside']) await until('somebody listens', () => ip(`netns exec ${name} cat /proc/net/tcp6`).includes(':0007 '))
   const talks = [run('p', TALK, q!), run('p', TALK, OUTSIDE[4])]
   const goesOn = async (what: string) => {
     const before = talks.map(({ text }) => text.length)
-    await until(`both go on: ${what}`, () => talks.every(({ text }, i) => text.length > before[i]! + 20), 5000)
+    await until(`both go on: ${what}`, () => talks.every(({ text }, i) => text.length > before[i]! + 20))
   }
   await goesOn('at first')
   for (const what of ['ip link del podwire.1', 'nft flush ruleset', 'ip route flush proto 119', 'ip link set podwire.1 mtu 1300']) {
