@@ -64,18 +64,17 @@ const POLICY_DROP = Buffer.from([8, 0, NFTA_CHAIN_POLICY, 0, 0, 0, 0, NF_DROP])
 
 /** All chains with that policy. Of thousands, which kube-proxy makes, these few are found by their bytes. */
 function dropping(netns: Netns): Chain[] {
-  const ATTEMPTS = 10 // the list may change while it is read
   const request = { what: 'nft list chains', type: (NFNL_SUBSYS_NFTABLES << 8) | MSG.GETCHAIN, header: Buffer.alloc(NFGENMSG) }
   let found: Chain[] = []
-  for (let attempt = 1, whole = false; !whole && attempt <= ATTEMPTS; attempt++) {
+  netns.nf.scanWhole(request, () => {
     let [hit, last] = [0, Infinity]
     found = []
-    whole = netns.nf.scan(request, (buffer, start, end) => {
+    return (buffer, start, end) => {
       if (start < last || hit < start) hit = buffer.indexOf(POLICY_DROP, start) >>> 0 // -1 is behind every end
       last = start
       if (hit < end) found.push(chainOf(Buffer.from(buffer.subarray(start, end))))
-    })
-  }
+    }
+  }, 'ENOENT', 'EAFNOSUPPORT', 'EOPNOTSUPP')
   return found
 }
 

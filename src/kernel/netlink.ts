@@ -52,6 +52,9 @@ export interface Request {
   unanswered?: true
 }
 
+/** Looks at an object where it is in a buffer. */
+type Visit = (buffer: Buffer, start: number, end: number) => void
+
 export class Netlink {
   readonly #fd: number
   #sequence = 0
@@ -106,12 +109,7 @@ export class Netlink {
    * read (NLM_F_DUMP_INTR, ENOBUFS) is read anew.
    */
   collect<T>(request: Request, take: (message: NetlinkMessage) => T): T[] {
-    const ATTEMPTS = 10
-    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-      const list = this.#collectOnce(request, take)
-      if (list) return list
-    }
-    throw new KernelError(request.what, 4, `the list changed under way ${ATTEMPTS} times`)
+    return untilWhole(request.what, () => this.#collectOnce(request, take))
   }
 
   /**
@@ -152,20 +150,36 @@ export class Netlink {
 
   /**
    * Hands over all objects as they are in the receive buffer, behind struct nlmsghdr, and makes nothing of them: for who
-   * reads thousands every minute. False if the list changed while it was read.
+   * reads thousands every minute. False if the list changed while it was read, or the kernel has none.
    */
-  scan(request: Request, visit: (buffer: Buffer, start: number, end: number) => void): boolean {
+  scan(request: Request, visit: Visit): boolean {
+    return this.#scanOnce(request, visit) === 'whole'
+  }
+
+  /**
+   * The same until the list is whole: `begin` makes what visits it, for each attempt. There is nothing in it when the kernel answers with
+   * one of the codes in `absent`; other refusals are thrown.
+   */
+  scanWhole(request: Request, begin: () => Visit, ...absent: string[]): void {
+    untilWhole(request.what, () => {
+      const ended = this.#scanOnce(request, begin())
+      if (ended instanceof KernelError && !absent.includes(ended.code)) throw ended
+      return ended === 'changed' ? undefined : true
+    })
+  }
+
+  #scanOnce(request: Request, visit: Visit): 'whole' | 'changed' | KernelError {
     const first = this.#send([{ ...request, flags: (request.flags ?? 0) | NLM_F_DUMP }])
-    let whole = true
+    let changed = false
+    let refused: KernelError | undefined
     this.#walk(request.what, first, (start, end) => {
       const [type, flags] = [this.#buffer.readUInt16LE(start + 4), this.#buffer.readUInt16LE(start + 6)]
-      const ends = type === NLMSG_DONE || type === NLMSG_ERROR
-      if ((flags & NLM_F_DUMP_INTR) !== 0 || type === NLMSG_ERROR || (ends && end >= start + HEADER + 4 && this.#buffer.readInt32LE(start + HEADER) < 0)) whole = false
-      if (ends) return true
-      visit(this.#buffer, start + HEADER, end)
-      return false
+      changed ||= (flags & NLM_F_DUMP_INTR) !== 0
+      if (type !== NLMSG_DONE && type !== NLMSG_ERROR) return visit(this.#buffer, start + HEADER, end), false
+      refused = refusal(parseMessage(this.#buffer.subarray(start, end)).x, request.what)
+      return true
     })
-    return whole
+    return refused ?? (changed ? 'changed' : 'whole')
   }
 
   #collectOnce<T>(request: Request, take: (message: NetlinkMessage) => T): T[] | undefined {
@@ -246,6 +260,16 @@ function orAgain(work: () => void, code: string): void {
     if (!isErrno(error, code)) throw error
     work()
   }
+}
+
+/** What an attempt to read a list made of it, as soon as one was not interrupted (undefined). */
+function untilWhole<T>(what: string, attempt: () => T | undefined): T {
+  const ATTEMPTS = 10
+  for (let i = 0; i < ATTEMPTS; i++) {
+    const made = attempt()
+    if (made !== undefined) return made
+  }
+  throw new KernelError(what, 4, `the list changed under way ${ATTEMPTS} times`)
 }
 
 /** The error in an NLMSG_ERROR or NLMSG_DONE message, or undefined for an acknowledgement. */

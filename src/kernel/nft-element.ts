@@ -128,14 +128,13 @@ export function isUsed(netns: Netns, { family = 'inet', key, users }: Element, l
   const [first = ''] = key.split(' . ')
   const begin = encode(first)
   const leave = leaving.filter((one) => one.map === users && one.key.startsWith(`${first} . `)).length
-  const ATTEMPTS = 10
   let count = 0
-  for (let attempt = 1, whole = false; !whole && attempt <= ATTEMPTS; attempt++) {
+  netns.nf.scanWhole(message(MSG.GETSETELEM, family, users, `nft list set ${family} podwire ${users}`), () => {
     count = 0
-    whole = netns.nf.scan(message(MSG.GETSETELEM, family, users, `nft list set ${family} podwire ${users}`), (buffer, start, end) => {
+    return (buffer, start, end) => {
       for (let at = buffer.indexOf(begin, start); at >= 0 && at < end && count <= leave; at = buffer.indexOf(begin, at + begin.length)) if (buffer.readUInt16LE(at - 2) === NFTA_DATA_VALUE) count++
-    })
-  }
+    }
+  }, 'ENOENT')
   return count > leave
 }
 

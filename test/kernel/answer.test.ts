@@ -85,3 +85,16 @@ t.test('a change is made when the kernel says so: each way of asking ends with i
   t.equal(link.get(host, 'a1'), undefined, 'one object that is not there')
   t.equal(link.list(host, 'veth').length, 16)
 })
+
+t.test('a list that ends with a refusal is none', async (t) => {
+  const chains = { what: 'nft list chains', type: (10 << 8) | 4, header: Buffer.from([1, 0, 0, 0]) } // NFT_MSG_GETCHAIN of family inet
+  const elements = { what: 'nft list set', type: (10 << 8) | 13, header: Buffer.from([1, 0, 0, 0]) } // NFT_MSG_GETSETELEM, of no set
+  let begun = 0
+  const nothing = () => (begun++, () => {})
+  host.nf.scanWhole(chains, nothing)
+  t.equal(begun, 1)
+  t.equal(host.nf.scan(elements, () => {}), false)
+  t.throws(() => host.nf.scanWhole(elements, nothing), { message: /^nft list set: EINVAL/ })
+  t.doesNotThrow(() => host.nf.scanWhole(elements, nothing, 'EINVAL'), 'unless that says that there is nothing')
+  t.equal(begun, 3, 'it is asked for once')
+})
