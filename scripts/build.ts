@@ -25,9 +25,9 @@ writeFileSync('dist/build/snapshot.cjs', eager(readFileSync('dist/build/main.cjs
 
 // --no-rehash-snapshot: hash tables as the snapshot has them, not hashed anew with a seed of this process. The seed guards against
 // keys chosen to collide, and what a plugin reads comes from the node's own container runtime. The others: no compiler for
-// code that runs once, and a young generation (MiB) that it does not fill, and that stays small in the agent. V8 uses compiled code
-// of Node.js's modules only where it was compiled with the same flags. docs/performance.md has the figures.
-const V8 = ['--no-rehash-snapshot', '--no-sparkplug', '--no-maglev', '--no-opt', '--min-semi-space-size=4', '--max-semi-space-size=12']
+// code that runs once, and a young generation (MiB) that a plugin does not fill, and that stays small in the agent.
+// docs/performance.md has the figures.
+const V8 = ['--no-rehash-snapshot', '--no-sparkplug', '--min-semi-space-size=4', '--max-semi-space-size=12']
 
 // Node.js's own ways in are closed: SIGUSR1 would open its inspector, and OpenSSL's configuration can name code to load.
 const CLOSED = ['--disable-sigusr1', '--openssl-config=/dev/null']
@@ -58,11 +58,11 @@ copyFileSync('LICENSE', 'dist/lib/podwire/LICENSE')
 
 /**
  * The bundle with every function compiled at once, so that the snapshot holds its bytecode: a plugin runs each function
- * about once, and would spend more time compiling than running. The flag stays on, for the code of Node.js's modules that is kept,
- * and has to be on when that is used (src/later.ts switches it off for what is large).
+ * about once, and would spend more time compiling than running. V8 uses the code of Node.js's modules that is kept only where all flags
+ * are as they were when it was made: in a plugin (src/main.ts; src/later.ts switches --no-lazy off for what is large).
  */
 function eager(bundle: string): string {
-  return `require('node:v8').setFlagsFromString('--no-lazy')
+  return `for (const flag of ['--no-lazy', '--no-maglev', '--no-opt']) require('node:v8').setFlagsFromString(flag)
 const podwire = require('node:vm').compileFunction(${JSON.stringify(bundle)}, ['require', 'module', 'exports'], { filename: 'podwire' })
 podwire(require, { exports: {} }, {})
 `

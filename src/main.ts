@@ -19,16 +19,17 @@ function main(): void {
   process.umask(0o022)
   const name = calledAs()
   const command = process.env.CNI_COMMAND
-  if (name !== 'podwire' || command) return end(asPlugin(name, command))
   const [word, ...rest] = process.argv.slice(2)
-  if (word !== 'agent') return end(later().cli(process.argv.slice(2)))
-  for (const flag of LASTING) setFlagsFromString(flag)
-  void later().daemon(rest).then(end)
+  const lasts = name === 'podwire' && !command && word === 'agent'
+  for (const flag of lasts ? LASTING : BRIEF) setFlagsFromString(flag)
+  if (lasts) return void later().daemon(rest).then(end)
+  end(name !== 'podwire' || command ? asPlugin(name, command) : later().cli(process.argv.slice(2)))
 }
 
-// A plugin runs once, and is started without compilers (scripts/build.ts). The agent goes on, with them, and keeps what it
-// compiled: it looks at everything once a minute.
-const LASTING = ['--opt', '--maglev', '--no-flush-bytecode']
+/** A plugin runs once: V8 does without its compilers. These are flags with which code was compiled that is kept (scripts/build.ts). */
+const BRIEF = ['--no-maglev', '--no-opt']
+/** The agent goes on, and keeps what it compiled: it looks at everything once a minute. */
+const LASTING = ['--no-flush-bytecode']
 
 /** The name of a plugin, or `podwire`. argv[0] decides; if it is none of ours, the file that was started. */
 function calledAs(): string {
