@@ -149,9 +149,9 @@ repairs_told() { grep -c msg=repaired "$(root "$on")/run/agent.log" || true; }
 more_repairs() { [ "$(repairs_told)" -gt "$1" ]; }
 on_log() { grep -o 'msg=repaired.*' "$(root "$on")/run/agent.log" | tail -n "+$(($1 + 1))" | sed 's/^/   /'; }
 
-# await COMPLAINT COMMAND: until the command succeeds, 20 s at most.
+# await COMPLAINT COMMAND: until the command succeeds, a minute at most.
 await() {
-  local deadline=$((SECONDS + 20))
+  local deadline=$((SECONDS + 60))
   until "${@:2}"; do
     [ $SECONDS -lt $deadline ] || fail "$1"
     sleep 0.005
