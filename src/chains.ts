@@ -3,8 +3,8 @@
 
 import type { Family } from './facts.ts'
 
-const NAMES: Record<Family, string[]> = {
-  inet: ['postrouting', 'overlay', 'prerouting', 'output', 'hostports', 'hairpin', 'localhost', 'isolation', 'firewall_mark', 'firewall_unmark'],
+export const NAMES: Record<Family, string[]> = {
+  inet: 'postrouting overlay prerouting output hostports hairpin localhost isolation firewall_mark firewall_unmark'.split(' '),
   bridge: ['prerouting', 'forward'],
 }
 
@@ -13,13 +13,12 @@ const HASHED = /^(?:outside|inside|hostports|prerouting|output)_[0-9a-f]{8}$/
 
 export const isOurs = (family: Family, name: string): boolean => NAMES[family].includes(name) || (family === 'inet' && HASHED.test(name))
 
-/** Chains and targets that iptables has by itself, and podwire's and the reference's in its tables. man 8 iptables, man 8 iptables-extensions */
-const IPTABLES = new Set([
-  ...['INPUT', 'FORWARD', 'OUTPUT', 'PREROUTING', 'POSTROUTING', 'CNI-FORWARD'],
-  ...['ACCEPT', 'DROP', 'QUEUE', 'RETURN', 'REJECT', 'LOG', 'NFLOG', 'ULOG', 'NFQUEUE', 'AUDIT', 'CHECKSUM', 'CLASSIFY', 'CLUSTERIP', 'CONNMARK', 'CONNSECMARK', 'CT'],
-  ...['DNAT', 'DNPT', 'DSCP', 'ECN', 'HL', 'HMARK', 'IDLETIMER', 'LED', 'MARK', 'MASQUERADE', 'NETMAP', 'NOTRACK', 'RATEEST', 'REDIRECT', 'SECMARK', 'SET', 'SNAT', 'SNPT'],
-  ...['SYNPROXY', 'TCPMSS', 'TCPOPTSTRIP', 'TEE', 'TOS', 'TPROXY', 'TRACE', 'TTL'],
-])
+/** Chains and targets of iptables', and the chain of podwire's and the reference's there. man 8 iptables, man 8 iptables-extensions */
+const IPTABLES = new Set(
+  `INPUT FORWARD OUTPUT PREROUTING POSTROUTING CNI-FORWARD ACCEPT DROP QUEUE RETURN REJECT LOG NFLOG ULOG NFQUEUE AUDIT CHECKSUM CLASSIFY
+    CLUSTERIP CONNMARK CONNSECMARK CT DNAT DNPT DSCP ECN HL HMARK IDLETIMER LED MARK MASQUERADE NETMAP NOTRACK RATEEST REDIRECT SECMARK SET
+    SNAT SNPT SYNPROXY TCPMSS TCPOPTSTRIP TEE TOS TPROXY TRACE TTL`.split(/\s+/),
+)
 
 /** Why a chain for an operator's rules, which is made in podwire's table and in iptables', cannot have that name. */
 export function taken(name: string): string | undefined {

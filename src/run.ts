@@ -10,17 +10,17 @@ import { adoptOrphans, memfd } from './kernel/libc.ts'
 /** How much an executable may print, bytes; no result of CNI is near it. */
 const MOST = 1024 * 1024
 
-/** Runs `file` with `stdin`, our environment plus `env`, its stderr ours; after `timeout` milliseconds it and its descendants are killed. */
+/** Runs `file` with `stdin`, our environment plus `env`, its stderr ours; kills it and its descendants after `timeout` milliseconds. */
 export function run(file: string, env: Record<string, string>, stdin: Uint8Array, timeout: number): Ended {
   const files: number[] = []
   const inMemory = (name: string, size: number) => files[files.push(memfd(name, size)) - 1]!
   try {
     const [input, output] = [inMemory('podwire-stdin', stdin.length), inMemory('podwire-stdout', MOST)]
     writeSync(input, stdin, 0, stdin.length, 0)
-    const ended = withDescendants(() =>
-      execaSync(file, [], { env, stdin: input as 3, stdout: output as 3, stderr: 'inherit', reject: false, timeout, killSignal: 'SIGKILL' }),
-    )
-    return { exitCode: ended.exitCode, signal: ended.signal, stdout: readFrom(output), timedOut: ended.timedOut, failure: ended.originalMessage }
+    const streams = { stdin: input as 3, stdout: output as 3, stderr: 'inherit' } as const
+    const ended = withDescendants(() => execaSync(file, [], { env, ...streams, reject: false, timeout, killSignal: 'SIGKILL' }))
+    const { exitCode, signal, timedOut, originalMessage: failure } = ended
+    return { exitCode, signal, stdout: readFrom(output), timedOut, failure }
   } finally {
     for (const fd of files) closeSync(fd)
   }

@@ -53,7 +53,8 @@ export function delegate(origin: Origin, timeout = TIMEOUT): Ipam {
 function call(origin: Origin, conf: ConfWithIpam, command: Command, timeout: number): Result | undefined {
   const type = conf.ipam.type
   const file = find(type, origin.path)
-  const { exitCode, signal, stdout, timedOut, failure } = later().run(file, { CNI_COMMAND: command, [DEPTH]: deeper(type) }, origin.stdin, timeout)
+  const env = { CNI_COMMAND: command, [DEPTH]: deeper(type) }
+  const { exitCode, signal, stdout, timedOut, failure } = later().run(file, env, origin.stdin, timeout)
   const said = `${file} ${command}`
   if (timedOut) throw new CniError(11, `${said} did not end within ${timeout / 1000} s and was killed`)
   if (signal) throw new CniError(106, `${said} was ended by ${signal}`, excerpt(stdout))
@@ -76,7 +77,9 @@ function theirs(said: string, exitCode: number, answer: unknown, stdout: string)
  * Plugins, podwire's and the reference's, that lease nothing: each would look for the same executable once more, and so on without
  * end.
  */
-export const NO_IPAM = new Set(['podwire', 'ptp', 'bridge', 'vxlan', 'loopback', 'portmap', 'bandwidth', 'firewall', 'tuning', 'sbr', 'macvlan', 'ipvlan', 'vlan', 'host-device', 'dummy', 'tap', 'vrf'])
+export const NO_IPAM = new Set(
+  'podwire ptp bridge vxlan loopback portmap bandwidth firewall tuning sbr macvlan ipvlan vlan host-device dummy tap vrf'.split(' '),
+)
 const IPAM = new Set(['host-local', 'static'])
 const USE = 'use "host-local" or "static", which podwire serves itself, or the name of an executable that leases addresses'
 
@@ -87,8 +90,9 @@ export function find(type: string, path: string[]): string {
   for (const directory of path) {
     const file = join(directory, type)
     const found = executable(file)
-    if (found && !IPAM.has(name) && isThisProgram(found)) throw new CniError(7, `ipam.type is ${excerpt(type)}, but ${file} is podwire, which is no IPAM plugin by that name`, USE)
-    if (found) return file
+    if (!found) continue
+    if (IPAM.has(name) || !isThisProgram(found)) return file
+    throw new CniError(7, `ipam.type is ${excerpt(type)}, but ${file} is podwire, which is no IPAM plugin by that name`, USE)
   }
   throw new CniError(106, `failed to find plugin ${excerpt(type)} in path [${path.join(':')}]`, 'ipam.type names it: install it in a directory of CNI_PATH, or use "host-local" or "static", which podwire serves itself')
 }
@@ -117,7 +121,8 @@ const DEEPEST = 4
 /** The same for the next one. Error 7 when somebody else's executable, asked for addresses, asks podwire again and again. */
 function deeper(type: string): string {
   const depth = /^\d{1,3}$/.test(process.env[DEPTH] ?? '') ? Number(process.env[DEPTH]) : 0
-  if (depth >= DEEPEST) throw new CniError(7, `ipam.type is ${excerpt(type)}, which asks podwire for addresses again: ${depth} of them wait for each other`, 'the executable that ipam.type names must lease addresses by itself')
+  const sentence = `ipam.type is ${excerpt(type)}, which asks podwire for addresses again: ${depth} of them wait for each other`
+  if (depth >= DEEPEST) throw new CniError(7, sentence, 'the executable that ipam.type names must lease addresses by itself')
   return String(depth + 1)
 }
 

@@ -35,6 +35,6 @@ export function walk(what: string, buffer: Buffer, next: Next, first: number, do
 
 function endOf(what: string, buffer: Buffer, at: number, length: number): number {
   const size = at + HEADER <= length ? buffer.readUInt32LE(at) : 0
-  if (size < HEADER || at + size > length) throw new KernelError(what, EBADMSG, `half a message in the kernel's answer, ${length - at} bytes`)
-  return at + size
+  if (size >= HEADER && at + size <= length) return at + size
+  throw new KernelError(what, EBADMSG, `half a message in the kernel's answer, ${length - at} bytes`)
 }

@@ -26,7 +26,8 @@ export function endDescendants(spared: number[]): void {
 
 function descendants(spared: number[]): number[] {
   const offspring = Map.groupBy(all(), ({ parent }) => parent)
-  const walk = (parent: number): number[] => (offspring.get(parent) ?? []).filter(({ pid }) => !spared.includes(pid)).flatMap(({ pid }) => [pid, ...walk(pid)])
+  const walk = (parent: number): number[] =>
+    (offspring.get(parent) ?? []).filter(({ pid }) => !spared.includes(pid)).flatMap(({ pid }) => [pid, ...walk(pid)])
   return walk(process.pid)
 }
 

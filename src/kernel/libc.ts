@@ -196,7 +196,8 @@ export function memfd(name: string, size: number): number {
 const PR_SET_CHILD_SUBREAPER = 36 // <linux/prctl.h>
 
 /** Whether descendants whose parent has ended become children of this process, and not of init. man 2 PR_SET_CHILD_SUBREAPER */
-export const adoptOrphans = (wanted: boolean): void => void call('prctl(PR_SET_CHILD_SUBREAPER)', 'prctl', PR_SET_CHILD_SUBREAPER, wanted ? 1n : 0n, 0n, 0n, 0n)
+export const adoptOrphans = (wanted: boolean): void =>
+  void call('prctl(PR_SET_CHILD_SUBREAPER)', 'prctl', PR_SET_CHILD_SUBREAPER, wanted ? 1n : 0n, 0n, 0n, 0n)
 
 const WNOHANG = 1 // <bits/waitflags.h>
 

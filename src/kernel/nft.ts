@@ -129,7 +129,9 @@ export function removeIdle(netns: Netns, filled: (family: Family, chain: string)
   for (const family of FAMILIES) {
     const premise = generation(netns)
     if (!get(netns, MSG.GETTABLE, family)) continue
-    const used = listed(netns, MSG.GETSET, family).some((found) => isFilled(netns, family, nameIn(MSG.GETSET, found))) || listed(netns, MSG.GETRULE, family).some((rule) => !filled(family, nameIn(MSG.GETRULE, rule)))
+    const used =
+      listed(netns, MSG.GETSET, family).some((found) => isFilled(netns, family, nameIn(MSG.GETSET, found))) ||
+      listed(netns, MSG.GETRULE, family).some((rule) => !filled(family, nameIn(MSG.GETRULE, rule)))
     const refused = used ? undefined : transaction(netns, [message(MSG.DELTABLE, family, undefined, `nft delete table ${family} podwire`)], premise)
     if (refused && !isErrno(refused, 'ERESTART', 'ENOENT')) throw refused
   }

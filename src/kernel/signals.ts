@@ -7,7 +7,10 @@ import { ignoreSignal } from './libc.ts'
 const MEANT = ['SIGTERM', 'SIGINT'] as const
 
 /** Signals whose default is to end a process, or to stop it for a terminal's sake; not those of faults, and SIGABRT, for a core dump. */
-const MEANINGLESS = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGSTKFLT', 'SIGPWR', 'SIGXCPU', 'SIGXFSZ', 'SIGTTIN', 'SIGTTOU'] as const
+const MEANINGLESS = [
+  ...(['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGVTALRM', 'SIGPROF'] as const),
+  ...(['SIGSTKFLT', 'SIGPWR', 'SIGXCPU', 'SIGXFSZ', 'SIGTTIN', 'SIGTTOU'] as const),
+]
 const REAL_TIME = Array.from({ length: 31 }, (_, i) => 34 + i) // SIGRTMIN to SIGRTMAX as glibc has them
 
 /** Resolves with SIGTERM or SIGINT when one of them comes. All that mean nothing are ignored from now on. */
