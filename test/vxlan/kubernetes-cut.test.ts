@@ -67,3 +67,41 @@ t.test('a line without end does not fill the memory', async (t) => {
   const chunk = Buffer.alloc(1024 * 1024, 'x')
   t.throws(() => Array.from({ length: 20 }, () => lines.push(chunk)), /a piece of more than/)
 })
+
+// What an API server could send to keep the agent from its work, so many times over.
+const TEDIOUS: [string, (times: number) => string][] = [
+  ['what stands between items, and nothing else', (times) => `{"items":[{"metadata":${'},{"metadata":'.repeat(times)}`],
+  ['objects with metadata inside of one item', (times) => `{"items":[{"metadata":[${'{"metadata":0},'.repeat(times)}`],
+  ['the same with more between', (times) => `{"items":[{"metadata":[${'{"x":[{},{"metadata":0}],"y":0},'.repeat(times)}`],
+  ['quotes that open and close', (times) => `{"items":[{"metadata":${'"},{"metadata":'.repeat(times)}`],
+  ['the beginning of the items, again and again', (times) => '"items":[],'.repeat(times)],
+]
+
+for (const [what, text] of TEDIOUS)
+  t.test(`a page takes time in proportion to its length: ${what}`, async (t) => {
+    const time = (times: number): number => {
+      const [page, start] = [new Items(), performance.now()]
+      for (const chunk of chunks(Buffer.from(text(times)), 65536)) page.push(chunk)
+      return performance.now() - start
+    }
+    time(2_000)
+    // Sixteen times as long took 256 times as long: minutes.
+    const [short, long] = [Math.min(time(8_000), time(8_000)), time(128_000)]
+    t.ok(long < 64 * short + 500, `${short.toFixed(1)} and ${long.toFixed(1)} ms`)
+  })
+
+t.test('what is nested deeper than anybody means is refused before it is parsed, in lists and in watches', async (t) => {
+  for (const text of ['[', '{"a":', '{"x":{},"y":{"metadata":0},"z":[{},{"metadata":0},']) {
+    t.throws(() => read(`{"items":[{"metadata":${text.repeat(200_000)}`, 65536), { message: /nested deeper than 128 levels/ }, text)
+    t.throws(() => new Lines().push(Buffer.from(`${text.repeat(200_000)}\n`)), { message: /nested deeper than 128 levels/ }, text)
+  }
+  t.strictSame(read(JSON.stringify({ metadata: {}, items: [{ metadata: { name: '[[{{'.repeat(100) + '"\\' } }] }), 7).items, [{ metadata: { name: '[[{{'.repeat(100) + '"\\' } }])
+})
+
+t.test('items that hold lists of objects with metadata come all the same, several at once', async (t) => {
+  const items = Array.from({ length: 300 }, (_, i) => ({ metadata: { name: `n${i}` }, owners: [{ metadata: 1 }, { metadata: 2 }, { metadata: i }] }))
+  const page = new Items()
+  const early = chunks(Buffer.from(JSON.stringify({ metadata: {}, items })), 100).flatMap((chunk) => page.push(chunk))
+  t.ok(early.length > 100, `${early.length} of them before the end`)
+  t.equal(JSON.stringify([...early, ...page.end().items]), JSON.stringify(items))
+})

@@ -6,9 +6,11 @@ import { Failure } from './failure.ts'
 /** The lines of a watch: one event each. What follows the last newline is half an event, and never handed out. */
 export class Lines {
   readonly #bytes = new Bytes(LONGEST_LINE)
+  readonly #depth = new Depth()
 
   push(chunk: Buffer): unknown[] {
     const values: unknown[] = []
+    this.#depth.follow(chunk)
     this.#bytes.append(chunk)
     for (let end; (end = this.#bytes.indexOf('\n')) >= 0; ) {
       const line = this.#bytes.take(end + 1)
@@ -26,24 +28,32 @@ const BETWEEN = '},{"metadata":'
  * string is escaped, so BETWEEN stands between two items or deeper inside of one; JSON.parse tells which. Searching for it
  * is a hundred times faster than walking over the bytes. Where it does not occur (another formatting), the whole page is
  * one piece: slower, the same result.
+ *
+ * Where it turns out to be inside of an item, the next attempt is made with at least twice as many bytes, which may be several
+ * items: so all attempts together read no more than three times what came, whatever it is.
  */
 export class Items {
-  readonly #bytes = new Bytes(LARGEST_PAGE)
+  readonly #bytes = new Bytes(LARGEST_PIECE)
+  readonly #depth = new Depth()
   #head: string | undefined
+  /** How many bytes the next attempt has at least. */
+  #least = 0
 
   push(chunk: Buffer): unknown[] {
     const items: unknown[] = []
+    this.#depth.follow(chunk)
     this.#bytes.append(chunk)
     if (this.#head === undefined) {
       const at = this.#bytes.indexOf(HEAD)
       if (at < 0) return items
       this.#head = this.#bytes.take(at + HEAD.length)
     }
-    for (let at; (at = this.#bytes.indexOf(BETWEEN)) >= 0; ) {
-      const item = tryParse(this.#bytes.peek(at + 1))
-      if (item === undefined) continue
+    for (let at; (at = this.#bytes.indexOf(BETWEEN, this.#least)) >= 0; ) {
+      const whole = tryParse(`[${this.#bytes.peek(at + 1)}]`)
+      this.#least = whole === undefined ? 2 * (at + 1) : 0
+      if (whole === undefined) continue
       this.#bytes.take(at + ','.length + 1)
-      items.push(item)
+      for (const item of whole as unknown[]) items.push(item)
     }
     return items
   }
@@ -61,7 +71,7 @@ export class Items {
 }
 
 const LONGEST_LINE = 8 * 1024 * 1024 // bytes; etcd takes objects of up to 1.5 MiB
-const LARGEST_PAGE = 256 * 1024 * 1024
+const LARGEST_PIECE = 64 * 1024 * 1024 // a page of 500 objects in another formatting is one piece
 
 /** Bytes that came and are not used yet, in one piece that grows by doubling. No byte is searched twice. */
 class Bytes {
@@ -80,9 +90,9 @@ class Bytes {
     this.#end += chunk.copy(this.#buffer, this.#end)
   }
 
-  /** Where the text next occurs, counted from the first byte not taken; -1 if it does not, as yet. */
-  indexOf(text: string): number {
-    const at = this.#buffer.subarray(0, this.#end).indexOf(text, this.#searched)
+  /** Where the text next occurs, `least` bytes or more behind the first one not taken, and counted from it; -1 if it does not, as yet. */
+  indexOf(text: string, least = 0): number {
+    const at = this.#buffer.subarray(0, this.#end).indexOf(text, Math.max(this.#searched, this.#start + least))
     this.#searched = at >= 0 ? at + 1 : Math.max(this.#searched, this.#end - text.length + 1)
     return at >= 0 ? at - this.#start : -1
   }
@@ -109,6 +119,33 @@ class Bytes {
     this.#end = length
   }
 }
+
+const DEEPEST = 128 // levels; a Node has about ten
+
+/** How deep values are nested in bytes that come in pieces; what is deeper than anybody means is not given to a parser. */
+class Depth {
+  #depth = 0
+  #inString = false
+  #escaped = false
+
+  follow(chunk: Buffer): void {
+    const { length } = chunk
+    let [i, depth, inString] = [this.#escaped ? 1 : 0, this.#depth, this.#inString]
+    for (; i < length; i++) {
+      const byte = chunk[i]!
+      if (byte === QUOTE) inString = !inString
+      else if (inString) i += byte === BACKSLASH ? 1 : 0
+      else if (byte > LAST_LETTER && STEP[byte] !== 0 && (depth += STEP[byte]!) > DEEPEST) throw new Failure('garbled', `what the API server sent is nested deeper than ${DEEPEST} levels`)
+    }
+    ;[this.#depth, this.#inString, this.#escaped] = [depth, inString, i > length]
+  }
+}
+
+const [QUOTE, BACKSLASH, LAST_LETTER] = Buffer.from('"\\Z') as unknown as [number, number, number]
+
+/** What a byte does to the depth. */
+const STEP = new Int8Array(256)
+for (const [bytes, step] of [['[{', 1], [']}', -1]] as const) for (const byte of Buffer.from(bytes)) STEP[byte] = step
 
 function parse(text: string): unknown {
   try {
