@@ -9,7 +9,7 @@ import type { Schema } from '../src/cni/schema.ts'
 import { EXTRAS } from '../src/extras.ts'
 import { PLUGINS } from '../src/plugins.ts'
 import { Metrics } from '../src/vxlan/metrics.ts'
-import { PEERS } from '../src/vxlan/node.ts'
+import { NODE, PEERS } from '../src/vxlan/node.ts'
 
 /** A key: where it is (`ipam.routes[].dst`), what it may be, whether it must be there. */
 export interface Key {
@@ -133,6 +133,7 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   port: { example: 8472 },
   underlay: { example: 'eth0' },
   directRouting: { example: true },
+  clusterCIDRs: { example: ['10.244.0.0/16', 'fd00:10:244::/48'] },
   masquerade: { example: false },
   checksumOffload: { example: false },
   'ipam.dns': { example: { nameservers: ['10.1.2.1'] } },
@@ -154,6 +155,9 @@ export function keys(schema: Schema, at = ''): Key[] {
   })
 }
 
+/** The keys of peers with what their values are to be, by which podwire judges each node for itself. */
+const withNodes = (schema: Schema): Schema => ({ ...schema, properties: { ...schema.properties, peers: { ...schema.properties!.peers, items: NODE } } })
+
 const common = (path: string): boolean => keys(PLUGINS.loopback!.schema).some((key) => key.path === path)
 const STATIC = /^ipam\.(addresses|dns)\b/
 
@@ -164,7 +168,7 @@ const TABLES: Record<string, () => string> = {
   bridge: () => table(keys(PLUGINS.bridge!.schema).filter(({ path }) => !common(path) && !/^(ipam|runtimeConfig)\./.test(path) && path === alone(path))),
   'host-local': () => table(keys(PLUGINS['host-local']!.schema).filter(({ path }) => !common(path) && path !== 'ipam' && !STATIC.test(path))),
   static: () => table(keys(PLUGINS.static!.schema).filter(({ path }) => STATIC.test(path))),
-  vxlan: () => table(keys(PLUGINS.vxlan!.schema).filter(({ path }) => !common(path))),
+  vxlan: () => table(keys(withNodes(PLUGINS.vxlan!.schema)).filter(({ path }) => !common(path))),
   sbr: () => table(keys(PLUGINS.sbr!.schema).filter(({ path }) => !common(path))),
   ...Object.fromEntries(Object.entries(EXTRAS).map(([name, { schema }]) => [name, () => table(keys(schema).filter(({ path }) => !common(path)))])),
   metrics: () => ['| Metric | Labels | Meaning |', '|---|---|---|', ...metrics().map(({ name, labelNames, help }) => `| \`${name}\` | ${labelNames.map((label) => `\`${label}\``).join(', ')} | ${help} |`)].join('\n'),

@@ -1,4 +1,4 @@
-// An esbuild plugin: in the place of src/cni/compile.ts, the functions that Ajv makes of the schemas of plugins and of the peers file.
+// An esbuild plugin: in the place of src/cni/compile.ts, the functions that Ajv makes of the plugins' schemas.
 
 import { join } from 'node:path'
 import { Ajv, _ } from 'ajv'
@@ -7,7 +7,6 @@ import type { Plugin } from 'esbuild'
 import { OPTIONS } from '../src/cni/compile.ts'
 import type { Schema } from '../src/cni/schema.ts'
 import { PLUGINS } from '../src/plugins.ts'
-import { PEERS } from '../src/vxlan/node.ts'
 
 export const validators: Plugin = {
   name: 'validators',
@@ -19,7 +18,7 @@ export const validators: Plugin = {
 
 function generate(): string {
   const ajv = new Ajv({ ...OPTIONS, keywords: [...OPTIONS.keywords], code: { source: true, formats: _`require('./formats.ts').formats` }, inlineRefs: false })
-  const schemas = [...Object.values(PLUGINS).map(({ schema }) => schema), PEERS].map(withoutWords)
+  const schemas = Object.values(PLUGINS).map(({ schema }) => withoutWords(schema))
   const names = schemas.map(({ $id }) => $id!)
   const refer = sharing(schemas, ajv)
   for (const schema of schemas) ajv.addSchema(refer(schema))

@@ -18,7 +18,7 @@ import { PLUGINS } from '../src/plugins.ts'
 import { uninstall } from '../src/vxlan/agent.ts'
 import { conflist, NETWORK } from '../src/vxlan/conflist.ts'
 import { parsePeers } from '../src/vxlan/file.ts'
-import type { Node } from '../src/vxlan/node.ts'
+import { nodesIn, type Node } from '../src/vxlan/node.ts'
 import { peersOf } from '../src/vxlan/peers.ts'
 
 const OPERATIONS = 'docs/operations.md'
@@ -43,9 +43,14 @@ t.test('the schema of the peers file is that of the sources, for any program, an
   t.ok(valid(peers), JSON.stringify(valid.errors))
   t.equal(parsePeers(read('conf/peers.json'), 'conf/peers.json').size, 2, 'for podwire, too')
   t.equal(join('conf', peers.$schema), PEERS_SCHEMA, 'it names its schema')
-  for (const wrong of [{}, { nodes: {} }, { nodes: [{}] }, { nodes: [{ name: '', addresses: ['192.0.2.1'], podCIDRs: [] }] }, { nodes: [{ name: 'a', addresses: [1], podCIDRs: [] }] }]) {
+  for (const wrong of [{}, { nodes: {} }]) {
     t.notOk(valid(wrong), JSON.stringify(wrong))
     t.throws(() => parsePeers(JSON.stringify(wrong), 'peers.json'), { code: 7 }, 'podwire refuses it, too')
+  }
+  for (const wrong of [5, {}, { name: '', addresses: ['192.0.2.1'], podCIDRs: [] }, { name: 'a', addresses: [1], podCIDRs: [] }, { name: 'a', addresses: ['192.0.2.1'] }, { name: 'a', addresses: ['192.0.2.1'], podCIDRs: [], created: 5 }]) {
+    t.notOk(valid({ nodes: [...peers.nodes, wrong] }), JSON.stringify(wrong))
+    const nodes = [...parsePeers(JSON.stringify({ nodes: [...peers.nodes.map((node: Node) => ({ ...node, name: `${node.name}0` })), wrong] }), 'peers.json').values()]
+    t.same(nodes.map(({ wrong }) => wrong?.length ?? 0), [0, 0, 1], 'podwire refuses that node, too, and no other')
   }
 })
 
@@ -107,12 +112,13 @@ t.test('every sentence about a node that cannot be used has a row that says what
   const others: [addresses: string[], podCIDRs: string[]][] = [
     [['192.0.2.2'], []], [['192.0.2.3'], ['here']], [['192.0.2.4'], ['10.244.0.0/16']], [['192.0.2.5', 'there'], ['10.244.5.0/24']],
     [[], ['10.244.6.0/24']], [['there'], ['10.244.7.0/24']], [['2001:db8::8'], ['10.244.8.0/24']], [['192.0.2.1'], ['10.244.9.0/24']],
+    [['127.0.0.1', '192.0.2.255', '10.244.5.7', '192.0.2.10'], ['169.254.0.0/16', '10.244.10.0/31', '10.245.0.0/24']], [Array.from({ length: 99 }, () => '192.0.2.11'), ['10.244.11.0/24']],
   ]
-  const nodes = [self, ...others.map(([addresses, podCIDRs], i): Node => ({ name: `n${i}`, addresses, podCIDRs }))]
-  const { problems } = peersOf(self, new Map(nodes.map((node) => [node.name, node])), { local: '192.0.2.1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24'] })
+  const nodes = [self, ...others.map(([addresses, podCIDRs], i): Node => ({ name: `n${i}`, addresses, podCIDRs })), nodesIn([5]).values().next().value!]
+  const { problems } = peersOf(self, new Map(nodes.map((node) => [node.name, node])), { local: '192.0.2.1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24'] }, { clusterCIDRs: ['10.244.0.0/16', '169.254.0.0/16'] })
   const [, rows = ''] = read(OPERATIONS).split('| Sentence | What to do |')
   const told = [...rows.split('\n\n')[0]!.matchAll(/^\| (.*) \| .* \|$/gm)].map(([, sentence]) => sentence!)
-  const says = (row: string, sentence: string) => new RegExp(`^${row.replace(/[()]/g, '\\$&').replaceAll('…', '.+')}$`).test(sentence)
+  const says = (row: string, sentence: string) => new RegExp(`^${row.replace(/[()[\]]/g, '\\$&').replaceAll('…', '.+')}$`).test(sentence)
   for (const { node, sentence } of problems) t.equal(told.filter((row) => says(row, sentence)).length, 1, `${node}: ${sentence}`)
   for (const row of told) t.ok(problems.some(({ sentence }) => says(row, sentence)), row)
 })

@@ -76,6 +76,8 @@ Overlay
   --underlay WHAT     the interface, network or address that carries it (default: the node's address, else the
                       interface with the default route)
   --mtu N             bytes for a packet of a pod (default: the underlay's less 50, or 70 over IPv6)
+  --cluster-cidr L    the networks in which those of all pods lie, separated by commas, as kube-controller-manager has them: a
+                      node that says another network, or an address inside of them, is not believed (default: any)
   --direct-routing    no encapsulation to nodes without a router between
   --checksum-offload on|off
                       whether the device leaves checksums to the hardware (default: as the kernel has it; off before

@@ -12,6 +12,7 @@ export const WISHES = {
   'direct-routing': { type: 'boolean', default: false },
   'no-masquerade': { type: 'boolean', default: false },
   'non-masquerade-cidrs': { type: 'string', default: '' },
+  'cluster-cidr': { type: 'string', default: '' },
   'checksum-offload': { type: 'string' },
 } as const
 
@@ -23,6 +24,7 @@ interface Values {
   'direct-routing': boolean
   'no-masquerade': boolean
   'non-masquerade-cidrs': string
+  'cluster-cidr': string
   'checksum-offload'?: string | undefined
 }
 
@@ -34,7 +36,8 @@ export const wishesOf = (values: Values): Wishes => ({
   mtu: values.mtu === undefined ? undefined : number('mtu', values.mtu, 68, 65535),
   directRouting: values['direct-routing'],
   masquerade: !values['no-masquerade'],
-  nonMasqueradeCIDRs: values['non-masquerade-cidrs'].split(',').filter(Boolean).map(network),
+  nonMasqueradeCIDRs: networks('non-masquerade-cidrs', values['non-masquerade-cidrs']),
+  clusterCIDRs: networks('cluster-cidr', values['cluster-cidr']),
   checksumOffload: values['checksum-offload'] === undefined ? undefined : onOff('checksum-offload', values['checksum-offload']),
 })
 
@@ -49,8 +52,10 @@ function number(name: string, text: string, least: number, most: number): number
   return value
 }
 
-function network(text: string): string {
-  const cidr = parseCidr(text) ?? (parseAddress(text) ? parseCidr(`${text}/${text.includes(':') ? 128 : 32}`) : undefined)
-  if (!cidr) throw new CniError(4, `--non-masquerade-cidrs: ${text} is no network in CIDR notation`)
-  return text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`
-}
+/** A list, separated by commas; an address is a network of one. */
+const networks = (name: string, list: string): string[] =>
+  list.split(',').map((text) => text.trim()).filter(Boolean).map((text) => {
+    const cidr = parseCidr(text) ?? (parseAddress(text) ? parseCidr(`${text}/${text.includes(':') ? 128 : 32}`) : undefined)
+    if (!cidr) throw new CniError(4, `--${name}: ${text} is no network in CIDR notation`)
+    return text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`
+  })

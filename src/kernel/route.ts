@@ -147,6 +147,12 @@ export function of(netns: Netns, dev: string): Route[] {
   return everywhere(netns, (out) => out.push(RTA_OIF, link.u32(oif))).filter(isUnicast).flatMap((message) => ways(message).filter((way) => way.oif === oif).map((way) => podFact(parse(message), way, dev)))
 }
 
+/** The gateways of an interface's routes in all tables, but for those of a protocol. */
+export const gateways = (netns: Netns, ifindex: number, proto: number): string[] =>
+  everywhere(netns, (out) => out.push(RTA_OIF, link.u32(ifindex)))
+    .filter((message) => isUnicast(message) && message.data[5] !== proto)
+    .flatMap((message) => ways(message).flatMap(({ oif, via }) => (oif === ifindex && via !== undefined ? [via] : [])))
+
 /** The tables in which there are routes. */
 export const tables = (netns: Netns): Set<number> => new Set(everywhere(netns).map((message) => parse(message).table))
 

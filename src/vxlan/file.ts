@@ -3,13 +3,9 @@
 
 import { readFileSync, watch, type FSWatcher } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { compile } from '../cni/compile.ts'
 import { CniError } from '../cni/error.ts'
-import { validate } from '../cni/schema.ts'
-import { PEERS, type Node, type Nodes, type PeersFile } from './node.ts'
+import { MOST_NODES, nodesIn, printable, quoted, type Node, type Nodes } from './node.ts'
 import type { Source } from './source.ts'
-
-const validator = compile(PEERS)
 
 /** Who writes in place is not done with the first write. Milliseconds. */
 const SETTLE = 5
@@ -58,31 +54,23 @@ export const peersFile = (file: string): Source => (handler) => {
   }
 }
 
-/** Error 6 or 7 that says what is wrong in the file. */
+/**
+ * The nodes of a file. A node that is not as it should be hurts itself alone, and says so; error 6 or 7 where the file is no list of
+ * nodes. A byte order mark is skipped.
+ */
 export function parsePeers(text: string, file: string): Nodes {
   let content: unknown
   try {
-    content = JSON.parse(text)
+    content = JSON.parse(text.replace(/^\uFEFF/, ''))
   } catch (error) {
-    throw new CniError(6, `${file} is not JSON: ${(error as Error).message}`)
+    throw new CniError(6, `${file} is not JSON: ${printable((error as Error).message)}`)
   }
-  try {
-    if (typeof content !== 'object' || content === null || Array.isArray(content)) throw new CniError(7, `expected {"nodes": […]}`)
-    validate(PEERS, validator, content as Record<string, unknown>)
-    return byName((content as PeersFile).nodes)
-  } catch (error) {
-    throw error instanceof CniError ? new CniError(error.code, `${file}: ${error.message}`, error.details) : error
-  }
-}
-
-/** Nodes by name. Error 7 if two have one name. */
-export function byName(nodes: Node[]): Nodes {
-  const all = new Map<string, Node>()
-  for (const [i, node] of nodes.entries()) {
-    if (all.has(node.name)) throw new CniError(7, `nodes[${i}].name is ${JSON.stringify(node.name)}: another node has that name`)
-    all.set(node.name, node)
-  }
-  return all
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) throw new CniError(7, `${file}: expected {"nodes": […]}`)
+  const { nodes } = content as { nodes?: unknown }
+  if (nodes === undefined) throw new CniError(7, `${file}: nodes is missing: expected a list of nodes`)
+  if (!Array.isArray(nodes)) throw new CniError(7, `${file}: nodes is ${quoted(nodes)}: expected a list of nodes`)
+  if (nodes.length > MOST_NODES) throw new CniError(7, `${file}: there are ${nodes.length} nodes: expected at most ${MOST_NODES}`)
+  return nodesIn(nodes)
 }
 
 /** A node that says the same as before is the same object, so that what was computed of it stays. */
@@ -90,4 +78,4 @@ function unchanged(nodes: Nodes, before: Nodes): Nodes {
   return new Map([...nodes].map(([name, node]) => [name, same(before.get(name), node) ? before.get(name)! : node]))
 }
 
-const same = (a: Node | undefined, b: Node): boolean => a !== undefined && a.created === b.created && a.addresses.join() === b.addresses.join() && a.podCIDRs.join() === b.podCIDRs.join()
+const same = (a: Node | undefined, b: Node): boolean => a !== undefined && a.created === b.created && a.addresses.join() === b.addresses.join() && a.podCIDRs.join() === b.podCIDRs.join() && a.wrong?.join() === b.wrong?.join()

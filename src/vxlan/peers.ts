@@ -1,8 +1,14 @@
-// The nodes as peers: to whom packets for which networks go. What a node says of itself is bad input until it fits to what
-// the others say; what does not fit hurts only that node, and is named. Pure.
+// The nodes as peers: to whom packets for which networks go. What a node says of itself is a claim. This node's own come first,
+// then those of the others, the older node's before the younger's; a claim on what is somebody's already is void, and named.
+// So whatever a node says, it changes nothing for those that were there before it. Pure.
+//
+// Networks lie inside others where routes do: the longest prefix wins, so pods may have a part of the underlay's network. What
+// none may contain is an address to which the underlay has to reach: a node's, this node's own, a router's.
 
 import { addressText, bits, cidrText, contains, hostCidr, network, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
-import type { Node, Nodes } from './node.ts'
+import { Networks, type Holding } from './networks.ts'
+import { MOST_ADDRESSES, MOST_NETWORKS, quoted, type Node, type Nodes } from './node.ts'
+import { reservedOn, specialIn } from './special.ts'
 
 /** This node's end of the underlay. */
 export interface Underlay {
@@ -14,6 +20,18 @@ export interface Underlay {
   mtu: number
   /** The networks that are reached through the interface without a router. */
   onLink: string[]
+}
+
+/** What claims are held against, beside other claims. */
+export interface Bounds {
+  /** The networks in which those of all pods lie; none: not said. */
+  clusterCIDRs?: string[]
+  /** Addresses of this node, beside those that it says of itself. */
+  own?: string[]
+  /** Addresses of the routers that this node sends to. */
+  nextHops?: string[]
+  /** Whether peers on the same link are reached without encapsulation, by any address they have there. */
+  directRouting?: boolean
 }
 
 export interface Peer {
@@ -31,80 +49,231 @@ export interface Problem {
   sentence: string
 }
 
-/** Peers of a node, and what is wrong with the others. Of two that claim the same, the older keeps it. */
-export function peersOf(self: Node, nodes: Nodes, underlay: Underlay): { peers: Peer[]; problems: Problem[] } {
-  const problems: Problem[] = []
-  const others = [...nodes.values()].filter(({ name }) => name !== self.name).sort(bySeniority).map(read)
-  const onLink = underlay.onLink.map((text) => parseCidr(text)!)
-  const near = underlay.onLink.join()
-  const me = read(self)
-  const networks = new Networks([me, ...others].flatMap(({ cidrs }) => cidrs).concat(onLink))
-  const addresses = new Map<string, string>()
-  for (const { addresses: list, node } of [me, ...others]) for (const address of list) networks.address(address, node.name === self.name ? 'an address of this node' : node)
-  for (const cidr of onLink) networks.add(cidr, 'the underlay')
-  for (const cidr of me.cidrs) networks.add(cidr, 'this node')
-  for (const address of me.addresses) addresses.set(textOf(address), 'this node')
-  const family: Family = underlay.local.includes(':') ? 6 : 4
+/** Peers of a node, and what is wrong with the others. */
+export function peersOf(self: Node, nodes: Nodes, underlay: Underlay, bounds: Bounds = {}): { peers: Peer[]; problems: Problem[] } {
+  const others = [...nodes.values()].filter(({ name }) => name !== self.name).map(read).sort(bySeniority)
+  const claims = new Claims(read(self), others, underlay, bounds)
+  const peers = others.flatMap((other) => claims.peer(other) ?? [])
+  claims.search()
+  return { peers, problems: claims.problems }
+}
 
-  const peers = others.flatMap((other): Peer[] => {
+/** What of this node's own networks cannot be: the first sentence, or undefined. */
+export function ownProblem(self: Node, underlay: Underlay, bounds: Bounds = {}): string | undefined {
+  return new Claims(read(self), [], underlay, bounds).wrongOfThisNode
+}
+
+/** Who has which networks and addresses; asked node by node, the oldest first. */
+class Claims {
+  readonly problems: Problem[] = []
+  /** What is wrong with this node's own networks, the first of it. */
+  readonly wrongOfThisNode: string | undefined
+  readonly #networks: Networks
+  readonly #cluster: Networks | undefined
+  readonly #clusterCIDRs: string[]
+  readonly #onLink: Cidr[]
+  /** The on-link networks as text, by which what was found of a node is remembered. */
+  readonly #near: string
+  readonly #directRouting: boolean
+  /** The family of the underlay. */
+  readonly #family: Family
+  /** Whose an address is, for addresses that are used, and all of this node. */
+  readonly #addresses = new Map<string, string>()
+  /** Addresses of nodes that are not used. */
+  readonly #unused: { node: Node; address: Cidr }[] = []
+
+  constructor(me: Read, others: Read[], underlay: Underlay, { clusterCIDRs = [], own = [], nextHops = [], directRouting = false }: Bounds) {
+    this.#clusterCIDRs = clusterCIDRs
+    this.#cluster = clusterCIDRs.length > 0 ? clusterOf(clusterCIDRs) : undefined
+    this.#onLink = underlay.onLink.map((text) => parseCidr(text)!)
+    this.#near = underlay.onLink.join()
+    this.#directRouting = directRouting
+    this.#family = underlay.local.includes(':') ? 6 : 4
+    this.#networks = new Networks([me, ...others].flatMap(({ cidrs }) => cidrs))
+    for (const address of [...me.addresses, ...hosts([underlay.local, ...own])]) {
+      this.#networks.keep(address, () => 'an address of this node')
+      this.#addresses.set(textOf(address), 'this node')
+    }
+    for (const address of hosts(nextHops)) this.#networks.keep(address, () => `the router ${textOf(address)}`)
+    for (const cidr of this.#onLink) this.#networks.keep(cidr, () => 'the underlay')
+    this.wrongOfThisNode = me.cidrs.flatMap((cidr) => this.#claim(me, cidr, () => 'this node') ?? [])[0]
+    // A network of ours that is wrong makes this node not ready; meanwhile nobody else gets it.
+    for (const cidr of me.cidrs) this.#networks.add(cidr, () => 'this node')
+  }
+
+  /** The node as a peer, or undefined. What is wrong with it becomes a problem, what is right its own. */
+  peer(other: Read): Peer | undefined {
     const { node } = other
-    const say = (sentence: string) => void problems.push({ node: node.name, sentence })
-    for (const text of other.unreadable.addresses) say(`its address ${JSON.stringify(text)} is no IP address`)
-    for (const text of other.unreadable.podCIDRs) say(`its podCIDR ${JSON.stringify(text)} is no network in CIDR notation`)
-    const endpoint = other.addresses.find((address) => address.family === family)
-    if (!endpoint) return say(node.addresses.length === 0 ? 'it has no address' : other.addresses.length === 0 ? 'none of its addresses can be read' : `it has no IPv${family} address (but ${other.addresses.map(textOf).join(', ')}), and the underlay of this node is IPv${family}`), []
-    const address = textOf(endpoint)
-    const holder = addresses.get(address)
-    if (holder) return say(`its address ${address} is that of ${holder}`), []
-    addresses.set(address, `node ${node.name}`)
+    for (const sentence of other.wrong) this.#say(node, sentence)
     const podCIDRs = other.cidrs.filter((cidr) => {
-      const overlap = networks.overlapping(cidr)
-      if (overlap) say(`its podCIDR ${cidrText(cidr)} overlaps ${overlap}`)
-      else networks.add(cidr, node)
-      return !overlap
+      const wrong = this.#claim(other, cidr, () => `node ${node.name}`)
+      if (wrong) this.#say(node, wrong)
+      return !wrong
     })
-    if (node.podCIDRs.length === 0) say('it has no podCIDR')
-    if (podCIDRs.length === 0) return []
-    return [{ node, address, podCIDRs: podCIDRs.map((cidr) => `${textOf(cidr)}/${cidr.prefix}`), onLink: nearOf(other, onLink, near) }]
-  })
-  return { peers, problems }
+    const near = this.#nearOf(other)
+    const usable = other.addresses.filter((address) => this.#passes(node, address, this.#refusal(address, podCIDRs, near)))
+    const endpoint = usable.find((address) => address.family === this.#family && this.#passes(node, address, this.#taken(address)))
+    if (!endpoint) this.#sayWhy(other)
+    const onLink = firsts(near.addresses.filter((address) => usable.includes(address) && !this.#taken(address)))
+    const used = [...(endpoint ? [endpoint] : []), ...(endpoint && this.#directRouting ? Object.values(onLink) : [])]
+    for (const address of used) this.#networks.keep(address, () => `the address of node ${node.name}`)
+    for (const address of usable) if (!used.includes(address)) this.#unused.push({ node, address })
+    if (!endpoint) return undefined
+    const address = textOf(endpoint)
+    this.#addresses.set(address, `node ${node.name}`)
+    if (podCIDRs.length === 0) return undefined
+    return { node, address, podCIDRs: podCIDRs.map((cidr) => `${textOf(cidr)}/${cidr.prefix}`), onLink: texted(onLink) }
+  }
+
+  /** Looks for addresses that nobody uses, inside networks of others: they hurt nobody, but whoever says them errs, or lies. */
+  search(): void {
+    for (const { node, address } of this.#unused) {
+      const around = this.#networks.around(address)
+      if (around) this.#say(node, `its address ${textOf(address)} is inside ${heldText(around)}`)
+    }
+  }
+
+  /** Makes a network the node's; the sentence if it cannot be. */
+  #claim({ unfit }: Read, cidr: Cidr, owner: () => string): string | undefined {
+    const said = (wrong: string) => `its podCIDR ${cidrText(cidr)} ${wrong}`
+    const alone = unfit.get(cidr)
+    if (alone) return said(alone)
+    if (this.#cluster && !this.#cluster.around(cidr)) return said(`is not inside the cluster's networks ${this.#clusterCIDRs.join(', ')}`)
+    const overlap = this.#networks.overlapping(cidr)
+    if (overlap) return said(`overlaps ${overlap}`)
+    this.#networks.add(cidr, owner)
+    return undefined
+  }
+
+  /** Why no node can have the address, or not this one. */
+  #refusal(address: Cidr, podCIDRs: Cidr[], near: Near): string | undefined {
+    const special = specialOf(address)
+    if (special) return `is in ${special}, where no node can be`
+    if (this.#addresses.get(textOf(address)) === 'this node') return 'is that of this node'
+    if (near.reserved.has(address)) return near.reserved.get(address)
+    if (this.#cluster?.around(address)) return `is inside the cluster's networks ${this.#clusterCIDRs.join(', ')}, where pods are`
+    const around = this.#networks.around(address)
+    return around && `is inside ${podCIDRs.includes(around.cidr) ? `its own podCIDR ${cidrText(around.cidr)}` : heldText(around)}`
+  }
+
+  #taken(address: Cidr): string | undefined {
+    const holder = this.#addresses.get(textOf(address))
+    return holder && `is that of ${holder}`
+  }
+
+  #passes(node: Node, address: Cidr, wrong: string | undefined): boolean {
+    if (wrong) this.#say(node, `its address ${textOf(address)} ${wrong}`)
+    return !wrong
+  }
+
+  /** Why there is no address to send to, where what was said of each does not tell already. */
+  #sayWhy({ node, addresses, wrong }: Read): void {
+    if (addresses.length === 0) return node.addresses.length > 0 ? this.#say(node, 'none of its addresses can be read') : wrong.length > 0 ? undefined : this.#say(node, 'it has no address')
+    if (addresses.some(({ family }) => family === this.#family)) return
+    this.#say(node, `it has no IPv${this.#family} address (but ${addresses.map(textOf).join(', ')}), and the underlay of this node is IPv${this.#family}`)
+  }
+
+  #say({ name }: Node, sentence: string): void {
+    this.problems.push({ node: name, sentence })
+  }
+
+  /** What of a node's addresses is on the underlay's networks; looked for once. */
+  #nearOf(other: Read): Near {
+    if (other.near?.about === this.#near) return other.near
+    const pairs = other.addresses.flatMap((address) => this.#onLink.filter((link) => contains(link, address)).map((link) => ({ address, link, reserved: reservedOn(link, address) })))
+    const reserved = new Map(pairs.flatMap(({ address, link, reserved: what }) => (what ? [[address, `is ${what} of ${cidrText(network(link))}`] as const] : [])))
+    return (other.near = { about: this.#near, addresses: [...new Set(pairs.map(({ address }) => address))], reserved })
+  }
+}
+
+interface Near {
+  /** The underlay's networks as text. */
+  about: string
+  addresses: Cidr[]
+  /** Why no node can have one of them. */
+  reserved: Map<Cidr, string>
 }
 
 /** What a node says, parsed once: a node that stays the same is the same object. */
 interface Read {
   node: Node
+  /** When it came to be, milliseconds; Infinity if it does not say: whoever does is older. */
+  created: number
   /** As networks of one address. */
   addresses: Cidr[]
   cidrs: Cidr[]
-  unreadable: { addresses: string[]; podCIDRs: string[] }
-  near?: { about: string; onLink: Peer['onLink'] }
+  /** Why a network cannot be anybody's. */
+  unfit: Map<Cidr, string>
+  /** What of it cannot be read, sentences. */
+  wrong: string[]
+  near?: Near
 }
 
 function read(node: Node): Read {
-  let known = parsed.get(node)
-  if (!known) {
-    const cidrs = node.podCIDRs.map((text) => ({ text, cidr: parseCidr(text) }))
-    known = {
-      node,
-      addresses: node.addresses.flatMap((text) => parseAddress(text) ?? []).map(hostCidr),
-      cidrs: cidrs.flatMap(({ cidr }) => (cidr ? [network(cidr)] : [])),
-      unreadable: { addresses: node.addresses.filter((text) => !parseAddress(text)), podCIDRs: cidrs.flatMap(({ text, cidr }) => (cidr ? [] : [text])) },
-    }
-    parsed.set(node, known)
-  }
-  return known
+  const known = parsed.get(node)
+  if (known) return known
+  const wrong = [...(node.wrong ?? [])]
+  const addresses = each(node.addresses, MOST_ADDRESSES, 'addresses', wrong).flatMap((text) => {
+    const address = parseAddress(text)
+    if (!address) wrong.push(`its address ${quoted(text)} is no IP address`)
+    return address ? [hostCidr(address)] : []
+  })
+  const cidrs = each(node.podCIDRs, MOST_NETWORKS, 'podCIDRs', wrong).flatMap((text) => {
+    const cidr = parseCidr(text)
+    if (!cidr) wrong.push(`its podCIDR ${quoted(text)} is no network in CIDR notation`)
+    return cidr ? [network(cidr)] : []
+  })
+  if (node.podCIDRs.length === 0 && !node.wrong) wrong.push('it has no podCIDR')
+  const unfit = new Map(cidrs.flatMap((cidr) => [[cidr, unfitness(cidr)] as const]).filter((pair): pair is [Cidr, string] => pair[1] !== undefined))
+  const time = Date.parse(node.created ?? '')
+  const made: Read = { node, created: Number.isNaN(time) ? Infinity : time, addresses, cidrs, unfit, wrong }
+  parsed.set(node, made)
+  return made
 }
 
 const parsed = new WeakMap<Node, Read>()
 
-/** Its addresses by family that are on these networks, the first of each; looked for once. */
-function nearOf(other: Read, onLink: Cidr[], about: string): Peer['onLink'] {
-  if (other.near?.about !== about) {
-    const list = other.addresses.filter((one) => onLink.some((cidr) => contains(cidr, one))).reverse()
-    other.near = { about, onLink: Object.fromEntries(list.map((one) => [one.family, textOf(one)])) }
-  }
-  return other.near.onLink
+/** Why no pods can be in a network, whoever has it. */
+function unfitness(cidr: Cidr): string | undefined {
+  const special = specialIn(cidr)
+  if (special) return `overlaps ${special}, where no pod can be`
+  const least = 2 // bits: the address of the overlay's device, the pods' gateway, a pod, and IPv4's broadcast
+  return bits(cidr.family) - cidr.prefix < least ? `is too small: /${bits(cidr.family) - least} is the smallest that has an address for a pod` : undefined
 }
+
+function clusterOf(texts: string[]): Networks {
+  const cidrs = texts.map((text) => network(parseCidr(text)!))
+  const cluster = new Networks(cidrs)
+  for (const cidr of cidrs) cluster.add(cidr, () => 'the cluster')
+  return cluster
+}
+
+const heldText = ({ cidr, owner }: Holding): string => `${cidrText(cidr)} of ${owner()}`
+
+/** So many of a list, and a word about the others. */
+function each(list: string[], most: number, what: string, wrong: string[]): string[] {
+  if (list.length > most) wrong.push(`it has more than ${most} ${what}: only the first ${most} are heeded`)
+  return list.slice(0, most)
+}
+
+/** The older before the younger; of two of one age the name decides, so that all nodes decide alike. */
+const bySeniority = (a: Read, b: Read): number => compare(a.created, b.created) || compare(a.node.name, b.node.name)
+const compare = <T extends string | number>(a: T, b: T): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/** The first address of each family. */
+const firsts = (addresses: Cidr[]): Partial<Record<Family, Cidr>> => Object.fromEntries(addresses.toReversed().map((address) => [address.family, address]))
+
+const hosts = (texts: string[]): Cidr[] => texts.flatMap((text) => parseAddress(text) ?? []).map(hostCidr)
+const texted = (addresses: Partial<Record<Family, Cidr>>): Peer['onLink'] => Object.fromEntries(Object.entries(addresses).map(([family, address]) => [family, textOf(address)]))
+
+/** What is special about an address, looked for once. */
+function specialOf(address: Cidr): string | undefined {
+  let words = specials.get(address)
+  if (words === undefined) specials.set(address, (words = specialIn(address) ?? ''))
+  return words || undefined
+}
+
+const specials = new WeakMap<Cidr, string>()
 
 /** An address as text, made once. */
 function textOf(address: Address): string {
@@ -114,59 +283,3 @@ function textOf(address: Address): string {
 }
 
 const texts = new WeakMap<Address, string>()
-
-const bySeniority = (a: Node, b: Node): number => compare(a.created ?? '', b.created ?? '') || compare(a.name, b.name)
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
-
-/**
- * Networks, asked which one overlaps another. Two overlap if one contains the other, so it is enough to look a network up
- * under each prefix length that occurs: the cost does not grow with their number.
- */
-class Networks {
-  readonly #lengths: Record<Family, number[]>
-  /** Who has the network, by its key. */
-  readonly #whole = new Map<string, Node | string>()
-  /** Who has something inside the network, by its key. */
-  readonly #inside = new Map<string, { whose: Node | string; what: string }>()
-
-  constructor(all: Cidr[]) {
-    const of = (family: Family) => [...new Set(all.filter((cidr) => cidr.family === family).map(({ prefix }) => prefix))]
-    this.#lengths = { 4: of(4), 6: of(6) }
-  }
-
-  add(cidr: Cidr, whose: Node | string): void {
-    this.#whole.set(key(cidr, cidr.prefix), whose)
-    this.#enter(cidr, whose, '')
-  }
-
-  /** Something that no network may contain, though it is none itself. */
-  address(address: Cidr, whose: Node | string): void {
-    this.#enter(address, whose, 'the address of ')
-  }
-
-  #enter(cidr: Cidr, whose: Node | string, what: string): void {
-    const entry = { whose, what }
-    for (const length of this.#lengths[cidr.family]) if (length <= cidr.prefix && !this.#inside.has(key(cidr, length))) this.#inside.set(key(cidr, length), entry)
-  }
-
-  /** Whose network contains this one, or what lies inside it. */
-  overlapping(cidr: Cidr): string | undefined {
-    for (const length of this.#lengths[cidr.family]) {
-      const whose = length <= cidr.prefix ? this.#whole.get(key(cidr, length)) : undefined
-      if (whose !== undefined) return nameOf(whose, '')
-    }
-    const inside = this.#inside.get(key(cidr, cidr.prefix))
-    return inside && nameOf(inside.whose, inside.what)
-  }
-}
-
-const nameOf = (whose: Node | string, what: string): string => (typeof whose === 'string' ? whose : `${what}node ${whose.name}`)
-
-/** The first bits of an address, `prefix` of them, as text behind its family. */
-function key(address: Address, prefix: number): string {
-  let digits = binary.get(address)
-  if (digits === undefined) binary.set(address, (digits = address.family + address.value.toString(2).padStart(bits(address.family), '0')))
-  return digits.slice(0, prefix + 1)
-}
-
-const binary = new WeakMap<Address, string>()

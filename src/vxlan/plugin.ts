@@ -11,8 +11,8 @@ import { Netns } from '../kernel/netns.ts'
 import { compare, reconcile } from '../reconcile.ts'
 import * as state from '../state.ts'
 import type { VxlanConf } from './conf.ts'
-import { byName, parsePeers } from './file.ts'
-import type { Nodes } from './node.ts'
+import { parsePeers } from './file.ts'
+import { nodesIn, type Nodes } from './node.ts'
 import { deviceName, realmOf } from './overlay.ts'
 import { NoUnderlay, type FindUnderlay } from './underlay.ts'
 import { NotReady, viewOf, type View } from './view.ts'
@@ -46,8 +46,8 @@ export function status({ conf }: Request): void {
 
 /** What ADD would make. */
 export function planOf(netns: Netns, conf: VxlanConf, find?: FindUnderlay): View {
-  const { vni = 1, port = 8472, underlay, mtu, directRouting = false, masquerade = true, nonMasqueradeCIDRs, checksumOffload } = conf
-  return viewOf(netns, nodesOf(conf), conf.node ?? hostname(), { vni, port, underlay, mtu, directRouting, masquerade, nonMasqueradeCIDRs: nonMasqueradeCIDRs ?? [], checksumOffload }, find)
+  const { vni = 1, port = 8472, underlay, mtu, directRouting = false, masquerade = true, clusterCIDRs, nonMasqueradeCIDRs, checksumOffload } = conf
+  return viewOf(netns, nodesOf(conf), conf.node ?? hostname(), { vni, port, underlay, mtu, directRouting, masquerade, clusterCIDRs: clusterCIDRs ?? [], nonMasqueradeCIDRs: nonMasqueradeCIDRs ?? [], checksumOffload }, find)
 }
 
 function withView(conf: VxlanConf, act: (netns: Netns, view: View) => void, unready = 7): void {
@@ -63,7 +63,7 @@ function withView(conf: VxlanConf, act: (netns: Netns, view: View) => void, unre
 
 function nodesOf({ peers, peersFile }: VxlanConf): Nodes {
   if ((peers === undefined) === (peersFile === undefined)) throw new CniError(7, peers ? 'peers and peersFile are both given: expected one of them' : 'peers is missing: expected peers or peersFile')
-  if (peers) return byName(peers)
+  if (peers) return nodesIn(peers)
   try {
     return parsePeers(readFileSync(peersFile!, 'utf8'), peersFile!)
   } catch (error) {

@@ -5,9 +5,10 @@ import { cidrText, network, parseCidr } from '../ip.ts'
 import type { Netns } from '../kernel/netns.ts'
 import { uplink } from '../kernel/uplink.ts'
 import type { Plan } from '../facts.ts'
-import type { Node, Nodes } from './node.ts'
+import { quoted, type Node, type Nodes } from './node.ts'
 import { overlay, overlayMtu, type OverlayOptions } from './overlay.ts'
-import { peersOf, type Peer, type Problem, type Underlay } from './peers.ts'
+import { ownProblem, peersOf, type Bounds, type Peer, type Problem, type Underlay } from './peers.ts'
+import { reachable } from './reachable.ts'
 import { findUnderlay, type FindUnderlay } from './underlay.ts'
 
 /** What an operator can say about an overlay. */
@@ -20,6 +21,8 @@ export interface Wishes {
   directRouting: boolean
   masquerade: boolean
   nonMasqueradeCIDRs: string[]
+  /** The networks in which those of all pods lie; none: not said. */
+  clusterCIDRs: string[]
   /** undefined: off where the kernel gets checksums of encapsulated packets wrong. */
   checksumOffload: boolean | undefined
 }
@@ -43,13 +46,18 @@ export class NotReady extends Error {}
 export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes, find: FindUnderlay = findUnderlay): View {
   const self = nodes.get(name)
   if (!self) throw new NotReady(`node ${name} is not among the nodes (${some([...nodes.keys()])}): say with --node which one this is`)
+  requireReadable(self, nodes)
   const podCIDRs = ownNetworks(self)
   const underlay = find(netns, self, wishes.underlay)
-  const { peers, problems } = peersOf(self, nodes, underlay)
+  const { clusterCIDRs } = wishes
+  const bounds: Bounds = { ...reachable(netns, underlay, podCIDRs), clusterCIDRs, directRouting: wishes.directRouting }
+  const wrong = ownProblem(self, underlay, bounds)
+  if (wrong) throw new NotReady(`node ${name}, which is this one, cannot be used as it is: ${wrong}`)
+  const { peers, problems } = peersOf(self, nodes, underlay, bounds)
   const has6 = podCIDRs.some((cidr) => cidr.includes(':'))
   const { vni, port, directRouting, masquerade, nonMasqueradeCIDRs } = wishes
   const { uplinks, advertised } = uplink(netns, has6 ? [4, 6] : [4])
-  const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs, checksumOffload: wishes.checksumOffload ?? trusted(), uplinks, advertised: has6 ? advertised : [] }
+  const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs: [...clusterCIDRs, ...nonMasqueradeCIDRs], checksumOffload: wishes.checksumOffload ?? trusted(), uplinks, advertised: has6 ? advertised : [] }
   const mtu = overlayMtu(underlay, wishes.mtu)
   const least = has6 ? 1280 : 68 // RFC 8200 §5, RFC 791
   if (mtu < least) throw new NotReady(`an MTU of ${mtu} is left inside the overlay, and pods need ${least}: the underlay ${underlay.dev ?? underlay.local} has ${underlay.mtu}`)
@@ -62,11 +70,19 @@ function trusted(): false | undefined {
   return major < 5 || (major === 5 && minor < 7) ? false : undefined
 }
 
+/** Of what says nothing of this node that can be used, no overlay is made. */
+function requireReadable({ name, addresses, wrong }: Node, nodes: Nodes): void {
+  const twin = nodes.values().find(({ namesake }) => namesake === name)
+  const sentences = [...(wrong ?? []), ...(twin?.wrong ?? [])]
+  if (sentences.length > 0) throw new NotReady(`node ${name}, which is this one, cannot be used as it is: ${sentences.join('; ')}`)
+  if (addresses.length === 0) throw new NotReady(`node ${name} has no address yet, so no other node can reach it: kubelet says it (--node-ip), or the file of peers`)
+}
+
 function ownNetworks({ name, podCIDRs }: Node): string[] {
   if (podCIDRs.length === 0) throw new NotReady(`node ${name} has no podCIDR yet: in Kubernetes the controller manager gives it one (--allocate-node-cidrs)`)
   return podCIDRs.map((text) => {
     const cidr = parseCidr(text)
-    if (!cidr) throw new NotReady(`node ${name} has podCIDR ${JSON.stringify(text)}, which is no network in CIDR notation`)
+    if (!cidr) throw new NotReady(`node ${name} has podCIDR ${quoted(text)}, which is no network in CIDR notation`)
     return cidrText(network(cidr))
   })
 }

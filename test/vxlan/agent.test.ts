@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, watch, writeFileSync } from 'node:
 import { call, ip, sh } from '../world.ts'
 import t from 'tap'
 import { agent as command } from '../../src/cli/agent.ts'
+import { reachable } from '../../src/vxlan/reachable.ts'
 import { findUnderlay } from '../../src/vxlan/underlay.ts'
 import { Agent, inside, node, on, peers, podwireOn, segment, until, wire } from './nodes.ts'
 
@@ -35,7 +36,7 @@ t.test('an agent, from nothing to ready', async (t) => {
   t.teardown(() => watcher.close())
 
   peers({ ...A, podCIDRs: [] }, B)
-  const agent = new Agent('a')
+  const agent = new Agent('a', '--cluster-cidr 10.244.0.0/16,fd00:10:244::/48')
   await until('it says why it is not ready', () => agent.status().reason.includes('podCIDR') || agent.over)
 
   await t.test('not ready', async (t) => {
@@ -49,6 +50,16 @@ t.test('an agent, from nothing to ready', async (t) => {
     t.equal(status, 1)
     t.match(stdout, /overlay +not ready: node a has no podCIDR yet/)
   })
+
+  for (const cidr of ['192.0.2.0/24', '0.0.0.0/0', '127.0.0.0/8', '10.244.1.0/31', '10.245.1.0/24'])
+    await t.test(`not ready with a network of its own in which no pod can be, ${cidr}`, async (t) => {
+      peers({ ...A, podCIDRs: [cidr] }, B)
+      await until('it says why', () => agent.status().reason.includes(`its podCIDR ${cidr} `))
+      t.match(agent.status(), { ready: false, reason: /^node a, which is this one, cannot be used as it is: its podCIDR \S+ (overlaps|is too small|is not inside)/ })
+      t.notOk(existsSync(CONFLIST))
+    })
+  peers({ ...A, podCIDRs: [] }, B)
+  await until('it says so', () => agent.status().reason.includes('no podCIDR yet'))
 
   await t.test('an old conflist does not wire pods while the overlay is not ready', async (t) => {
     writeFileSync(CONFLIST, JSON.stringify({ cniVersion: '1.0.0', name: 'podwire', plugins: [{ type: 'podwire', overlay: agent.stateDir, ipam: { type: 'host-local', ranges: [[{ subnet: '10.244.1.0/24' }]] } }] }))
@@ -132,7 +143,7 @@ t.test('an agent, from nothing to ready', async (t) => {
       peers(A)
       await until('it says so', () => kept.log.includes('the state cannot be written') || kept.over)
       t.match(kept.log, /the state cannot be written.* into=\/run\/a\/state why=.*EROFS/)
-      t.equal(on('a', 'ip route show proto 119'), '', 'and the node that left is gone')
+      await until('and the node that left is gone', () => on('a', 'ip route show proto 119') === '')
     } finally {
       sh(`umount ${kept.stateDir}`)
       peers(A, B)
@@ -171,6 +182,17 @@ t.test('the underlay', async (t) => {
   t.throws(() => find(undefined, ['10.99.0.1']), { message: /none of this node's addresses \(10\.99\.0\.1\) is on an interface here, and there is no default route: choose with underlay/ })
 })
 
+t.test('what the underlay has to reach: this node\'s addresses, and its routers, but not what pods have', async (t) => {
+  on('a', `ip link add cni0 type bridge; ip addr add 10.244.1.1/24 dev cni0; ip link set cni0 up; ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0
+    ip route replace default via 192.0.2.254; ip route add 203.0.113.0/25 via 192.0.2.253; ip route add 10.99.0.0/16 via 192.0.2.3 proto 119; ip route add 203.0.113.128/25 nexthop via 192.0.2.251 nexthop via 192.0.2.252`)
+  const { own, nextHops } = inside('a', (netns) => reachable(netns, findUnderlay(netns, A, undefined), ['10.244.1.0/24', 'fd00:10:244:1::/64']))
+  t.ok(['192.0.2.1', '2001:db8::1', '172.17.0.1'].every((address) => own.includes(address)), own.join())
+  t.notOk(own.includes('10.244.1.1'), "the pods' gateway")
+  t.same(nextHops.filter((address) => address.startsWith('192')).sort(), ['192.0.2.251', '192.0.2.252', '192.0.2.253', '192.0.2.254'], 'without those of podwire\'s own routes')
+  t.same(inside('a', (netns) => reachable(netns, { local: '192.0.2.77', dev: 'eth0', mtu: 1500, onLink: [] }, [])), { own: [], nextHops: [] }, 'of an underlay that is not here')
+  on('a', 'ip link del cni0; ip link del docker0; ip route del 203.0.113.0/25; ip route del 203.0.113.128/25; ip route flush proto 119')
+})
+
 const REFUSED: [string, RegExp][] = [
   ['--vni 0', /--vni 0: expected a number from 1 to 16777215/],
   ['--vni 16777216', /--vni/],
@@ -180,6 +202,7 @@ const REFUSED: [string, RegExp][] = [
   ['--mtu 67', /--mtu 67/],
   ['--mtu -1', /--mtu/],
   ['--non-masquerade-cidrs 10.0.0.0/8,nonsense', /--non-masquerade-cidrs: nonsense is no network/],
+  ['--cluster-cidr 10.244.0.0/16,nonsense', /--cluster-cidr: nonsense is no network/],
   ['--checksum-offload maybe', /--checksum-offload maybe: expected on or off/],
   ['--nodes a', /--nodes/],
   ['extra', /extra/],

@@ -67,9 +67,7 @@ t.test('a file that is not there yet', async (t) => {
     ['no JSON', '{"nodes": [', /JSON/],
     ['nothing', '', /JSON/],
     ['no list', '{"nodes": {}}', /nodes is \{\}: expected a list of nodes/],
-    ['two nodes of one name', text(A, B, { ...C, name: 'b' }), /nodes\[2\]\.name is "b": another node has that name/],
-    ['no address', text(A, { ...B, addresses: [] }), /nodes\[1\]\.addresses/],
-    ['no podCIDRs', text(A, { name: 'b', addresses: ['192.0.2.2'] }), /podCIDRs/],
+    ['no nodes', '{"peers": []}', /nodes is missing: expected a list of nodes/],
   ]
   for (const [what, content, sentence] of broken)
     await t.test(`broken, ${what}: it is named, and the last good state stays`, async (t) => {
@@ -83,6 +81,30 @@ t.test('a file that is not there yet', async (t) => {
       peers(A, B, C)
       await until('mended', () => agent.said().source.reason === '')
     })
+
+  // What is wrong with one node | what is said of whom.
+  const bad: [string, object, string, RegExp][] = [
+    ['no address', { ...B, addresses: [] }, 'b', /^it has no address$/],
+    ['no podCIDRs', { name: 'b', addresses: ['192.0.2.2'] }, 'b', /^nodes\[1\]\.podCIDRs is missing: expected a list of networks/],
+    ['the name of another', { ...B, name: 'c' }, 'nodes[2]', /^nodes\[2\]\.name is "c": another node has that name$/],
+  ]
+  for (const [what, node, name, sentence] of bad)
+    await t.test(`one node that is not as it should be, ${what}: it is named, and hurts nobody else`, async (t) => {
+      writeFileSync(PEERS, text(A, node, C))
+      await until('it is named', () => agent.said().problems.some((problem) => problem.node === name && sentence.test(problem.sentence))).catch(() => t.match(agent.said().problems, [{ sentence }]))
+      t.match(routes('a'), name === 'nodes[2]' ? '10.244.2.0/24' : '10.244.3.0/24')
+      t.match(agent.said(), { ready: true, source: { reason: '' } })
+      peers(A, B, C)
+      await agent.reads()
+    })
+
+  await t.test('a byte order mark in front, as some editors write it', async (t) => {
+    writeFileSync(PEERS, `\uFEFF${text(A, B)}`)
+    await until('it is read', () => !routes('a').includes('10.244.3.0/24'))
+    t.equal(agent.said().source.reason, '')
+    peers(A, B, C)
+    await agent.reads()
+  })
 
   await t.test('this node is missing in it, and comes back', async (t) => {
     const before = kernel('a')

@@ -65,6 +65,15 @@ t.test('a node that goes from the file goes from the kernel with the next ADD; o
   t.match(ip('route show 10.244.3.0/24'), 'podwire.1')
 })
 
+t.test('of the entry\'s own list, too: what is wrong with one node hurts that one', async (t) => {
+  const wrong = [5, null, {}, { name: 'c', addresses: 'x', podCIDRs: ['10.244.3.0/24'] }, { name: 'd', addresses: ['127.0.0.1'], podCIDRs: ['10.244.4.0/24'] }, { name: 'e', addresses: ['192.0.2.5'], podCIDRs: ['169.254.0.0/16'] }, peers[1]]
+  const added = add({ ...entry, peers: [...peers, ...wrong] })
+  t.equal(added.status, 0, added.stdout)
+  for (const sentence of ['nodes[2] is 5: expected an object', 'nodes[4].name is missing', 'nodes[5].addresses is "x": expected a list', '127.0.0.1 is in 127.0.0.0/8 (loopback', 'overlaps 169.254.0.0/16 (link-local', 'nodes[8].name is "b": another node has that name']) t.match(added.stderr, sentence)
+  t.match(ip('route show 10.244.2.0/24'), 'podwire.1')
+  t.equal(ip('route show proto 119').trim().split('\n').length, 1, 'and nobody else is a peer')
+})
+
 t.test('what is wrong is said before anything is touched', async (t) => {
   const made = state()
   const wrong: [object, number, RegExp][] = [
@@ -75,6 +84,11 @@ t.test('what is wrong is said before anything is touched', async (t) => {
     [{ ...entry, vni: 0 }, 7, /vni is 0: expected a VXLAN network identifier/],
     [{ ...entry, underlay: '198.51.100.1' }, 7, /198\.51\.100\.1: no interface has that address/],
     [{ ...entry, peers: [peers[0], peers[0]] }, 7, /nodes\[1\]\.name is "a": another node has that name/],
+    [{ ...entry, peers: [{ ...peers[0], addresses: [] }] }, 7, /node a has no address yet/],
+    [{ ...entry, peers: [{ ...peers[0], addresses: 5 }] }, 7, /node a, which is this one, cannot be used as it is: nodes\[0\]\.addresses is 5: expected a list/],
+    ...['192.0.2.0/24', '192.0.2.0/28', '0.0.0.0/0', '127.0.0.0/8', '169.254.0.0/16', '10.244.1.0/31', '10.244.1.0/32', '::/0', 'fe80::/64'].map((cidr): [object, number, RegExp] => [{ ...entry, peers: [{ ...peers[0], podCIDRs: [cidr] }, peers[1]] }, 7, /node a, which is this one, cannot be used as it is: its podCIDR .* (overlaps|is too small)/]),
+    [{ ...entry, clusterCIDRs: ['10.245.0.0/16'] }, 7, /its podCIDR 10\.244\.1\.0\/24 is not inside the cluster's networks 10\.245\.0\.0\/16/],
+    [{ ...entry, clusterCIDRs: ['nonsense'] }, 7, /clusterCIDRs\[0\] is "nonsense": expected a network/],
   ]
   for (const [conf, code, msg] of wrong) t.match(add(conf).json, { code, msg }, String(msg))
   t.match(call('vxlan', 'ADD', entry).json, { code: 7, msg: 'Required prevResult missing' }, 'not behind another plugin')

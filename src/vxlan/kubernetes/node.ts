@@ -3,7 +3,7 @@
 // https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/
 
 import { parseAddress } from '../../ip.ts'
-import type { Node } from '../node.ts'
+import { isTime, MOST_ADDRESSES, MOST_NETWORKS, type Node } from '../node.ts'
 
 /** The node, or undefined if the object has no name that a Node may have. */
 export function nodeOf(object: unknown): Node | undefined {
@@ -37,16 +37,17 @@ export function at(value: unknown, ...path: string[]): unknown {
 function addressesOf(object: unknown): string[] {
   const internal = list(at(object, 'status', 'addresses')).filter((address) => at(address, 'type') === 'InternalIP')
   const addresses = internal.map((address) => at(address, 'address')).filter((text) => typeof text === 'string' && parseAddress(text) !== undefined)
-  return [...new Set(addresses as string[])]
+  return [...new Set(addresses as string[])].slice(0, MOST_ADDRESSES + 1) // one more, so that it is said
 }
 
 /** Their form is judged where it matters (vxlan/peers.ts), with the words of an error that names the node. */
 function podCIDRsOf(object: unknown): string[] {
   const all = list(at(object, 'spec', 'podCIDRs'))
   const single = at(object, 'spec', 'podCIDR') // all that there is before Kubernetes 1.16
-  return (all.length > 0 ? all : [single]).filter((text) => typeof text === 'string' && text !== '') as string[]
+  const texts = (all.length > 0 ? all : [single]).filter((text) => typeof text === 'string' && text !== '') as string[]
+  return texts.slice(0, MOST_NETWORKS + 1).map((text) => text.slice(0, LONGEST_CIDR + 1))
 }
 
 const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
-const isTime = (value: unknown): value is string => typeof value === 'string' && !Number.isNaN(Date.parse(value))
+const LONGEST_CIDR = 49 // characters: an IPv6 address with an IPv4 one in it, and a length
 const equal = (a: string[], b: string[]): boolean => a.length === b.length && a.every((text, i) => text === b[i])
