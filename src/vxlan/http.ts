@@ -1,6 +1,12 @@
-// /healthz, /readyz, /metrics: for kubelet and Prometheus.
+// /healthz, /readyz, /metrics: for kubelet and Prometheus. Whoever can send a packet here is served, and so is a page in somebody's
+// browser whose name was made to lead here (DNS rebinding): so only requests that name what was listened on are answered,
+// only those that change nothing, and none holds a connection for long.
 
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { isIP } from 'node:net'
+import { hostname } from 'node:os'
+import { contains, parseAddress, parseCidr, sameAddress } from '../ip.ts'
+import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
 export interface Health {
@@ -9,29 +15,80 @@ export interface Health {
   reason: string
 }
 
+/** A request is a few hundred bytes in one packet; Prometheus gives an answer 10 s by default. */
+const LIMITS = { maxHeaderSize: 8192, headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 1_000 } // bytes, milliseconds
+const SILENCE = 10_000 // milliseconds
+const MOST_CONNECTIONS = 128
+
 /** Listens on `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`; rejects with what the kernel said. */
 export function listen(address: string, health: () => Health, metrics: Metrics, refresh: () => void): Promise<Server> {
   const [host, port] = parseListen(address)
-  const server = createServer(async ({ url, method }, response) => {
-    const answer = (status: number, text: string, type = 'text/plain; charset=utf-8') => response.writeHead(status, { 'content-type': type }).end(method === 'HEAD' ? '' : text)
-    const { ready, reason } = health()
-    switch (url?.split('?')[0]) {
-      case '/healthz':
-        return answer(200, 'ok\n')
-      case '/readyz':
-        return ready ? answer(200, 'ok\n') : answer(503, `${reason}\n`)
-      case '/metrics':
-        refresh()
-        return answer(200, await metrics.text(), metrics.contentType)
-      default:
-        return answer(404, 'podwire has /healthz, /readyz and /metrics\n')
-    }
+  const server = createServer(LIMITS, async (request, response) => {
+    const { status, text, headers } = await answer(request, host, health, metrics, refresh)
+    response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff', connection: 'close', ...headers })
+    response.end(request.method === 'HEAD' ? '' : text)
   })
+  server.timeout = SILENCE
+  server.maxConnections = MOST_CONNECTIONS
   return new Promise((resolve, reject) => {
     server.once('error', (error) => reject(new Error(`--listen ${address}: ${error.message}`)))
-    server.listen(port, host, () => resolve(server))
+    server.listen(port, host, () => {
+      // From here on it is that a connection could not be accepted, for lack of descriptors: the next one may be.
+      server.removeAllListeners('error').on('error', (error) => log.error('a request could not be heard', { why: error.message }))
+      resolve(server)
+    })
   })
 }
+
+interface Answer {
+  status: number
+  text: string
+  headers?: Record<string, string>
+}
+
+/** Never rejects: what goes wrong here is told to whoever asked, and the overlay goes on. */
+async function answer(request: IncomingMessage, host: string | undefined, health: () => Health, metrics: Metrics, refresh: () => void): Promise<Answer> {
+  try {
+    if (!isForUs(request, host)) return { status: 421, text: 'podwire answers to the address that --listen says\n' } // RFC 9110 §15.5.20
+    if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, text: 'podwire answers GET and HEAD\n', headers: { allow: 'GET, HEAD' } }
+    switch (request.url?.split('?')[0]) {
+      case '/healthz':
+        return { status: 200, text: 'ok\n' }
+      case '/readyz': {
+        const { ready, reason } = health()
+        return ready ? { status: 200, text: 'ok\n' } : { status: 503, text: `${reason}\n` }
+      }
+      case '/metrics':
+        refresh()
+        return { status: 200, text: await metrics.text(), headers: { 'content-type': metrics.contentType } }
+      default:
+        return { status: 404, text: 'podwire has /healthz, /readyz and /metrics\n' }
+    }
+  } catch (error) {
+    return { status: 500, text: `${(error as Error).message}\n` }
+  }
+}
+
+/**
+ * True if the Host of a request is the address at which it came in, or a name that is surely this node's: what --listen says,
+ * `localhost` on the loopback, the node's host name elsewhere. HTTP/1.0 has no Host, and no browser speaks it.
+ */
+function isForUs({ headers, headersDistinct, httpVersion, socket }: IncomingMessage, told: string | undefined): boolean {
+  if (headers.host === undefined) return httpVersion === '1.0'
+  const [, bracketed, plain, digits] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i.exec(headers.host) ?? []
+  const name = (bracketed ?? plain)?.toLowerCase()
+  if (name === undefined || headersDistinct.host!.length > 1 || (digits !== undefined && Number(digits) !== socket.localPort)) return false
+  const here = parseAddress(socket.localAddress ?? '')
+  if (bracketed !== undefined || isIP(name) === 4) {
+    const literal = parseAddress(name)
+    return here !== undefined && literal !== undefined && sameAddress(here, literal)
+  }
+  if (name === told?.toLowerCase()) return true
+  const loopback = here !== undefined && LOOPBACK.some((cidr) => contains(cidr, here))
+  return name === (loopback ? 'localhost' : hostname().toLowerCase())
+}
+
+const LOOPBACK = ['127.0.0.0/8', '::1/128'].map((text) => parseCidr(text)!)
 
 /** Host and port; error if the text is none. */
 export function parseListen(address: string): [host: string | undefined, port: number] {
