@@ -1,5 +1,7 @@
 // One line per event, `key=value` as logfmt readers and people read it: time, level, what happened, and about what.
 
+import { printable } from './node.ts'
+
 type Fields = Record<string, string | number | boolean | undefined>
 
 export interface Log {
@@ -15,4 +17,5 @@ function write(level: string, message: string, fields: Fields = {}): void {
   process.stderr.write(`${given.map(([key, value]) => `${key}=${quoted(String(value))}`).join(' ')}\n`)
 }
 
-const quoted = (text: string): string => (/^[^\s"=\\]+$/.test(text) ? text : JSON.stringify(text))
+/** What comes from outside is one line, and no terminal obeys it. */
+const quoted = (text: string): string => (/^[^\s"=\\\p{C}]+$/u.test(text) ? text : printable(JSON.stringify(text)))

@@ -8,11 +8,16 @@ import { at } from './node.ts'
 
 const NODES = '/api/v1/nodes'
 const PAGE = 500 // as client-go
+const MOST_PAGES = 1000
+const LONGEST_VERSION = 256 // characters; it is a decimal number of 64 bits today
+const LONGEST_TOKEN = 4096 // what a URL may hold
 
 /** Hands over each Node object of the list; returns its resource version, at which a watch begins. */
 export async function list(client: Client, patience: Patience, began: () => void, item: (object: unknown) => void): Promise<string> {
   let resourceVersion: string | undefined
+  let pages = 0
   for (let token = ''; ; ) {
+    if (++pages > MOST_PAGES) throw new Failure('garbled', `the API server's list of Nodes has no end after ${MOST_PAGES} pages`)
     const page = await onePage(client, { limit: String(PAGE), ...(token && { continue: token }) }, patience, began, item)
     resourceVersion ??= page.resourceVersion
     if (page.token === '') return resourceVersion
@@ -30,10 +35,13 @@ async function onePage(client: Client, query: Record<string, string>, patience: 
   const { list, items } = page.end()
   items.forEach(item)
   const resourceVersion = at(list, 'metadata', 'resourceVersion')
-  if (at(list, 'kind') !== 'NodeList' || typeof resourceVersion !== 'string' || resourceVersion === '') throw new Failure('garbled', `${client.server} answers, but not with a list of Nodes: see that it is the address of a Kubernetes API server`)
+  if (at(list, 'kind') !== 'NodeList' || !isVersion(resourceVersion)) throw new Failure('garbled', `${client.server} answers, but not with a list of Nodes: see that it is the address of a Kubernetes API server`)
   const token = at(list, 'metadata', 'continue')
+  if (typeof token === 'string' && token.length > LONGEST_TOKEN) throw new Failure('garbled', `the API server's token for the next page has more than ${LONGEST_TOKEN} characters`)
   return { resourceVersion, token: typeof token === 'string' ? token : '' }
 }
+
+export const isVersion = (value: unknown): value is string => typeof value === 'string' && value !== '' && value.length <= LONGEST_VERSION
 
 export interface Event {
   type: string

@@ -8,11 +8,11 @@
 // are measured on the monotonic clock. It gets, lists and watches Nodes and never writes.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Node, Nodes } from '../node.ts'
+import { MOST_NODES, type Node, type Nodes } from '../node.ts'
 import { backoff, type Bounds } from './backoff.ts'
 import { Client } from './client.ts'
 import { Failure, failureOf, refusal } from './failure.ts'
-import { list, watch, type Event } from './list.ts'
+import { isVersion, list, watch, type Event } from './list.ts'
 import { at, nameOf, nodeOf, same } from './node.ts'
 
 export interface WatchState {
@@ -121,8 +121,9 @@ class Reflector implements NodesWatch {
     const listed = new Map<string, Node>()
     const keep = (object: unknown): void => {
       const node = nodeOf(object)
-      if (node) listed.set(node.name, this.#known(node))
-      else this.#state.unreadable++
+      if (!node) this.#state.unreadable++
+      else if (listed.size < MOST_NODES) listed.set(node.name, this.#known(node))
+      else throw new Failure('garbled', `the API server lists more than ${MOST_NODES} Nodes`)
     }
     const patience = { silence: this.#timing.answer, total: 10 * this.#timing.answer }
     const resourceVersion = await list(client, patience, () => this.#enter('listing'), keep)
@@ -169,7 +170,7 @@ class Reflector implements NodesWatch {
   }
 
   #put(node: Node | undefined): void {
-    if (!node) return void this.#state.unreadable++
+    if (!node || (this.#nodes.size >= MOST_NODES && !this.#nodes.has(node.name))) return void this.#state.unreadable++
     if (this.#known(node) !== node) return
     this.#nodes.set(node.name, node)
     this.#changed()
@@ -187,7 +188,7 @@ class Reflector implements NodesWatch {
   }
 
   #advance(version: unknown): void {
-    if (typeof version !== 'string' || version === '') return
+    if (!isVersion(version)) return
     if (this.#resourceVersion !== undefined && isOlder(version, this.#resourceVersion)) throw new Failure('gone', `resource version ${version} after ${this.#resourceVersion}: etcd was restored from a backup`)
     this.#resourceVersion = version
   }
