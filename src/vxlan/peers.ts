@@ -5,7 +5,7 @@
 // Networks lie inside others where routes do: the longest prefix wins, so pods may have a part of the underlay's network. What
 // none may contain is an address to which the underlay has to reach: a node's, this node's own, a router's.
 
-import { addressText, bits, cidrText, contains, hostCidr, network, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
+import { addressText, bits, cidrText, contains, hostCidr, lastAddress, network, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import { Networks, type Holding } from './networks.ts'
 import { MOST_ADDRESSES, MOST_NETWORKS, quoted, type Node, type Nodes } from './node.ts'
 import { reservedOn, specialIn } from './special.ts'
@@ -95,7 +95,8 @@ class Claims {
       this.#addresses.set(textOf(address), 'this node')
     }
     for (const address of hosts(nextHops)) this.#networks.keep(address, () => `the router ${textOf(address)}`)
-    for (const cidr of this.#onLink) this.#networks.keep(cidr, () => 'the underlay')
+    // Of a network on the link somebody hears its first address (all routers, RFC 4291 §2.6.1) and its last (broadcast).
+    for (const cidr of this.#onLink) for (const held of [cidr, hostCidr(network(cidr)), hostCidr(lastAddress(cidr))]) this.#networks.keep(held, () => 'the underlay')
     this.wrongOfThisNode = me.cidrs.flatMap((cidr) => this.#claim(me, cidr, () => 'this node') ?? [])[0]
     // A network of ours that is wrong makes this node not ready; meanwhile nobody else gets it.
     for (const cidr of me.cidrs) this.#networks.add(cidr, () => 'this node')

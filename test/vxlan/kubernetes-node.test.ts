@@ -2,6 +2,8 @@
 
 import fc from 'fast-check'
 import t from 'tap'
+import type { Client } from '../../src/vxlan/kubernetes/client.ts'
+import { list } from '../../src/vxlan/kubernetes/list.ts'
 import { nodeOf, same } from '../../src/vxlan/kubernetes/node.ts'
 
 const whole = {
@@ -43,4 +45,21 @@ t.test('a heartbeat is no change; an address, a network, an age is', async (t) =
   t.notOk(same(node, { ...node, addresses: [...node.addresses].reverse() }), 'the primary family')
   t.notOk(same(node, { ...node, podCIDRs: [] }))
   t.notOk(same(node, { ...node, created: '2027-01-02T03:04:05Z' }), 'another node of that name')
+})
+
+t.test('a list of pages without end is given up', async (t) => {
+  let pages = 0
+  const answer = (metadata: object) => ({ server: 'https://api', get: async function* () { yield Buffer.from(JSON.stringify({ kind: 'NodeList', metadata, items: [] })) } }) as unknown as Client
+  const endless = { server: 'https://api', get: async function* () { yield Buffer.from(JSON.stringify({ kind: 'NodeList', metadata: { resourceVersion: '1', continue: `token-${++pages}` }, items: [] })) } } as unknown as Client
+  const read = (client: Client) => list(client, { silence: 1, total: 1 }, () => {}, () => {})
+  await t.rejects(read(endless), { message: /has no end after 1000 pages/ })
+  await t.rejects(read(answer({ resourceVersion: '1', continue: 'x'.repeat(5000) })), { message: /token for the next page has more than 4096 characters/ })
+  await t.rejects(read(answer({ resourceVersion: '9'.repeat(1e6) })), { message: /not with a list of Nodes/ }, 'a number that takes minutes to compare')
+  t.equal(await read(answer({ resourceVersion: '12345' })), '12345')
+})
+
+t.test('of one Node so much is kept, and no more', async (t) => {
+  const addresses = Array.from({ length: 5000 }, (_, i) => ({ type: 'InternalIP', address: `10.0.${i >> 8}.${i & 255}` }))
+  const node = nodeOf({ ...whole, status: { addresses }, spec: { podCIDRs: Array.from({ length: 5000 }, () => 'x'.repeat(1e4)) } })!
+  t.ok(JSON.stringify(node).length < 2000, `${JSON.stringify(node).length} characters`)
 })

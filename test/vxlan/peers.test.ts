@@ -34,7 +34,8 @@ const ANSWERS: [string, Partial<Node>, string[] | undefined, RegExp | undefined]
   ['a network inside that of this node', { podCIDRs: ['10.244.1.128/25'] }, undefined, /10\.244\.1\.128\/25 overlaps this node/],
   ['this node\'s IPv6 network', { podCIDRs: ['10.244.2.0/24', 'fd00:10:244:1:8000::/65'] }, ['10.244.2.0/24'], /fd00:10:244:1:8000::\/65 overlaps this node/],
   ['the underlay', { podCIDRs: ['192.0.2.0/24'] }, undefined, /192\.0\.2\.0\/24 overlaps (the underlay|an address of this node)/],
-  ['a part of the underlay in which nobody is', { podCIDRs: ['192.0.2.128/25'] }, ['192.0.2.128/25'], undefined],
+  ['a part of the underlay in which nobody is', { podCIDRs: ['192.0.2.64/26'] }, ['192.0.2.64/26'], undefined],
+  ['a part of the underlay with its broadcast address', { podCIDRs: ['192.0.2.128/25'] }, undefined, /192\.0\.2\.128\/25 overlaps the underlay/],
   ['a part of the underlay in which this node is', { podCIDRs: ['192.0.2.0/29'] }, undefined, /192\.0\.2\.0\/29 overlaps an address of this node/],
   ['the whole of IPv4', { podCIDRs: ['0.0.0.0/0'] }, undefined, /0\.0\.0\.0\/0 overlaps/],
   ['the underlay\'s IPv6 network', { podCIDRs: ['2001:db8::/32'] }, undefined, /2001:db8::\/32 overlaps/],
@@ -208,9 +209,9 @@ t.test('a network of this node that cannot be is told, as those of others are', 
   const wrong = (podCIDRs: string[], bounds: Bounds = {}, below = underlay) => ownProblem({ ...self, podCIDRs }, below, bounds)
   t.equal(wrong(self.podCIDRs), undefined)
   t.equal(wrong(self.podCIDRs, { own: ['192.0.2.1', '172.17.0.1'], nextHops: ['192.0.2.254'] }), undefined)
-  t.equal(wrong(['192.0.2.128/25']), undefined, 'inside a larger underlay')
+  t.equal(wrong(['192.0.2.128/26']), undefined, 'inside a larger underlay')
   const cases: [string, RegExp, Bounds?][] = [
-    ['192.0.2.0/24', /overlaps an address of this node/], ['192.0.0.0/16', /overlaps/], ['192.0.2.1/30', /overlaps an address of this node/], ['192.0.2.128/25', /overlaps the router 192\.0\.2\.254/, { nextHops: ['192.0.2.254'] }],
+    ['192.0.2.0/24', /overlaps an address of this node/], ['192.0.0.0/16', /overlaps/], ['192.0.2.1/30', /overlaps an address of this node/], ['192.0.2.128/26', /overlaps the router 192\.0\.2\.190/, { nextHops: ['192.0.2.190'] }],
     ['0.0.0.0/0', /overlaps 0\.0\.0\.0\/8/], ['127.0.0.0/8', /loopback/], ['169.254.0.0/16', /link-local/], ['240.0.0.0/4', /reserved|broadcast/], ['fe80::/64', /link-local/], ['10.244.1.0/31', /too small/], ['10.244.1.1/32', /too small/], ['fd00::/127', /too small/], ['fd00::/128', /too small/],
     ['172.17.0.0/24', /overlaps an address of this node/, { own: ['172.17.0.1'] }], ['2001:db8::/48', /overlaps/], ['10.245.0.0/24', /not inside the cluster's networks/, { clusterCIDRs: ['10.244.0.0/16'] }],
   ]

@@ -1,5 +1,6 @@
 // What keeps the nodes from being known, as a sentence that says what to do about it.
 
+import { printable } from '../node.ts'
 import { at } from './node.ts'
 
 /** gone: the resource version is of no use, list again. garbled: what came is no answer. refused: all else, try again. */
@@ -11,7 +12,7 @@ export class Failure extends Error {
   readonly retryAfter: number
 
   constructor(kind: Kind, message: string, retryAfter = 0) {
-    super(message.replace(/\s+/g, ' ')) // one line, in a log
+    super(printable(message.replace(/\s+/g, ' '))) // one line, in a log
     this.kind = kind
     this.retryAfter = retryAfter
   }
