@@ -11,7 +11,7 @@
 // k3s and others after it. The VTEP address is the network's own, which no pod gets.
 
 import type { Addr, Fdb, Neigh, Plan, Route } from '../facts.ts'
-import { addressText, bits, parseCidr, type Family } from '../ip.ts'
+import { addressText, bits, contains, parseCidr, type Family } from '../ip.ts'
 import { vtepMac } from '../names.ts'
 import { clusterMasquerade } from '../nat.ts'
 import { forwarding, kept, optional, sysctl } from '../pod.ts'
@@ -78,7 +78,7 @@ type PeerFact = Neigh | Fdb | Route
 function peerFacts(peer: Peer, own: string[], dev: string, underlay: Underlay, { vni, directRouting }: OverlayOptions): PeerFact[] {
   const cidrs = peer.podCIDRs.filter((cidr) => own.some((mine) => familyOf(mine) === familyOf(cidr)))
   const direct = (cidr: string) => (directRouting ? peer.onLink[familyOf(cidr)] : undefined)
-  const about = JSON.stringify([dev, underlay.dev, peer.address, cidrs, cidrs.map(direct)])
+  const about = JSON.stringify([dev, underlay.dev, underlay.onLink, peer.address, cidrs, cidrs.map(direct)])
   const known = remembered.get(peer.node)
   if (known?.about === about) return known.facts
   const mac = vtepMac(peer.node.name, vni)
@@ -86,6 +86,7 @@ function peerFacts(peer: Peer, own: string[], dev: string, underlay: Underlay, {
   const facts: PeerFact[] = [
     ...(encapsulated.length > 0 ? [{ fact: 'fdb', dev, lladdr: mac, dst: peer.address, keep: true } as const] : []),
     ...encapsulated.map((cidr): Neigh => ({ fact: 'neigh', dev, address: vtep(cidr), lladdr: mac, keep: true })),
+    ...encapsulated.filter((cidr) => isWithin(cidr, underlay.onLink)).map((cidr): Route => ({ fact: 'route', dst: `${vtep(cidr)}/128`, dev, proto: RTPROT_PODWIRE, keep: true })),
     ...cidrs.map((cidr): Route => {
       const via = direct(cidr)
       const way = via !== undefined && underlay.dev !== undefined ? { dev: underlay.dev, via } : { dev, via: vtep(cidr), onlink: true as const }
@@ -97,6 +98,12 @@ function peerFacts(peer: Peer, own: string[], dev: string, underlay: Underlay, {
 }
 
 const remembered = new WeakMap<Node, { about: string; facts: PeerFact[] }>()
+
+/**
+ * True for an IPv6 network that is a part of a network on the underlay's link: the kernel refuses a gateway that another interface's
+ * route leads to, `onlink` or not, so the VTEP address needs a route of its own (ip6_route_check_nh_onlink, net/ipv6/route.c).
+ */
+const isWithin = (cidr: string, onLink: string[]): boolean => cidr.includes(':') && onLink.some((link) => contains(parseCidr(link)!, parseCidr(cidr)!))
 
 /** The address of a node's end of the overlay: that of its network. */
 const vtep = (cidr: string): string => addressText(parseCidr(cidr)!)

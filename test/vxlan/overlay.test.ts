@@ -84,6 +84,13 @@ t.test('directRouting takes the overlay to nodes behind a router, and for the fa
   t.notMatch(half, neigh[4])
 })
 
+t.test('IPv6 pods inside of the underlay\'s own network: the VTEP address has a route of its own, since the kernel wants no gateway of another interface', async (t) => {
+  const inner = (name: string, n: number): Node => ({ ...node(name, n), podCIDRs: [`192.0.2.${64 + 32 * n}/27`, `2001:db8::${n}:0/112`] })
+  const routes = (options: Partial<OverlayOptions>) => lines([inner('a', 1), inner('b', 2)], underlays[4], options).split('\n').filter((line) => line.includes('route add'))
+  t.same(routes({}), ['ip -6 route add 2001:db8::2:0/128 dev podwire.1 proto 119', 'ip route add 192.0.2.128/27 via 192.0.2.128 dev podwire.1 onlink proto 119', 'ip -6 route add 2001:db8::2:0/112 via 2001:db8::2:0 dev podwire.1 onlink proto 119'])
+  t.same(routes({ directRouting: true }), ['ip route add 192.0.2.128/27 via 192.0.2.2 dev eth0 proto 119', 'ip -6 route add 2001:db8::2:0/112 via 2001:db8::2 dev eth0 proto 119'])
+})
+
 t.test('options', async (t) => {
   const with_ = (options: Partial<OverlayOptions>, underlay: Underlay = underlays[4]) => lines([node('a', 1), node('b', 2)], underlay, options)
   t.match(with_({ vni: 42, port: 4789 }), /ip link add podwire\.42 .* type vxlan id 42 dstport 4789/)

@@ -30,6 +30,7 @@ const PLANS: [string, Plan][] = [
   ['over IPv6', plan(over6)],
   ['direct where there is no router between', plan(over4, { directRouting: true })],
   ['an address on lo, another port, no masquerading', plan({ ...over4, dev: undefined }, { port: 4789, masquerade: false })],
+  ['pods inside of the underlay\'s network', plan(over4, {}, nodes.map((one, i) => ({ ...one, podCIDRs: [`192.0.2.${64 + 32 * i}/27`, `2001:db8::${i + 1}:0/112`] })))],
   ['IPv4 pods alone', plan(over4, {}, nodes.map((one) => ({ ...one, podCIDRs: one.podCIDRs.slice(0, 1) })))],
   ['IPv6 pods alone, from the first network to the last', plan(over4, { nonMasqueradeCIDRs: ['::/16', 'ff00::/8', 'fe80::/10', '0.0.0.0/8', '255.255.255.255/32'] }, nodes.map((one) => ({ ...one, podCIDRs: one.podCIDRs.slice(1) })))],
 ]
