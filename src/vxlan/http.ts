@@ -16,17 +16,17 @@ export interface Health {
 }
 
 /** A request is a few hundred bytes in one packet; Prometheus gives an answer 10 s by default. */
-const LIMITS = { maxHeaderSize: 8192, headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 1_000 } // bytes, milliseconds
+const LIMITS = { maxHeaderSize: 8192, headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 1_000 } // bytes, ms
 const SILENCE = 10_000 // milliseconds
+const HEADERS = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff', connection: 'close' }
 const MOST_CONNECTIONS = 128
 
 /** Listens on `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`; rejects with what the kernel said. */
 export function listen(address: string, health: () => Health, metrics: Metrics, refresh: () => void): Promise<Server> {
   const [host, port] = parseListen(address)
   const server = createServer(LIMITS, async (request, response) => {
-    const { status, text, headers } = await answer(request, host, health, metrics, refresh)
-    response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff', connection: 'close', ...headers })
-    response.end(request.method === 'HEAD' ? '' : text)
+    const { status, text, headers } = await answer(request, { host, health, metrics, refresh })
+    response.writeHead(status, { ...HEADERS, ...headers }).end(request.method === 'HEAD' ? '' : text)
   })
   server.timeout = SILENCE
   server.maxConnections = MOST_CONNECTIONS
@@ -40,6 +40,14 @@ export function listen(address: string, health: () => Health, metrics: Metrics, 
   })
 }
 
+interface Serving {
+  /** The address or name that --listen says. */
+  host: string | undefined
+  health: () => Health
+  metrics: Metrics
+  refresh: () => void
+}
+
 interface Answer {
   status: number
   text: string
@@ -47,10 +55,11 @@ interface Answer {
 }
 
 /** Never rejects: what goes wrong here is told to whoever asked, and the overlay goes on. */
-async function answer(request: IncomingMessage, host: string | undefined, health: () => Health, metrics: Metrics, refresh: () => void): Promise<Answer> {
+async function answer(request: IncomingMessage, { host, health, metrics, refresh }: Serving): Promise<Answer> {
   try {
     if (!isForUs(request, host)) return { status: 421, text: 'podwire answers to the address that --listen says\n' } // RFC 9110 §15.5.20
-    if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, text: 'podwire answers GET and HEAD\n', headers: { allow: 'GET, HEAD' } }
+    const { method = '' } = request
+    if (!['GET', 'HEAD'].includes(method)) return { status: 405, text: 'podwire answers GET and HEAD\n', headers: { allow: 'GET, HEAD' } }
     switch (request.url?.split('?')[0]) {
       case '/healthz':
         return { status: 200, text: 'ok\n' }

@@ -31,7 +31,9 @@ export class Networks {
 
   /** An address or a network that no network may contain, though others may lie inside of it. */
   keep(cidr: Cidr, owner: Owner): void {
-    for (const length of this.#lengths[cidr.family]) if (length <= cidr.prefix && !this.#inside.has(key(cidr, length))) this.#inside.set(key(cidr, length), owner)
+    for (const length of this.#lengths[cidr.family]) {
+      if (length <= cidr.prefix && !this.#inside.has(key(cidr, length))) this.#inside.set(key(cidr, length), owner)
+    }
   }
 
   /** Whose network contains this one, or whose network or address lies inside it. */

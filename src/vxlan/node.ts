@@ -41,32 +41,48 @@ const POD_CIDRS: Schema = {
   items: { type: 'string', expected: 'a network in CIDR notation such as "10.244.1.0/24"' },
 }
 
-const CREATED: Schema = { type: 'string', expected: 'a time such as "2026-01-31T12:00:00Z"', description: 'when the node came to be: of two that claim one network, the older keeps it; without it, the first by name' }
+const CREATED: Schema = {
+  type: 'string',
+  expected: 'a time such as "2026-01-31T12:00:00Z"',
+  description: 'when the node came to be: of two that claim one network, the older keeps it; without it, the first by name',
+}
 
 const NAME: Schema = { type: 'string', pattern: '.', expected: 'the name of the node', description: "the node's name" }
 
 /** What a node is to be; one that is not so hurts itself alone. */
-export const NODE: Schema = { type: 'object', expected: 'an object with name, addresses, podCIDRs', required: ['name', 'addresses', 'podCIDRs'], properties: { name: NAME, addresses: ADDRESSES, podCIDRs: POD_CIDRS, created: CREATED } }
+export const NODE: Schema = {
+  type: 'object',
+  expected: 'an object with name, addresses, podCIDRs',
+  required: ['name', 'addresses', 'podCIDRs'],
+  properties: { name: NAME, addresses: ADDRESSES, podCIDRs: POD_CIDRS, created: CREATED },
+}
 
 /** A file of peers: all nodes of the overlay, this one among them. */
-export const PEERS: Schema = { $id: 'peers', type: 'object', required: ['nodes'], properties: { nodes: { type: 'array', expected: 'a list of nodes', description: 'all nodes of the overlay, this one among them', items: NODE } } }
+export const PEERS: Schema = {
+  $id: 'peers',
+  type: 'object',
+  required: ['nodes'],
+  properties: { nodes: { type: 'array', expected: 'a list of nodes', description: 'all nodes of the overlay, this one among them', items: NODE } },
+}
 
 /** Nodes by name, read from a list of whatever there is in it. One without a name of its own is `nodes[3]`, its place. */
 export function nodesIn(list: unknown[]): Nodes {
   const all = new Map<string, Node>()
   for (const [i, value] of list.entries()) {
-    const node = nodeIn(value, `nodes[${i}]`)
-    const first = all.get(node.name)
-    if (!first) all.set(node.name, node)
-    else all.set(`nodes[${i}]`, { ...unusable(`nodes[${i}]`, `nodes[${i}].name is ${quoted(node.name)}: another node has that name`), namesake: node.name })
+    const place = `nodes[${i}]`
+    const node = nodeIn(value, place)
+    if (!all.has(node.name)) all.set(node.name, node)
+    else all.set(place, { ...unusable(place, `${place}.name is ${quoted(node.name)}: another node has that name`), namesake: node.name })
   }
   return all
 }
 
 function nodeIn(value: unknown, place: string): Node {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return unusable(place, `${place} is ${quoted(value)}: expected ${NODE.expected}`)
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (!isObject) return unusable(place, `${place} is ${quoted(value)}: expected ${NODE.expected}`)
   const { name, addresses, podCIDRs, created } = value as Record<string, unknown>
-  if (!isName(name)) return unusable(place, `${place}.name ${isOrMissing(name)}: expected ${NAME.expected}, of 1 to ${LONGEST_NAME} characters that can be printed`)
+  const named = `${NAME.expected}, of 1 to ${LONGEST_NAME} characters that can be printed`
+  if (!isName(name)) return unusable(place, `${place}.name ${isOrMissing(name)}: expected ${named}`)
   const wrong: string[] = []
   const node: Node = {
     name,
@@ -91,7 +107,8 @@ function texts(value: unknown, path: string, { expected, items }: Schema, wrong:
 const isOrMissing = (value: unknown): string => (value === undefined || value === null ? 'is missing' : `is ${quoted(value)}`)
 
 /** A name that can stand in a line of a log, a metric, a table. */
-const isName = (value: unknown): value is string => typeof value === 'string' && value.length <= LONGEST_NAME && value.trim() !== '' && !UNPRINTABLE.test(value)
+const isName = (value: unknown): value is string =>
+  typeof value === 'string' && value.length <= LONGEST_NAME && value.trim() !== '' && !UNPRINTABLE.test(value)
 
 export const isTime = (value: unknown): value is string => typeof value === 'string' && value.length <= LONGEST_TIME && !Number.isNaN(Date.parse(value))
 

@@ -5,7 +5,8 @@
 // Networks lie inside others where routes do: the longest prefix wins, so pods may have a part of the underlay's network. What
 // none may contain is an address to which the underlay has to reach: a node's, this node's own, a router's.
 
-import { addressText, bits, cidrText, contains, hostCidr, lastAddress, network, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
+import { addressText, bits, cidrText, contains, hostCidr, lastAddress, network, parseAddress, parseCidr } from '../ip.ts'
+import type { Address, Cidr, Family } from '../ip.ts'
 import { Networks, type Holding } from './networks.ts'
 import { MOST_ADDRESSES, MOST_NETWORKS, quoted, type Node, type Nodes } from './node.ts'
 import { reservedOn, specialIn } from './special.ts'
@@ -58,9 +59,10 @@ export function peersOf(self: Node, nodes: Nodes, underlay: Underlay, bounds: Bo
   return { peers, problems: claims.problems }
 }
 
-/** What of this node's own networks cannot be: the first sentence, or undefined. */
+/** What of this node's own networks and its address on the underlay cannot be: the first sentence, or undefined. */
 export function ownProblem(self: Node, underlay: Underlay, bounds: Bounds = {}): string | undefined {
-  return new Claims(read(self), [], underlay, bounds).wrongOfThisNode
+  const claims = new Claims(read(self), [], underlay, bounds)
+  return claims.wrongOfThisNode ?? claims.wrongOf(underlay.local)
 }
 
 /** Who has which networks and addresses; asked node by node, the oldest first. */
@@ -96,7 +98,8 @@ class Claims {
     }
     for (const address of hosts(nextHops)) this.#networks.keep(address, () => `the router ${textOf(address)}`)
     // Of a network on the link somebody hears its first address (all routers, RFC 4291 §2.6.1) and its last (broadcast).
-    for (const cidr of this.#onLink) for (const held of [cidr, hostCidr(network(cidr)), hostCidr(lastAddress(cidr))]) this.#networks.keep(held, () => 'the underlay')
+    const ends = this.#onLink.flatMap((cidr) => [network(cidr), lastAddress(cidr)]).map(hostCidr)
+    for (const held of [...this.#onLink, ...ends]) this.#networks.keep(held, () => 'the underlay')
     this.wrongOfThisNode = me.cidrs.flatMap((cidr) => this.#claim(me, cidr, () => 'this node') ?? [])[0]
     // A network of ours that is wrong makes this node not ready; meanwhile nobody else gets it.
     for (const cidr of me.cidrs) this.#networks.add(cidr, () => 'this node')
@@ -146,13 +149,25 @@ class Claims {
     return undefined
   }
 
-  /** Why no node can have the address, or not this one. */
-  #refusal(address: Cidr, podCIDRs: Cidr[], near: Near): string | undefined {
+  /** Why this node's own address on the underlay cannot be one. */
+  wrongOf(local: string): string | undefined {
+    const wrong = hosts([local]).flatMap((address) => this.#unfit(address) ?? [])[0]
+    return wrong && `its address ${local} ${wrong}`
+  }
+
+  /** Why no node can have the address. */
+  #unfit(address: Cidr): string | undefined {
     const special = specialOf(address)
     if (special) return `is in ${special}, where no node can be`
+    return this.#cluster?.around(address) && `is inside the cluster's networks ${this.#clusterCIDRs.join(', ')}, where pods are`
+  }
+
+  /** Why no node can have the address, or not this one. */
+  #refusal(address: Cidr, podCIDRs: Cidr[], near: Near): string | undefined {
+    const unfit = this.#unfit(address)
+    if (unfit) return unfit
     if (this.#addresses.get(textOf(address)) === 'this node') return 'is that of this node'
     if (near.reserved.has(address)) return near.reserved.get(address)
-    if (this.#cluster?.around(address)) return `is inside the cluster's networks ${this.#clusterCIDRs.join(', ')}, where pods are`
     const around = this.#networks.around(address)
     return around && `is inside ${podCIDRs.includes(around.cidr) ? `its own podCIDR ${cidrText(around.cidr)}` : heldText(around)}`
   }
@@ -168,10 +183,12 @@ class Claims {
   }
 
   /** Why there is no address to send to, where what was said of each does not tell already. */
-  #sayWhy({ node, addresses, wrong }: Read): void {
-    if (addresses.length === 0) return node.addresses.length > 0 ? this.#say(node, 'none of its addresses can be read') : wrong.length > 0 ? undefined : this.#say(node, 'it has no address')
-    if (addresses.some(({ family }) => family === this.#family)) return
-    this.#say(node, `it has no IPv${this.#family} address (but ${addresses.map(textOf).join(', ')}), and the underlay of this node is IPv${this.#family}`)
+  #sayWhy({ node, addresses }: Read): void {
+    const family = `IPv${this.#family}`
+    if (addresses.some((address) => address.family === this.#family)) return
+    if (addresses.length > 0) this.#say(node, `it has no ${family} address (but ${addresses.map(textOf).join(', ')}), and the underlay of this node is ${family}`)
+    else if (node.addresses.length > 0) this.#say(node, 'none of its addresses can be read')
+    else if (!node.wrong) this.#say(node, 'it has no address')
   }
 
   #say({ name }: Node, sentence: string): void {
@@ -181,9 +198,14 @@ class Claims {
   /** What of a node's addresses is on the underlay's networks; looked for once. */
   #nearOf(other: Read): Near {
     if (other.near?.about === this.#near) return other.near
-    const pairs = other.addresses.flatMap((address) => this.#onLink.filter((link) => contains(link, address)).map((link) => ({ address, link, reserved: reservedOn(link, address) })))
-    const reserved = new Map(pairs.flatMap(({ address, link, reserved: what }) => (what ? [[address, `is ${what} of ${cidrText(network(link))}`] as const] : [])))
-    return (other.near = { about: this.#near, addresses: [...new Set(pairs.map(({ address }) => address))], reserved })
+    const near: Near = { about: this.#near, addresses: [], reserved: new Map() }
+    for (const address of other.addresses) {
+      const links = this.#onLink.filter((link) => contains(link, address))
+      if (links.length > 0) near.addresses.push(address)
+      const reserving = links.find((link) => reservedOn(link, address))
+      if (reserving) near.reserved.set(address, `is ${reservedOn(reserving, address)} of ${cidrText(network(reserving))}`)
+    }
+    return (other.near = near)
   }
 }
 
@@ -203,8 +225,8 @@ interface Read {
   /** As networks of one address. */
   addresses: Cidr[]
   cidrs: Cidr[]
-  /** Why a network cannot be anybody's. */
-  unfit: Map<Cidr, string>
+  /** Why a network cannot be anybody's; undefined if it can. */
+  unfit: Map<Cidr, string | undefined>
   /** What of it cannot be read, sentences. */
   wrong: string[]
   near?: Near
@@ -225,7 +247,7 @@ function read(node: Node): Read {
     return cidr ? [network(cidr)] : []
   })
   if (node.podCIDRs.length === 0 && !node.wrong) wrong.push('it has no podCIDR')
-  const unfit = new Map(cidrs.flatMap((cidr) => [[cidr, unfitness(cidr)] as const]).filter((pair): pair is [Cidr, string] => pair[1] !== undefined))
+  const unfit = new Map(cidrs.map((cidr) => [cidr, unfitness(cidr)]))
   const time = Date.parse(node.created ?? '')
   const made: Read = { node, created: Number.isNaN(time) ? Infinity : time, addresses, cidrs, unfit, wrong }
   parsed.set(node, made)
@@ -239,7 +261,8 @@ function unfitness(cidr: Cidr): string | undefined {
   const special = specialIn(cidr)
   if (special) return `overlaps ${special}, where no pod can be`
   const least = 2 // bits: the address of the overlay's device, the pods' gateway, a pod, and IPv4's broadcast
-  return bits(cidr.family) - cidr.prefix < least ? `is too small: /${bits(cidr.family) - least} is the smallest that has an address for a pod` : undefined
+  if (bits(cidr.family) - cidr.prefix >= least) return undefined
+  return `is too small: /${bits(cidr.family) - least} is the smallest that has an address for a pod`
 }
 
 function clusterOf(texts: string[]): Networks {
@@ -262,10 +285,12 @@ const bySeniority = (a: Read, b: Read): number => compare(a.created, b.created) 
 const compare = <T extends string | number>(a: T, b: T): number => (a < b ? -1 : a > b ? 1 : 0)
 
 /** The first address of each family. */
-const firsts = (addresses: Cidr[]): Partial<Record<Family, Cidr>> => Object.fromEntries(addresses.toReversed().map((address) => [address.family, address]))
+const firsts = (addresses: Cidr[]): Partial<Record<Family, Cidr>> =>
+  Object.fromEntries(addresses.toReversed().map((address) => [address.family, address]))
 
 const hosts = (texts: string[]): Cidr[] => texts.flatMap((text) => parseAddress(text) ?? []).map(hostCidr)
-const texted = (addresses: Partial<Record<Family, Cidr>>): Peer['onLink'] => Object.fromEntries(Object.entries(addresses).map(([family, address]) => [family, textOf(address)]))
+const texted = (addresses: Partial<Record<Family, Cidr>>): Peer['onLink'] =>
+  Object.fromEntries(Object.entries(addresses).map(([family, address]) => [family, textOf(address)]))
 
 /** What is special about an address, looked for once. */
 function specialOf(address: Cidr): string | undefined {

@@ -15,7 +15,8 @@ const RT_SCOPE_UNIVERSE = 0 // <linux/rtnetlink.h>
  * the underlay or on lo. Nothing where the underlay is only an example (`podwire plan` on another machine).
  */
 export function reachable(netns: Netns, { local, dev }: Underlay, podCIDRs: string[]): { own: string[]; nextHops: string[] } {
-  const all = addr.all(netns).filter(({ scope }) => scope === RT_SCOPE_UNIVERSE).map(({ ifindex, address }) => ({ ifindex, cidr: parseCidr(address)! }))
+  const universal = addr.all(netns).filter(({ scope }) => scope === RT_SCOPE_UNIVERSE)
+  const all = universal.map(({ ifindex, address }) => ({ ifindex, cidr: parseCidr(address)! }))
   if (!all.some(({ cidr }) => addressText(cidr) === local)) return { own: [], nextHops: [] }
   const pods = podCIDRs.map((text) => parseCidr(text)!)
   const below = [dev ?? 'lo', 'lo'].flatMap((name) => link.get(netns, name)?.index ?? [])

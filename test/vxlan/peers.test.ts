@@ -216,6 +216,8 @@ t.test('a network of this node that cannot be is told, as those of others are', 
     ['172.17.0.0/24', /overlaps an address of this node/, { own: ['172.17.0.1'] }], ['2001:db8::/48', /overlaps/], ['10.245.0.0/24', /not inside the cluster's networks/, { clusterCIDRs: ['10.244.0.0/16'] }],
   ]
   for (const [cidr, sentence, bounds] of cases) t.match(wrong([cidr], bounds), sentence, cidr)
+  t.match(wrong(self.podCIDRs, {}, { ...underlay, local: '169.254.7.1', onLink: ['169.254.0.0/16'] }), /^its address 169\.254\.7\.1 is in 169\.254\.0\.0\/16 \(link-local/)
+  t.match(wrong(self.podCIDRs, { clusterCIDRs: ['10.0.0.0/8', 'fd00::/8'] }, { ...underlay, local: '10.1.2.3', onLink: [] }), /^its address 10\.1\.2\.3 is inside the cluster's networks/)
   t.match(wrong(['10.244.1.0/24', '10.244.1.0/25']), /10\.244\.1\.0\/25 overlaps this node/)
 })
 

@@ -121,6 +121,7 @@ class Bytes {
 }
 
 const DEEPEST = 128 // levels; a Node has about ten
+const TOO_DEEP = `what the API server sent is nested deeper than ${DEEPEST} levels`
 
 /** How deep values are nested in bytes that come in pieces; what is deeper than anybody means is not given to a parser. */
 class Depth {
@@ -135,7 +136,7 @@ class Depth {
       const byte = chunk[i]!
       if (byte === QUOTE) inString = !inString
       else if (inString) i += byte === BACKSLASH ? 1 : 0
-      else if (byte > LAST_LETTER && STEP[byte] !== 0 && (depth += STEP[byte]!) > DEEPEST) throw new Failure('garbled', `what the API server sent is nested deeper than ${DEEPEST} levels`)
+      else if (byte > LAST_LETTER && STEP[byte] !== 0 && (depth += STEP[byte]!) > DEEPEST) throw new Failure('garbled', TOO_DEEP)
     }
     ;[this.#depth, this.#inString, this.#escaped] = [depth, inString, i > length]
   }
