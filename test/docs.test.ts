@@ -114,8 +114,9 @@ t.test('every sentence about a node that cannot be used has a row that says what
     [[], ['10.244.6.0/24']], [['there'], ['10.244.7.0/24']], [['2001:db8::8'], ['10.244.8.0/24']], [['192.0.2.1'], ['10.244.9.0/24']],
     [['127.0.0.1', '192.0.2.255', '10.244.5.7', '192.0.2.10'], ['169.254.0.0/16', '10.244.10.0/31', '10.245.0.0/24']], [Array.from({ length: 99 }, () => '192.0.2.11'), ['10.244.11.0/24']],
   ]
-  const nodes = [self, ...others.map(([addresses, podCIDRs], i): Node => ({ name: `n${i}`, addresses, podCIDRs })), nodesIn([5]).values().next().value!]
-  const { problems } = peersOf(self, new Map(nodes.map((node) => [node.name, node])), { local: '192.0.2.1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24'] }, { clusterCIDRs: ['10.244.0.0/16', '169.254.0.0/16'] })
+  const twins = ['nal8g', 'nhzw9'].map((name, i): Node => ({ name, addresses: [`192.0.2.${20 + i}`], podCIDRs: [`10.244.${20 + i}.0/24`] })) // one MAC address
+  const nodes = [self, ...others.map(([addresses, podCIDRs], i): Node => ({ name: `n${i}`, addresses, podCIDRs })), ...nodesIn([5]).values(), ...twins]
+  const { problems } = peersOf(self, new Map(nodes.map((node) => [node.name, node])), { local: '192.0.2.1', dev: 'eth0', mtu: 1500, onLink: ['192.0.2.0/24'] }, { clusterCIDRs: ['10.244.0.0/16', '169.254.0.0/16'], vni: 1 })
   const [, rows = ''] = read(OPERATIONS).split('| Sentence | What to do |')
   const told = [...rows.split('\n\n')[0]!.matchAll(/^\| (.*) \| .* \|$/gm)].map(([, sentence]) => sentence!)
   const says = (row: string, sentence: string) => new RegExp(`^${row.replace(/[()[\]]/g, '\\$&').replaceAll('…', '.+')}$`).test(sentence)

@@ -7,6 +7,7 @@
 
 import { addressText, bits, cidrText, contains, hostCidr, lastAddress, network, parseAddress, parseCidr } from '../ip.ts'
 import type { Address, Cidr, Family } from '../ip.ts'
+import { vtepMac } from '../names.ts'
 import { Networks, type Holding } from './networks.ts'
 import { MOST_ADDRESSES, MOST_NETWORKS, quoted, type Node, type Nodes } from './node.ts'
 import { reservedOn, specialIn } from './special.ts'
@@ -33,6 +34,8 @@ export interface Bounds {
   nextHops?: string[]
   /** Whether peers on the same link are reached without encapsulation, by any address they have there. */
   directRouting?: boolean
+  /** The overlay's, on which MAC addresses depend; undefined: they are not compared. */
+  vni?: number
 }
 
 export interface Peer {
@@ -81,15 +84,20 @@ class Claims {
   readonly #family: Family
   /** Whose an address is, for addresses that are used, and all of this node. */
   readonly #addresses = new Map<string, string>()
+  readonly #vni: number | undefined
+  /** Whose a MAC address in the overlay is: they are hashes of names, and names can be made until two have one. */
+  readonly #macs = new Map<string, string>()
   /** Addresses of nodes that are not used. */
   readonly #unused: { node: Node; address: Cidr }[] = []
 
-  constructor(me: Read, others: Read[], underlay: Underlay, { clusterCIDRs = [], own = [], nextHops = [], directRouting = false }: Bounds) {
+  constructor(me: Read, others: Read[], underlay: Underlay, { clusterCIDRs = [], own = [], nextHops = [], directRouting = false, vni }: Bounds) {
     this.#clusterCIDRs = clusterCIDRs
     this.#cluster = clusterCIDRs.length > 0 ? clusterOf(clusterCIDRs) : undefined
     this.#onLink = underlay.onLink.map((text) => parseCidr(text)!)
     this.#near = underlay.onLink.join()
     this.#directRouting = directRouting
+    this.#vni = vni
+    this.#macOf(me.node, 'this node')
     this.#family = underlay.local.includes(':') ? 6 : 4
     this.#networks = new Networks([me, ...others].flatMap(({ cidrs }) => cidrs))
     for (const address of [...me.addresses, ...hosts([underlay.local, ...own])]) {
@@ -125,7 +133,9 @@ class Claims {
     if (!endpoint) return undefined
     const address = textOf(endpoint)
     this.#addresses.set(address, `node ${node.name}`)
-    if (podCIDRs.length === 0) return undefined
+    const twin = podCIDRs.length > 0 ? this.#macOf(node, `node ${node.name}`) : undefined
+    if (twin) this.#say(node, `its name gives it the MAC address of ${twin} in the overlay: it needs another name`)
+    if (podCIDRs.length === 0 || twin) return undefined
     return { node, address, podCIDRs: podCIDRs.map((cidr) => `${textOf(cidr)}/${cidr.prefix}`), onLink: texted(onLink) }
   }
 
@@ -170,6 +180,15 @@ class Claims {
     if (near.reserved.has(address)) return near.reserved.get(address)
     const around = this.#networks.around(address)
     return around && `is inside ${podCIDRs.includes(around.cidr) ? `its own podCIDR ${cidrText(around.cidr)}` : heldText(around)}`
+  }
+
+  /** Makes the MAC address of a name the node's; who has it already, if somebody does. */
+  #macOf({ name }: Node, owner: string): string | undefined {
+    if (this.#vni === undefined) return undefined
+    const mac = vtepMac(name, this.#vni)
+    const holder = this.#macs.get(mac)
+    if (holder === undefined) this.#macs.set(mac, owner)
+    return holder
   }
 
   #taken(address: Cidr): string | undefined {

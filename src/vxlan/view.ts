@@ -50,7 +50,7 @@ export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes,
   const podCIDRs = ownNetworks(self)
   const underlay = find(netns, self, wishes.underlay)
   const { clusterCIDRs } = wishes
-  const bounds: Bounds = { ...reachable(netns, underlay, podCIDRs), clusterCIDRs, directRouting: wishes.directRouting }
+  const bounds: Bounds = { ...reachable(netns, underlay, podCIDRs), clusterCIDRs, directRouting: wishes.directRouting, vni: wishes.vni }
   const wrong = ownProblem(self, underlay, bounds)
   if (wrong) throw new NotReady(`node ${name}, which is this one, cannot be used as it is: ${wrong}`)
   const { peers, problems } = peersOf(self, nodes, underlay, bounds)

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
+import { vtepMac } from '../../src/names.ts'
 import type { Node } from '../../src/vxlan/node.ts'
 import { ownProblem, peersOf, type Bounds, type Underlay } from '../../src/vxlan/peers.ts'
 
@@ -170,6 +171,15 @@ t.test('an address inside the network of an older node is passed over for the ne
   const { peers, problems } = peersOf(self, new Map([self, young, b].map((one) => [one.name, one])), underlay)
   t.match(peers, [{ node: b, address: '192.0.2.2' }, { node: young, address: '192.0.2.5' }])
   t.same(problems.map(({ node, sentence }) => `${node}: ${sentence}`), ['young: its address 10.244.2.9 is inside 10.244.2.0/24 of node b', 'young: its address 192.0.2.2 is that of node b'])
+})
+
+t.test('of two whose names give them one MAC address in the overlay the older one is a peer', async (t) => {
+  const [old, young] = [node('nhzw9', 5), node('nal8g', 6)] // found among sixteen million names
+  t.equal(vtepMac(old.name, 1), vtepMac(young.name, 1))
+  const { peers, problems } = judged([young, old, b], underlay, { vni: 1 })
+  t.same(Object.keys(peers), ['b', 'nhzw9'])
+  t.same(problems, ['nal8g: its name gives it the MAC address of node nhzw9 in the overlay: it needs another name'])
+  t.same(judged([young, old, b], underlay, { vni: 2 }).problems, [], 'with another VNI they have others')
 })
 
 t.test('who says when it came to be is older than who does not, whatever their names; times are compared as times', async (t) => {
