@@ -4,7 +4,8 @@
 import { readFileSync, watch, type FSWatcher } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { CniError } from '../cni/error.ts'
-import { MOST_NODES, nodesIn, printable, quoted, type Node, type Nodes } from './node.ts'
+import { printable } from '../printable.ts'
+import { MOST_NODES, nodesIn, quoted, type Node, type Nodes } from './node.ts'
 import type { Source } from './source.ts'
 
 /** Who writes in place is not done with the first write. Milliseconds. */

@@ -1,6 +1,6 @@
 // One line per event, `key=value` as logfmt readers and people read it: time, level, what happened, and about what.
 
-import { printable } from './node.ts'
+import { printable } from '../printable.ts'
 
 type Fields = Record<string, string | number | boolean | undefined>
 
@@ -17,5 +17,5 @@ function write(level: string, message: string, fields: Fields = {}): void {
   process.stderr.write(`${given.map(([key, value]) => `${key}=${quoted(String(value))}`).join(' ')}\n`)
 }
 
-/** What comes from outside is one line, and no terminal obeys it. */
-const quoted = (text: string): string => (/^[^\s"=\\\p{C}]+$/u.test(text) ? text : printable(JSON.stringify(text)))
+/** A line is one line, and no terminal obeys it, whoever said what is in it. */
+const quoted = (text: string): string => (/^[^\s"=\\]+$/.test(text) ? printable(text) : printable(JSON.stringify(text)))

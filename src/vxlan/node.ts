@@ -2,6 +2,7 @@
 // `vxlan`. The last two are read here: what is wrong with one node hurts that one, and becomes a sentence about it. Pure.
 
 import type { Schema } from '../cni/schema.ts'
+import { printable } from '../printable.ts'
 
 export interface Node {
   name: string
@@ -123,8 +124,5 @@ export function quoted(value: unknown): string {
 }
 
 const LONGEST_QUOTED = 64 // characters; an IPv6 network has at most 49
-
-/** With control characters, formatting ones (which turn the direction of a line) and line separators as `\u{…}`. */
-export const printable = (text: string): string => text.replace(new RegExp(UNPRINTABLE, 'gu'), (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`)
 
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/u

@@ -66,7 +66,7 @@ const ANSWERS: [string, Partial<Node>, string[] | undefined, RegExp | undefined]
   ...['10.9.0.0/16', '172.16.0.0/12', '192.168.7.0/24', '100.64.0.0/10', '198.18.0.0/16', '203.0.113.0/24', '44.0.0.0/9', '2002:c000:204::/64', '3fff::/64', 'fd12::/64', '2600:1f14::/64'].map((cidr): (typeof ANSWERS)[number] => [`a network that people have for pods, ${cidr}`, { podCIDRs: [cidr] }, [cidr], undefined]),
   ['more addresses than anybody has', { addresses: [...Array.from({ length: 100 }, (_, i) => `192.0.2.${100 + i}`)] }, b.podCIDRs, /^b: it has more than 32 addresses: only the first 32 are heeded$/],
   ['more networks than anybody has', { podCIDRs: Array.from({ length: 100 }, (_, i) => `10.1.${i}.0/24`) }, Array.from({ length: 8 }, (_, i) => `10.1.${i}.0/24`), /^b: it has more than 8 podCIDRs: only the first 8 are heeded$/],
-  ['text that is long, and obeyed by terminals', { addresses: [`\u001b[2J\u009b${'x'.repeat(1e6)}`, '192.0.2.2'] }, b.podCIDRs, /^b: its address "\\u001b\[2J\\u\{9b\}x{50,70}…" is no IP address$/],
+  ['text that is long, and obeyed by terminals', { addresses: [`\u001b[2J\u009b${'x'.repeat(1e6)}`, '192.0.2.2'] }, b.podCIDRs, /^b: its address "\\u001b\[2J\\u009bx{50,70}…" is no IP address$/],
 ]
 
 for (const [what, answer, networks, sentence] of ANSWERS)

@@ -1,6 +1,6 @@
 // What keeps the nodes from being known, as a sentence that says what to do about it.
 
-import { printable } from '../node.ts'
+import { printable } from '../../printable.ts'
 import { at } from './node.ts'
 
 /** gone: the resource version is of no use, list again. garbled: what came is no answer. refused: all else, try again. */
