@@ -124,10 +124,6 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   'ipam.addresses[].gateway': { example: '10.1.2.1' },
   node: { example: 'a' },
   peers: { example: [{ name: 'a', addresses: ['192.0.2.1'], podCIDRs: ['10.244.1.0/24'] }] },
-  'peers[].name': { example: 'a' },
-  'peers[].addresses': { example: ['192.0.2.1', '2001:db8::1'] },
-  'peers[].podCIDRs': { example: ['10.244.1.0/24', 'fd00:10:244:1::/64'] },
-  'peers[].created': { example: '2026-01-31T12:00:00Z' },
   peersFile: { example: '/etc/podwire/peers.json' },
   vni: { example: 1 },
   port: { example: 8472 },
@@ -139,11 +135,19 @@ export const EXAMPLES: Record<string, { example?: unknown; meaning?: string }> =
   'ipam.dns': { example: { nameservers: ['10.1.2.1'] } },
 }
 
+/** The keys of a node, which podwire judges for each node by itself: no schema of a plugin has them. */
+const NODE_EXAMPLES: typeof EXAMPLES = {
+  'peers[].name': { example: 'a' },
+  'peers[].addresses': { example: ['192.0.2.1', '2001:db8::1'] },
+  'peers[].podCIDRs': { example: ['10.244.1.0/24', 'fd00:10:244:1::/64'] },
+  'peers[].created': { example: '2026-01-31T12:00:00Z' },
+}
+
 /** A key as it is in an entry of the plugin's own: within ptp and bridge it stands under the plugin's name. */
 export const alone = (path: string): string => path.replace(new RegExp(`^(?:${Object.keys(EXTRAS).join('|')})\\.`), '')
 
 /** A range's keys have the same examples wherever ranges are. */
-const exampleOf = (path: string) => EXAMPLES[path] ?? EXAMPLES[path.replace(/^(runtimeConfig\.ipRanges|ipam\.ranges)\[\]\[\]/, 'ipam')]
+const exampleOf = (path: string) => EXAMPLES[path] ?? NODE_EXAMPLES[path] ?? EXAMPLES[path.replace(/^(runtimeConfig\.ipRanges|ipam\.ranges)\[\]\[\]/, 'ipam')]
 
 /** Every key of a plugin's configuration. */
 export function keys(schema: Schema, at = ''): Key[] {
@@ -155,7 +159,7 @@ export function keys(schema: Schema, at = ''): Key[] {
   })
 }
 
-/** The keys of peers with what their values are to be, by which podwire judges each node for itself. */
+/** A schema in which the elements of peers are nodes. */
 const withNodes = (schema: Schema): Schema => ({ ...schema, properties: { ...schema.properties, peers: { ...schema.properties!.peers, items: NODE } } })
 
 const common = (path: string): boolean => keys(PLUGINS.loopback!.schema).some((key) => key.path === path)

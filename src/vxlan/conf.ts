@@ -2,7 +2,6 @@
 
 import { COMMON, type NetConf } from '../cni/conf.ts'
 import type { Schema } from '../cni/schema.ts'
-import { NODE } from './node.ts'
 
 export interface VxlanConf extends NetConf {
   node?: string
@@ -20,7 +19,7 @@ export interface VxlanConf extends NetConf {
 }
 
 // A node that is not as it should be hurts itself alone, so what is in the list is judged node by node: nodesIn, vxlan/node.ts.
-const ANYTHING: Schema = { properties: Object.fromEntries(Object.keys(NODE.properties!).map((key) => [key, {}])) }
+const ANYTHING: Schema = {}
 
 export const VXLAN: Schema = {
   $id: 'vxlan',
@@ -36,7 +35,7 @@ export const VXLAN: Schema = {
     mtu: { type: 'integer', minimum: 68, maximum: 65535, expected: 'an MTU in bytes', description: "bytes; default: the underlay's less 50, or 70 over IPv6. That of the pods is the main plugin's" },
     directRouting: { type: 'boolean', expected: 'true or false', default: false, description: 'no encapsulation to nodes without a router between' },
     masquerade: { type: 'boolean', expected: 'true or false', default: true, description: 'pods get the address of the node towards the outside' },
-    clusterCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.244.0.0/16"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.244.0.0/16"' }, description: 'the networks in which those of all pods lie: a node that says another, or an address inside of them, is not believed; default: any' },
+    clusterCIDRs: { type: 'array', expected: 'a list of networks such as ["10.244.0.0/16"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.244.0.0/16"' }, description: 'the networks in which those of all pods lie: a node that says another, or an address inside of them, is not believed; default: any' },
     nonMasqueradeCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside those of pods and multicast" },
     checksumOffload: { type: 'boolean', expected: 'true or false', description: 'whether the device leaves checksums to the hardware; default: as the kernel has it, off before Linux 5.7, which got them wrong' },
   },

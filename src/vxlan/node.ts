@@ -1,7 +1,7 @@
 // What podwire needs to know of a node, whoever tells it: a Node object of Kubernetes, a file of peers, the peers of an entry
 // `vxlan`. The last two are read here: what is wrong with one node hurts that one, and becomes a sentence about it. Pure.
 
-import type { Schema } from '../cni/schema.ts'
+import { canonical, type Schema } from '../cni/schema.ts'
 import { printable } from '../printable.ts'
 
 export interface Node {
@@ -81,7 +81,7 @@ export function nodesIn(list: unknown[]): Nodes {
 function nodeIn(value: unknown, place: string): Node {
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
   if (!isObject) return unusable(place, `${place} is ${quoted(value)}: expected ${NODE.expected}`)
-  const { name, addresses, podCIDRs, created } = value as Record<string, unknown>
+  const { name, addresses, podCIDRs, created } = canonical(NODE, value as Record<string, unknown>, [])
   const named = `${NAME.expected}, of 1 to ${LONGEST_NAME} characters that can be printed`
   if (!isName(name)) return unusable(place, `${place}.name ${isOrMissing(name)}: expected ${named}`)
   const wrong: string[] = []
@@ -91,7 +91,7 @@ function nodeIn(value: unknown, place: string): Node {
     podCIDRs: texts(podCIDRs, `${place}.podCIDRs`, POD_CIDRS, wrong).slice(0, MOST_NETWORKS + 1),
   }
   if (isTime(created)) node.created = created
-  else if (created !== undefined && created !== null) wrong.push(`${place}.created is ${quoted(created)}: expected ${CREATED.expected}`)
+  else if (created !== undefined) wrong.push(`${place}.created is ${quoted(created)}: expected ${CREATED.expected}`)
   return wrong.length > 0 ? { ...node, wrong } : node
 }
 

@@ -51,6 +51,7 @@ for (const [entry, name, sentence] of ENTRIES)
 t.test('what is right in a node stays, and is as it was written', async (t) => {
   t.same([...nodesIn([a, { ...b, created: null }]).values()], [a, { name: 'b', addresses: b.addresses, podCIDRs: b.podCIDRs }])
   t.equal(JSON.stringify(nodesIn([b]).get('b')), JSON.stringify(b))
+  t.same([...nodesIn([{ Name: 'a', ADDRESSES: a.addresses, podcidrs: a.podCIDRs }]).values()], [a], 'keys in any case, as in every configuration')
   const half = nodesIn([a, { ...b, podCIDRs: [7, '10.244.2.0/24'] }])
   t.match(peersOf(half.get('a')!, half, underlay).peers, [{ node: { name: 'b' }, podCIDRs: ['10.244.2.0/24'] }])
 })
