@@ -42,4 +42,11 @@ for (const underlay of ['10.0.0.1', '2001:db8::1'])
       for (const address of ['10.0.0.2', '10.255.255.254', '2001:db8::fe']) t.notMatch(on('a', `ip route get ${address}`), 'podwire.1', `${address} is reached past the overlay`)
       t.same(inside('a', (netns) => verb.uninstall(netns, realmOf('podwire.1'))), [])
     })
+
+t.test('towards the cluster\'s networks pods keep their addresses, those of nodes to come among them', async (t) => {
+  const clusterCIDRs = ['10.244.0.0/16', 'fd00:10:244::/48']
+  const { plan } = inside('a', (netns) => viewOf(netns, new Map([['a', self]]), 'a', { ...wishes, clusterCIDRs }))
+  t.match(plan.filter(({ fact }) => fact === 'set'), [{ elements: ['10.244.0.0/16', '224.0.0.0/4'] }, { elements: ['fd00:10:244::/48', 'ff00::/8'] }])
+  t.throws(() => inside('a', (netns) => viewOf(netns, new Map([['a', self]]), 'a', { ...wishes, clusterCIDRs: ['10.0.0.0/8', 'fd00::/8'] })), { message: /its address 10\.0\.0\.1 is inside the cluster's networks/ })
+})
 t.teardown(() => ip('netns del a'))
