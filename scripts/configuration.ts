@@ -197,16 +197,15 @@ function row({ path, schema, required }: Key): string {
   return `| \`${path}\` | ${type(schema)} | ${given} | ${says} | ${example === undefined ? '' : code(example)} |`
 }
 
-/** The type in words; where `null` is accepted it means absent. */
-function type({ type: types, items, format, enum: values, minimum, maximum }: Schema): string {
+/** The type in words. */
+function type({ type: name, items, format, enum: values, minimum, maximum }: Schema): string {
   if (values) return values.map(code).join(', ')
-  const [name] = [types].flat()
   if (name === 'array') return `list: ${items ? type(items) : 'any'}`
   if (minimum !== undefined || maximum !== undefined) return `${name}, ${minimum} to ${maximum}`
   return format ? `${FORMATS[format]}` : String(name)
 }
 
-const FORMATS: Record<string, string> = { cidr: 'CIDR', address: 'IP address', 'address-or-cidr': 'IP address or CIDR', 'address-or-empty': 'IP address', mac: 'MAC address' }
+const FORMATS: Record<string, string> = { cidr: 'CIDR', address: 'IP address', 'address-or-cidr': 'IP address or CIDR', mac: 'MAC address' }
 const code = (value: unknown): string => `\`${JSON.stringify(value).replaceAll('|', '\\|')}\``
 
 export const PAGES = ['docs/configuration.md', 'docs/operations.md']

@@ -2,11 +2,11 @@
 // kernel, what it made is found again by owner. CNI 1.1 §2
 
 import { act, complain, podName, podNetns, refuse, requireNetns, withKernel } from './act.ts'
-import { addressesOf, remains } from './clean.ts'
+import { addressTexts, remains } from './clean.ts'
 import { CniError } from './cni/error.ts'
 import type { NetConf } from './cni/conf.ts'
 import type { Plugin, Request } from './cni/plugin.ts'
-import type { Result } from './cni/result.ts'
+import { addressesOf, type Result } from './cni/result.ts'
 import type { Chained, Pod } from './chained.ts'
 import type { Plan } from './facts.ts'
 import { filtersOf } from './filters.ts'
@@ -38,7 +38,7 @@ export function chain(plugin: Chained<never>, memory?: Memory): Plugin {
       requireNetns(request.env)
       return withKernel(request.env.netns, (kernel) => {
         const pod = podOf(kernel, request, prev)
-        refuse(plugin.problems?.(pod, conf(request)) ?? [])
+        refuse([...(plugin.problems?.(pod, conf(request)) ?? []), ...(plugin.idle?.(pod, conf(request)) ?? [])])
         GUARDS[plugin.schema.$id!]?.(kernel, pod, request.conf, request.notes)
         const forget = memory?.keep(kernel, pod, request.conf)
         try {
@@ -67,7 +67,7 @@ export function chain(plugin: Chained<never>, memory?: Memory): Plugin {
         // What cannot be put back goes with the interface, which is about to be deleted.
         if (memory) request.notes.push(...state.del(kernel, memory.recall(kernel, mine, request.conf)).map((problem) => `not put back: ${problem}`))
         memory?.forget(mine, request.conf)
-        takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(kernel.host, addressesOf(request.conf.prevResult), request.conf.prevResult, mine) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))]))
+        takeBack(100, state.del(kernel, [...(FORMER[plugin.schema.$id!]?.(kernel.host, addressTexts(request.conf.prevResult), request.conf.prevResult, mine) ?? []), ...remains(kernel.host, plugin.owns, [owner(mine)], (whose) => whose === owner(mine))]))
       })
     },
 
@@ -100,20 +100,20 @@ export function previous({ conf }: Request): Result {
 }
 
 /** The pod, by what the plugins before have answered and by what the kernel has. */
-export function podOf(kernel: Kernel, request: Request, { interfaces, ips, routes }: Result): Pod {
+export function podOf(kernel: Kernel, request: Request, prev: Result): Pod {
+  const { interfaces, routes } = prev
   const attachment = attachmentOf(request)
   const inside = link.get(kernel.pod!, attachment.ifname)
-  if (!inside) throw new CniError(100, `the container's network namespace has no interface ${attachment.ifname}`, 'expected that of the plugin before in the list')
-  const index = interfaces.findIndex(({ name, sandbox }) => name === attachment.ifname && sandbox)
-  const end = hostEnd(kernel, inside)
+  const end = inside && hostEnd(kernel, inside)
   const master = end && end.master !== 0 ? link.byIndex(kernel.host, end.master) : undefined
   return {
     attachment,
-    ips: ips.filter((ip) => ip.interface === undefined || ip.interface === index),
+    ips: addressesOf(prev, attachment.ifname),
     routes,
     host: end?.name,
     bridge: master?.kind === 'bridge' ? { name: master.name, promisc: (master.flags & link.IFF_PROMISC) !== 0, gate: interfaces.find(({ name, sandbox }) => !sandbox && name.startsWith(`${master.name}.`))?.name ?? master.name } : undefined,
-    mtu: inside.mtu,
+    ...(!inside && { absent: true as const }),
+    mtu: inside?.mtu,
     filters: filtersOf(kernel.host),
     mac: request.env.args.mac,
   }

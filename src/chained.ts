@@ -15,6 +15,8 @@ export interface Pod {
   /** Those of the interface, and all routes, of the result. */
   ips: IP[]
   routes: ResultRoute[]
+  /** Its namespace has no such interface: of one in user space (vhost-user, DPDK) there are only addresses. */
+  absent?: true
   /** The node's end of the pod's veth pair; undefined if the pod's interface is no veth. */
   host: string | undefined
   /** The bridge of which that is a port. */
@@ -53,6 +55,11 @@ export interface Chained<Conf extends NetConf = NetConf> {
   runtime: Record<string, Schema>
   /** Sentences about keys and pod that do not fit together; none if the plan can be made. Error 7. */
   problems?(pod: Pod, conf: Conf): string[]
+  /**
+   * Sentences about what an entry of its own is asked for and has nothing to do it with: it would be there for nothing. Error 7 of
+   * ADD; of ptp and bridge, which have done the rest, notes.
+   */
+  idle?(pod: Pod, conf: Conf): string[]
   /** Sentences about what podwire does not have. Error 2. */
   unsupported?(conf: Conf): string[]
   plan(pod: Pod, conf: Conf): Plan

@@ -42,7 +42,7 @@ export function del(request: Request): void {
   const pod = podNetns(env)
   withKernel(pod, (kernel) => {
     const leased = ipam.addresses?.(lease)
-    const previous = addressesOf(conf.prevResult)
+    const previous = addressTexts(conf.prevResult)
     const mine = owner(attachment)
     const left = remains(kernel.host, ALL, [mine], (whose) => whose === mine, leased)
     const facts = [
@@ -100,7 +100,7 @@ const isAnothers = (alias: string | undefined, attachment: Attachment): boolean 
 const flows = (list: string[]): Plan => [...new Set(list)].map((address) => ({ fact: 'flows', address }))
 
 /** The addresses of a result. */
-export const addressesOf = (result: Result | undefined): string[] => (result?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
+export const addressTexts = (result: Result | undefined): string[] => (result?.ips ?? []).map(({ address }) => addressText(parseCidr(address)!))
 
 /** Facts once each. */
 const distinct = (plan: Plan): Plan => [...new Map(plan.map((fact) => [JSON.stringify(fact), fact])).values()]

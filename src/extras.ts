@@ -20,7 +20,7 @@ const all = () => Object.entries(EXTRAS) as unknown as [string, Chained][]
 
 /** The keys that ptp and bridge have of them. */
 export const extraKeys = (): Record<string, Schema> =>
-  Object.fromEntries(all().map(([name, { keys }]) => [name, { type: ['object', 'null'], expected: `an object with keys of ${name}`, properties: keys, description: `${name} without an entry of its own: its keys` }]))
+  Object.fromEntries(all().map(([name, { keys }]) => [name, { type: 'object', expected: `an object with keys of ${name}`, properties: keys, description: `${name} without an entry of its own: its keys` }]))
 
 /** What ptp and bridge know of runtimeConfig through them. */
 export const extraRuntime = (): Record<string, Schema> => Object.assign({}, ...all().map(([, { runtime }]) => runtime))

@@ -8,8 +8,8 @@ import { bits, cidrText, network, parseCidr, type Cidr, type Family } from './ip
 /** The keys of a plugin that masquerades. */
 export const MASQUERADE_KEYS: Record<string, Schema> = {
   ipMasq: { type: 'boolean', expected: 'true or false', default: false, description: 'masquerade what the pod sends to the outside' },
-  ipMasqBackend: { type: 'string', enum: ['', 'nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility; podwire speaks nf_tables itself and needs neither program' },
-  nonMasqueradeCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside its own subnet and multicast" },
+  ipMasqBackend: { type: 'string', enum: ['nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility; podwire speaks nf_tables itself and needs neither program' },
+  nonMasqueradeCIDRs: { type: 'array', expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside its own subnet and multicast" },
 }
 
 /**

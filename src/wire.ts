@@ -6,14 +6,14 @@ import type { Filters, Pod } from './chained.ts'
 import type { NetConf } from './cni/conf.ts'
 import { CniError } from './cni/error.ts'
 import type { Request } from './cni/plugin.ts'
-import type { Interface, IP, Result, ResultRoute } from './cni/result.ts'
+import { addressesOf, dnsOf, type Interface, type IP, type Result, type ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Plan } from './facts.ts'
 import { extras } from './extras.ts'
 import { filtersOf } from './filters.ts'
 import { GUARDS } from './guards.ts'
 import { parseCidr, type Family } from './ip.ts'
-import type { ConfWithIpam } from './ipam/conf.ts'
+import { ipamRoutes, type ConfWithIpam } from './ipam/conf.ts'
 import { delegate } from './ipam/delegate.ts'
 import { hostLocal } from './ipam/host-local.ts'
 import type { Ipam } from './ipam/ipam.ts'
@@ -72,6 +72,7 @@ export function add(wirer: Wirer, request: Request): Result {
   const extra = extras(conf)
   refuse([...(wirer.unsupported?.(conf) ?? []), ...extra.flatMap(({ plugin, conf: own }) => plugin.unsupported?.(own as never) ?? [])], 2)
   requireNetns(env)
+  const dns = dnsOf(conf.dns)
   return withKernel(env.netns, (kernel) => {
     if (conf.overlay) requireOverlay(kernel.host, conf.overlay)
     const others = otherLinks(kernel, attachment)
@@ -90,7 +91,7 @@ export function add(wirer: Wirer, request: Request): Result {
           interfaces: wirer.interfaces(wiring, env.netns, (dev) => link.get(kernel.host, dev)?.mac ?? ''),
           ips: own.ips.map((ip) => ({ ...ip, interface: wirer.podInterface })),
           routes: own.routes,
-          dns: Object.keys(conf.dns ?? {}).length > 0 ? conf.dns! : leased.dns,
+          dns: Object.keys(dns).length > 0 ? dns : leased.dns,
         }
         return extra.reduce((before, { plugin, conf: of }) => plugin.result?.(before, pod, of as never) ?? before, behind(conf.prevResult, result))
       })
@@ -154,14 +155,14 @@ export function check(wirer: Wirer, request: Request): void {
   if (!prev) throw new CniError(7, 'Required prevResult missing', 'CHECK compares with the result of ADD, which the runtime passes as prevResult')
   requireNetns(env, 3)
   withKernel(env.netns, (kernel) => {
-    const index = prev.interfaces.findIndex(({ name, sandbox }) => name === attachment.ifname && sandbox)
-    const ours = prev.interfaces[index]
+    const ours = prev.interfaces.find(({ name, sandbox }) => name === attachment.ifname && sandbox)
     if (!ours) throw new CniError(7, `prevResult.interfaces has no ${attachment.ifname} in a sandbox`)
     if (ours.sandbox !== env.netns) throw new CniError(102, `Sandbox in prevResult ${ours.sandbox} doesn't match configured netns: ${env.netns}`)
-    const ips = prev.ips.filter((ip) => ip.interface === undefined || ip.interface === index)
+    const ips = addressesOf(prev, attachment.ifname)
     // Other plugins' routes may be in the result too: ours are those of our configuration, where IPAM has no others.
     const ipam = ipamOf(request)
-    const routes = ipam.preview ? prev.routes.filter(({ dst }) => conf.ipam?.routes?.some((route) => route.dst === dst)) : prev.routes
+    const configured = ipamRoutes(lease.conf)
+    const routes = ipam.preview ? prev.routes.filter(({ dst }) => configured.some((route) => route.dst === dst)) : prev.routes
     const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
     const wiring: Wiring = { ...wiringOf(wirer, kernel.host, request, own), mtu: ours.mtu ?? link.get(kernel.pod!, attachment.ifname)?.mtu, mac: ours.mac }
     refuse(wirer.problems(wiring))

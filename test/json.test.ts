@@ -2,14 +2,14 @@
 
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { decodeObject, excerpt } from '../src/cni/json.ts'
+import { decodeObject, decodeText, excerpt } from '../src/cni/json.ts'
 
 const decode = (input: string | Uint8Array) => decodeObject(Buffer.from(input as string), 'it')
 const refused = (t: Test, input: string | Uint8Array, message: string) => t.throws(() => decode(input), { code: 6, message }, message)
 
-t.test('an object is decoded: after a byte order mark, with the last of equal keys, with all keys its own', async (t) => {
+t.test('an object is decoded: after a byte order mark, with all keys its own', async (t) => {
   t.same(decode('\ufeff {"a": 1} \n'), { a: 1 })
-  t.same(decode('{"a":1,"a":2}'), { a: 2 })
+  t.same(decodeText('\ufeff {"a": 1} \n', 'it'), { a: 1 })
   t.same(Object.keys(decode('{"__proto__":{"a":1},"constructor":2}')), ['__proto__', 'constructor'])
   t.same(decode('{"a":1e400,"b":12345678901234567890}'), { a: Infinity, b: 12345678901234567000 })
   t.same(decode('{"a":"\\u0000\\ud800"}'), { a: '\0\ud800' })
@@ -22,6 +22,26 @@ t.test('what is none is refused', async (t) => {
   for (const text of ['{', '{"a"}', "{'a':1}", '{"a":1}{', '{"a":01}', '{"a":NaN}', '{"a":1,}', '\0', '{"a":"\0"}', '{"a":"\n"}', '{"a":"\\x"}']) refused(t, text, 'it is not JSON: ')
   refused(t, Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), 'it is not UTF-8')
   refused(t, Buffer.from('{"a":1}', 'utf16le'), 'it is not JSON')
+})
+
+t.test('a key that stands twice in one object is refused, with its path', async (t) => {
+  const twice = (text: string, ...paths: string[]) => {
+    t.throws(() => decode(text), { code: 7, message: `it: ${paths.map((path) => `${path} stands twice`).join('; ')}` }, text)
+    const told: string[] = []
+    decodeObject(Buffer.from(text), 'it', told)
+    t.same(told, paths.map((path) => `${path} stands twice`))
+  }
+  twice('{"a":1,"a":2}', 'a')
+  twice('{"a":1,"b":{"a":1},"a":2,"a":3}', 'a')
+  twice('{"ipam":{"ranges":[[{"subnet":"x"},{"subnet":"x","gateway":"y","subnet":"z"}]]}}', 'ipam.ranges[0][1].subnet')
+  twice('{"a":{"b":[1,{},[{"c":"}\\"{","c":[]}]],"b":2}}', 'a.b[2][0].c', 'a.b')
+  twice('{"a":1,"\\u0061":2}', 'a')
+  twice('{"__proto__":1,"__proto__":{}}', '__proto__')
+  twice('{"":1, "" :2}', '')
+  twice(`{${'"k":1,'.repeat(1000)}"k":1}`, 'k')
+  t.throws(() => decode(`{${Array.from({ length: 1000 }, (_, i) => `"${i}":1,"${i}":2`).join()}}`), { message: /^it: 0 stands twice; .*; 19 stands twice$/ }, 'twenty are enough')
+  t.same(decodeObject(Buffer.from('{"a":1,"a":2}'), 'it', []), { a: 2 }, 'who has to go on takes the last')
+  t.same(decode('{"a":{"b":1,"c":["b","b"]},"d":{"b":{"b":"b"}},"b":[{"b":1},{"b":2}]}').b, [{ b: 1 }, { b: 2 }], 'in different objects, and as values, it is none')
 })
 
 t.test('the largest request that a runtime can mean', async (t) => {
@@ -41,6 +61,7 @@ t.test('limits: 16 MiB, 128 levels', async (t) => {
   t.ok(decode(`{"a":"${'['.repeat(1000)}\\"${'{'.repeat(1000)}"}`), 'brackets in a string do not count')
   t.ok(decode(`{"a":[${'[],'.repeat(1000)}[]]}`), 'nor do those side by side')
   refused(t, `{"a":"${'\\"'.repeat(500_000)}`, 'it is not JSON') // an endless string of quotes takes no longer
+  refused(t, `{"a":"${'\\'.repeat(1_000_000)}`, 'it is not JSON') // nor one of backslashes
 })
 
 t.test('what JSON.parse takes and is an object, is decoded to the same', async () => {

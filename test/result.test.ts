@@ -59,13 +59,21 @@ t.test('R96 R99 what is read is canonical: addresses as text, and zeros that mea
   t.same([ips, routes], [[{ address: '10.1.2.3/24', gateway: '::1' }], [{ dst: 'fd00::/8', table: 0, scope: 0 }]])
 })
 
+t.test('what says nothing is read as nothing', async (t) => {
+  const routes = [{ dst: '0.0.0.0/0', gw: '', mtu: 0, advmss: 0, priority: 0, table: null, scope: null }]
+  const said = { cniVersion: '', interfaces: [{ name: 'eth0', mac: '', mtu: 0, sandbox: '', socketPath: null, pciID: '' }], ips: [{ address: '10.1.2.3/24', gateway: '', interface: -1 }], routes, dns: { nameservers: [], search: null, domain: '' } }
+  t.same(parseResult(said, '1.0.0', 'prevResult'), { interfaces: [{ name: 'eth0' }], ips: [{ address: '10.1.2.3/24' }], routes: [{ dst: '0.0.0.0/0' }], dns: {} })
+  t.same(parseResult({ cniVersion: null, interfaces: null, ips: [], routes: null, dns: null }, '1.0.0', 'prevResult'), { interfaces: [], ips: [], routes: [], dns: {} })
+  t.same(parseResult({ cniVersion: '0.2.0', ip4: null, ip6: { ip: 'fd00::1/64', gateway: '', routes: null } }, '1.0.0', 'prevResult').ips, [{ address: 'fd00::1/64' }])
+})
+
 t.test('what is wrong with a result is named', async (t) => {
   const wrong: [unknown, string][] = [
     [5, 'prevResult is 5: expected a result object'],
     [{ cniVersion: '9.9.9' }, 'prevResult.cniVersion is "9.9.9": expected one of 0.1.0'],
     [{ ips: {} }, 'prevResult.ips is {}: expected a list'],
     [{ ips: [{ address: '10.1.2.3' }] }, 'prevResult.ips[0].address is "10.1.2.3": expected an address with prefix length'],
-    [{ ips: [{ address: '10.1.2.3/24', interface: -1 }] }, 'prevResult.ips[0].interface is -1: expected a whole number'],
+    [{ ips: [{ address: '10.1.2.3/24', interface: 1.5 }] }, 'prevResult.ips[0].interface is 1.5: expected a whole number'],
     [{ interfaces: [{ name: 'a' }, {}] }, 'prevResult.interfaces[1].name is undefined: expected the name of an interface'],
     [{ interfaces: [{ name: 'a', mtu: 1.5 }] }, 'prevResult.interfaces[0].mtu is 1.5: expected a whole number'],
     [{ routes: [{ dst: 'x' }] }, 'prevResult.routes[0].dst is "x": expected a destination'],
@@ -91,13 +99,14 @@ const text = address.map(addressText)
 const cidr = address.chain((a) => fc.nat(a.family === 4 ? 32 : 128).map((prefix) => cidrText({ ...a, prefix })))
 const u32 = fc.nat(0xffffffff)
 const some = fc.string({ minLength: 1 })
+const strings = fc.array(fc.string(), { minLength: 1 })
 const positive = fc.integer({ min: 1, max: 0xffffffff })
 const record = <T, K extends keyof T>(shape: { [P in keyof T]: fc.Arbitrary<T[P]> }, requiredKeys: K[]) => fc.record(shape, { requiredKeys })
 const anyResult: fc.Arbitrary<Result> = fc.record({
   interfaces: fc.array(record({ name: fc.string(), mac: some, mtu: positive, sandbox: some, socketPath: some, pciID: some }, ['name'])),
   ips: fc.array(record({ address: cidr, gateway: text, interface: u32 }, ['address'])),
   routes: fc.array(record({ dst: cidr, gw: text, mtu: positive, advmss: positive, priority: positive, table: u32, scope: u32 }, ['dst'])),
-  dns: record({ nameservers: fc.array(fc.string()), domain: some, search: fc.array(fc.string()), options: fc.array(fc.string()) }, []),
+  dns: record({ nameservers: strings, domain: some, search: strings, options: strings }, []),
 }) as fc.Arbitrary<Result>
 
 /** What is left of a result in the shape of a version. */

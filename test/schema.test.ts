@@ -14,15 +14,16 @@ const SCHEMA: Schema = {
     mode: { type: 'string', enum: ['on', 'off'] },
     flag: { type: 'boolean' },
     address: { type: 'string', format: 'address', expected: 'an IP address' },
+    level: { type: 'integer', minimum: 0 },
     ranges: { type: 'array', expected: 'a list of lists', items: { type: 'array', items: { type: 'object', required: ['subnet'], properties: { subnet: { type: 'string', format: 'cidr', expected: 'a network' }, rangeStart: { type: 'string' } } } } },
   },
 }
 const validator = compile(SCHEMA)
 
 /** The sentences about a configuration, and what was noted. */
-function judge(conf: object): { problems: string[]; notes: string[]; value: Record<string, unknown> } {
+function judge(conf: object, twice: string[] = []): { problems: string[]; notes: string[]; value: Record<string, unknown> } {
   const notes: string[] = []
-  const value = canonical(SCHEMA, conf as Record<string, unknown>, notes)
+  const value = canonical(SCHEMA, conf as Record<string, unknown>, notes, twice)
   try {
     validate(SCHEMA, validator, value)
     return { problems: [], notes, value }
@@ -59,6 +60,25 @@ t.test('keys are read in any case, the exact one first; null is absent', async (
   t.same(judge({ ...right, SIZE: 'x' }), { problems: [], notes: ['SIZE is not a key of podwire: did you mean size?'], value: { ...right, SIZE: 'x' } })
   t.same(judge({ NAME: 'n', name: null, size: 5 }).value, { name: 'n', size: 5 }, 'so that the other one counts')
   t.same(judge({ ...right, name: null }).problems, ['name is missing: expected a name'])
+})
+
+t.test('a key in two spellings is told, wherever it is, unless one of them says nothing', async (t) => {
+  const twice = (conf: object) => {
+    const told: string[] = []
+    judge({ ...right, ...conf }, told)
+    return told
+  }
+  t.same(twice({ SIZE: 6 }), ['SIZE is the same key as size: expected one of them'])
+  t.same(twice({ Flag: true, FLAG: false, flag: null }), ['FLAG is the same key as Flag: expected one of them'])
+  t.same(twice({ ranges: [[{ subnet: '10.0.0.0/8' }, { Subnet: '10.0.0.0/8', subnet: '11.0.0.0/8' }]] }), ['ranges[0][1].Subnet is the same key as subnet: expected one of them'])
+  t.same(twice({ Size: null, Mode: '', mode: 'on', other: 1, OTHER: 2 }), [])
+})
+
+t.test('what says nothing is as if it were not there: null, and of keys that may be left out an empty string', async (t) => {
+  t.same(judge({ ...right, mode: '', address: '', flag: null, ranges: null, level: null }), { problems: [], notes: [], value: right })
+  t.same(judge({ ...right, flag: false, level: 0, ranges: [] }).value, { ...right, flag: false, level: 0, ranges: [] }, 'but what is a value')
+  t.same(judge({ name: '', size: 0 }).problems, ['size is 0: expected a size from 1 to 9'], 'and of a key that must be there it is a wrong one')
+  t.same(judge({ ...right, ranges: [[{ subnet: '10.0.0.0/8', rangeStart: '' }]] }).value.ranges, [[{ subnet: '10.0.0.0/8' }]], 'at any depth')
 })
 
 t.test('a near miss is noted with its path: a letter more, less, another, or two swapped', async (t) => {

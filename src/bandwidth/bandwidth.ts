@@ -37,7 +37,7 @@ const KEYS: Record<string, Schema> = {
 }
 
 const RUNTIME: Record<string, Schema> = {
-  bandwidth: { type: ['object', 'null'], expected: 'an object with ingressRate, ingressBurst, egressRate, egressBurst', properties: KEYS, description: 'the same keys from the runtime; where the configuration has one of them itself, these do not count' },
+  bandwidth: { type: 'object', expected: 'an object with ingressRate, ingressBurst, egressRate, egressBurst', properties: KEYS, description: 'the same keys from the runtime; where the configuration has one of them itself, these do not count' },
 }
 
 export const bandwidth: Chained<BandwidthConf> = {
@@ -76,11 +76,11 @@ function limits(conf: BandwidthConf): Limit[] {
 // CRI-O 2^35 - 9 bits. Taken as said, half a gigabyte goes through before anything is limited (kubernetes#90838, plugins#609).
 const ANY = [0x7fffffff, 0xffffffff, 8 * 0xffffffff - 1]
 
-function problems({ attachment, host }: Pod, conf: BandwidthConf): string[] {
+function problems({ attachment, host, absent }: Pod, conf: BandwidthConf): string[] {
   const list = limits(conf)
   return [
     ...list.flatMap(unfit),
-    ...(list.length > 0 && host === undefined ? [`bandwidth needs the node's end of a veth pair, and ${attachment.ifname} of the pod is none`] : []),
+    ...(list.length > 0 && host === undefined ? [`bandwidth needs the node's end of a veth pair, and ${attachment.ifname} of the pod is ${absent ? 'missing' : 'none'}`] : []),
   ]
 }
 

@@ -59,7 +59,7 @@ export const BRIDGE: Schema = {
     disableContainerInterface: flag("the pod's interface stays down; not together with ipam"),
     vlan: { type: 'integer', minimum: 0, maximum: 4094, expected: 'a VLAN ID from 0 to 4094', default: 0, description: 'the VLAN of the pod: its frames have no tag on its side. The gateway is then the interface `BRIDGE.VLAN` of the node. 0: none' },
     vlanTrunk: {
-      type: ['array', 'null'],
+      type: 'array',
       expected: 'a list of VLANs and of ranges: [{"id": 5}, {"minID": 10, "maxID": 19}]',
       items: { type: 'object', expected: 'a VLAN or a range: {"id": 5} or {"minID": 10, "maxID": 19}', properties: { id: vid('one VLAN'), minID: vid('the first of a range'), maxID: vid('and the last') } },
       description: 'VLANs that the pod is in with tagged frames. Without `vlan` its other frames are of VLAN 1',
@@ -69,7 +69,7 @@ export const BRIDGE: Schema = {
     ...MASQUERADE_KEYS,
     ...extraKeys(),
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of both ends, and at most of the bridge; 0: that of a bridge that is there, else of the interface with the node's default route" },
-    ipam: { ...IPAM, required: [], properties: { ...IPAM.properties, type: { ...IPAM.properties!.type, pattern: '^[^/\\0]*$' } } },
+    ipam: { ...IPAM, required: [], },
   },
 }
 
@@ -188,7 +188,8 @@ function problems({ conf, ips, mtu }: Wiring): string[] {
   if (own.hairpinMode && own.promiscMode) found.push('cannot set hairpin mode and promiscuous mode at the same time: hairpinMode and promiscMode are both true')
   if (own.disableContainerInterface && conf.ipam?.type) found.push('cannot use IPAM when disableContainerInterface is true: addresses need an interface that is up')
   if (conf.ipam?.type && ips.length === 0) found.push('IPAM plugin returned missing IP config')
-  for (const [i, { minID, maxID }] of (own.vlanTrunk ?? []).entries()) {
+  for (const [i, { id, minID, maxID }] of (own.vlanTrunk ?? []).entries()) {
+    if (id === undefined && minID === undefined && maxID === undefined) found.push(`vlanTrunk[${i}] names no VLAN: expected {"id": 5} or {"minID": 10, "maxID": 19}`)
     if ((minID === undefined) !== (maxID === undefined)) found.push(`vlanTrunk[${i}] has ${minID === undefined ? 'maxID and no minID' : 'minID and no maxID'}: a range needs both`)
     if (minID !== undefined && maxID !== undefined && minID > maxID) found.push(`vlanTrunk[${i}] goes from minID ${minID} to maxID ${maxID}: the first is the smaller`)
   }

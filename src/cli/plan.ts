@@ -12,7 +12,7 @@ import type { Request } from '../cni/plugin.ts'
 import { readEnvironment } from '../cni/request.ts'
 import type { Result } from '../cni/result.ts'
 import { canonical } from '../cni/schema.ts'
-import { configuration, type Answer, type Served } from '../cni/serve.ts'
+import { configuration, refuseTwice, type Answer, type Served } from '../cni/serve.ts'
 import { parseVersion } from '../cni/version.ts'
 import { EXTRAS, extras } from '../extras.ts'
 import type { Plan } from '../facts.ts'
@@ -135,8 +135,10 @@ function partOf(input: Record<string, unknown>, { netns, container, ifname }: Ab
 }
 
 function decode(plugin: Served, given: Record<string, unknown>, notes: string[]): NetConf {
-  const input = canonical(plugin.schema, given, notes)
+  const twice: string[] = []
+  const input = canonical(plugin.schema, given, notes, twice)
   try {
+    refuseTwice(twice, false, notes)
     return configuration(plugin, input, checkName(input.name), parseVersion(input.cniVersion, 'ADD'), notes)
   } catch (error) {
     throw error instanceof CniError ? withNotes(error, notes) : error

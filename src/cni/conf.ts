@@ -50,7 +50,7 @@ export const DNS: Schema = {
 const MAC: Schema = { type: 'string', format: 'mac', expected: 'a MAC address such as "0a:58:0a:01:02:03"' }
 const IPS: Schema = { description: 'requested addresses', type: 'array', items: { type: 'string', format: 'address-or-cidr', expected: 'an IP address, with or without prefix length' }, expected: 'a list of IP addresses' }
 const ATTACHMENTS: Schema = {
-  type: ['array', 'null'],
+  type: 'array',
   expected: 'a list of {containerID, ifname}',
   items: { type: 'object', expected: 'an object with containerID and ifname', required: ['containerID', 'ifname'], properties: { containerID: { type: 'string', expected: 'a container ID' }, ifname: { type: 'string', expected: 'an interface name' } } },
 }
@@ -61,10 +61,10 @@ export const COMMON: Record<string, Schema> = {
   name: { type: 'string', expected: 'a network name' },
   type: { type: 'string', pattern: '^[^/\\0]*$', expected: 'the name of a plugin' },
   dns: DNS,
-  args: { type: ['object', 'null'], expected: 'an object', properties: { cni: { type: ['object', 'null'], expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } } } },
-  runtimeConfig: { type: ['object', 'null'], expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } },
-  capabilities: { type: ['object', 'null'], expected: 'an object' },
-  prevResult: { type: ['object', 'null'], expected: 'a result' },
+  args: { type: 'object', expected: 'an object', properties: { cni: { type: 'object', expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } } } },
+  runtimeConfig: { type: 'object', expected: 'an object', properties: { ips: IPS, mac: { ...MAC, description: 'requested MAC address' } } },
+  capabilities: { type: 'object', expected: 'an object' },
+  prevResult: { type: 'object', expected: 'a result' },
   'cni.dev/valid-attachments': ATTACHMENTS,
   'cni.dev/attachments': ATTACHMENTS,
 }

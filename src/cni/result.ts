@@ -21,7 +21,7 @@ export interface IP {
   /** CIDR, host bits kept. */
   address: string
   gateway?: string
-  /** Index into interfaces. */
+  /** Index into interfaces; it may name none. */
   interface?: number
 }
 
@@ -42,11 +42,26 @@ export interface Result {
   dns: Dns
 }
 
+/**
+ * The addresses of a container's interface. One whose index names no interface is the container's, for whose would it be: that is
+ * how the reference reads it. One of an interface outside of a sandbox is the node's, unless it has the name and nobody else does.
+ */
+export function addressesOf({ interfaces, ips }: Pick<Result, 'interfaces' | 'ips'>, ifname: string): IP[] {
+  const named = interfaces.filter(({ name }) => name === ifname)
+  const sandboxed = named.filter(({ sandbox }) => sandbox)
+  const own = sandboxed.length > 0 ? sandboxed : named
+  return ips.filter(({ interface: index }) => {
+    const of = index === undefined ? undefined : interfaces[index]
+    return of === undefined || own.includes(of)
+  })
+}
+
 export const EMPTY: Result = { interfaces: [], ips: [], routes: [], dns: {} }
 
 /** A result as text in the shape of a version. Error 7: 0.1.0 and 0.2.0 cannot say it. */
 export function printResult(result: Result, version: CniVersion): string {
-  const { interfaces, ips, routes, dns } = result
+  const { interfaces, ips, routes } = result
+  const dns = dnsOf(result.dns)
   const body = atLeast(version, '0.3.0')
     ? {
         ...(interfaces.length > 0 && { interfaces: atLeast(version, '1.0.0') ? interfaces : interfaces.map(({ name, mac, sandbox }) => compact({ name, mac, sandbox })) }),
@@ -61,7 +76,7 @@ export function printResult(result: Result, version: CniVersion): string {
 /** A result from outside, of its own version or else of `assumed`. Error 7 names what is wrong with it. */
 export function parseResult(value: unknown, assumed: CniVersion, what: string): Result {
   if (!isObject(value)) throw wrong(what, value, 'a result object')
-  const version = value.cniVersion === undefined || value.cniVersion === '' ? assumed : value.cniVersion
+  const version = optional(value.cniVersion, `${what}.cniVersion`) ?? assumed
   if (!(VERSIONS as readonly unknown[]).includes(version)) throw wrong(`${what}.cniVersion`, version, `one of ${VERSIONS.join(', ')}`)
   if (!atLeast(version as CniVersion, '0.3.0')) return parseOld(value, what)
   return {
@@ -80,7 +95,7 @@ function oldBody({ ips, routes, dns }: Result) {
   }
   const [ip4, ip6] = [half(4), half(6)]
   if (!ip4 && !ip6) throw new CniError(7, 'cannot convert: no valid IP addresses', 'a result of cniVersion 0.1.0 or 0.2.0 has at least one address: raise cniVersion')
-  return { ...(ip4 && { ip4 }), ...(ip6 && { ip6 }), dns }
+  return { ...(ip4 && { ip4 }), ...(ip6 && { ip6 }), dns: dnsOf(dns) }
 }
 
 function parseOld(value: Record<string, unknown>, what: string): Result {
@@ -109,8 +124,11 @@ function parseIP(value: unknown, what: string): IP {
   if (!isObject(value)) throw wrong(what, value, 'an object')
   const address = typeof value.address === 'string' ? parseCidr(value.address) : undefined
   if (!address) throw wrong(`${what}.address`, value.address, 'an address with prefix length such as "10.1.2.3/24"')
-  return compact({ address: cidrText(address), gateway: gateway(value.gateway, `${what}.gateway`), interface: whole(value.interface, `${what}.interface`) })
+  return compact({ address: cidrText(address), gateway: gateway(value.gateway, `${what}.gateway`), interface: index(value.interface, `${what}.interface`) })
 }
+
+/** libcni before 0.6 says -1 where there is none. */
+const index = (value: unknown, what: string): number | undefined => (Number.isInteger(value) && (value as number) < 0 ? undefined : whole(value, what))
 
 /** A route of a result or of an IPAM configuration. */
 export function parseRoute(value: unknown, what: string): ResultRoute {
@@ -125,8 +143,11 @@ function parseDns(value: unknown, what: string): Dns {
   if (value === undefined || value === null) return {}
   if (!isObject(value)) throw wrong(what, value, 'an object')
   const strings = (key: string) => (value[key] === undefined || value[key] === null ? undefined : list(value[key], `${what}.${key}`).map((item, i) => optional(item, `${what}.${key}[${i}]`) ?? ''))
-  return compact({ nameservers: strings('nameservers'), domain: optional(value.domain, `${what}.domain`), search: strings('search'), options: strings('options') })
+  return dnsOf(compact({ nameservers: strings('nameservers'), domain: optional(value.domain, `${what}.domain`), search: strings('search'), options: strings('options') }))
 }
+
+/** Without what is empty, which Go omits. */
+export const dnsOf = (dns: Dns = {}): Dns => Object.fromEntries(Object.entries(dns).filter(([, value]) => value?.length > 0))
 
 function gateway(value: unknown, what: string): string | undefined {
   if (value === undefined || value === null || value === '') return undefined

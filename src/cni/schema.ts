@@ -2,6 +2,15 @@
 // and what is allowed. A schema says the last in its own words under `expected`. Keys are matched exactly first, then in
 // any case, as the Go plugins do (real runtimes send `HostPort`); an unknown key is accepted, because the configuration
 // of a chain carries other plugins' keys, but one that is nearly ours is pointed out.
+//
+// Programs that write configurations do not leave out what they have nothing to say about, as Go's encoding/json without
+// `omitempty`. So for every key of every schema it is the same as if it were not there
+//
+//   of any type   null
+//   a string      "", unless the key must be there
+//
+// `0`, `false`, `[]` and `{}` are values like others. What they mean each key says, and where Go writes them for a key that was
+// not given (`mtu`, `vlan`, the rates) that is what it is without the key.
 
 import type { ErrorObject, ValidateFunction } from 'ajv'
 import { CniError } from './error.ts'
@@ -10,7 +19,7 @@ import { excerpt } from './json.ts'
 export interface Schema {
   /** The plugin's name. */
   $id?: string
-  type?: string | string[]
+  type?: string
   properties?: Record<string, Schema>
   items?: Schema
   /** Of a map: what its values are. */
@@ -68,28 +77,38 @@ const validatorWords = (keyword: string, params: Record<string, unknown>): strin
 const keyPath = (parts: string[]): string => parts.reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path ? `${path}.${part}` : part), '')
 
 /**
- * An object with the keys of its schema in their canonical case, down to the last; null is the same as absent, as in Go.
- * `notes` receives what is accepted but looks like a mistake.
+ * An object with the keys of its schema in their canonical case, down to the last, and without those that say nothing. `notes`
+ * receives what is accepted but looks like a mistake, `twice` sentences about keys that are one key in several spellings.
  */
-export function canonical(schema: Schema, object: Record<string, unknown>, notes: string[], path = ''): Record<string, unknown> {
+export function canonical(schema: Schema, object: Record<string, unknown>, notes: string[], twice: string[] = [], path = ''): Record<string, unknown> {
   const ours = Object.keys(schema.properties ?? {})
+  const nothing = (name: string, value: unknown) => saysNothing(schema.properties![name]!, value, !schema.required?.includes(name))
+  const exact = new Set(ours.filter((our) => Object.hasOwn(object, our) && !nothing(our, object[our])))
+  const said = new Map<string, string>([...exact].map((our) => [our, our]))
   const entries = Object.entries(object).flatMap(([key, value]) => {
-    const name = ours.includes(key) ? key : ours.find((our) => our.toLowerCase() === key.toLowerCase() && (object[our] ?? null) === null)
     const at = path ? `${path}.${key}` : key
-    if (name !== undefined) {
+    const name = ours.includes(key) ? key : ours.find((our) => our.toLowerCase() === key.toLowerCase())
+    if (name !== undefined && nothing(name, value)) return []
+    if (name !== undefined && name !== key && said.has(name)) twice.push(`${at} is the same key as ${said.get(name)}: expected one of them`)
+    if (name === key || (name !== undefined && !exact.has(name))) {
+      said.set(name, key)
       if (name !== key && key.toLowerCase() === key) notes.push(`${at} is read as ${name}`)
-      return value === null ? [] : [[name, inner(schema.properties![name]!, value, notes, at)]]
+      return [[name, inside(schema.properties![name]!, value, notes, twice, at)]]
     }
     const near = key === 'cniVersions' ? undefined : ours.find((our) => isNear(our, key)) // a key of lists, CNI 1.1 §1
     if (near) notes.push(`${at} is not a key of podwire: did you mean ${near}?`)
-    return [[key, value]]
+    return schema.additionalProperties && value === null ? [] : [[key, value]]
   })
   return Object.fromEntries(entries)
 }
 
-function inner(schema: Schema, value: unknown, notes: string[], path: string): unknown {
-  if (Array.isArray(value)) return schema.items ? value.map((item, i) => inner(schema.items!, item, notes, `${path}[${i}]`)) : value
-  return schema.properties && typeof value === 'object' && value !== null ? canonical(schema, value as Record<string, unknown>, notes, path) : value
+/** Whether a value is the same as if its key were not there. */
+const saysNothing = ({ type }: Schema, value: unknown, optional: boolean): boolean => value === null || (value === '' && optional && type === 'string')
+
+function inside(schema: Schema, value: unknown, notes: string[], twice: string[], path: string): unknown {
+  if (Array.isArray(value)) return schema.items ? value.map((item, i) => inside(schema.items!, item, notes, twice, `${path}[${i}]`)) : value
+  const map = schema.properties ?? schema.additionalProperties
+  return map && typeof value === 'object' && value !== null ? canonical(schema, value as Record<string, unknown>, notes, twice, path) : value
 }
 
 /** One edit away (a letter more, less, changed, or two swapped), or the same but for case. */

@@ -33,8 +33,10 @@ export function serve(plugin: Served, env: Record<string, string | undefined>, r
   try {
     if (env.CNI_COMMAND === 'VERSION') return { status: 0, stdout: versionJson(readStdin), stderr: '' }
     const stdin = readStdin()
-    const input = canonical(plugin.schema, decodeObject(stdin, 'the configuration on standard input'), notes)
+    const twice: string[] = []
+    const input = canonical(plugin.schema, decodeObject(stdin, 'the configuration on standard input', twice), notes, twice)
     if (isVersion(input.cniVersion)) version = input.cniVersion // that of an error, whatever else is wrong
+    refuseTwice(twice, env.CNI_COMMAND === 'DEL', notes)
     const name = checkName(input.name)
     const environment = readEnvironment(env)
     refuseOwnNetns(environment, env)
@@ -72,6 +74,12 @@ function run(plugin: Plugin, request: Parameters<Plugin['add']>[0], version: Cni
       plugin.status(request)
       return ''
   }
+}
+
+/** Error 7 if keys stand twice; DEL (lenient) goes on with what the last ones say, as Go would, and notes it. */
+export function refuseTwice(twice: string[], lenient: boolean, notes: string[]): void {
+  if (twice.length > 0 && !lenient) throw new CniError(7, twice.join('; '), 'which of them is meant, nobody can know: leave one')
+  notes.push(...twice)
 }
 
 /** The configuration, its keys in canonical case, checked. DEL (lenient) takes a wrong one too: what ADD made must go, whatever became of the file. */
@@ -117,7 +125,7 @@ function refuseOwnNetns({ netns, command }: Environment, env: Record<string, str
 function versionJson(readStdin: () => Uint8Array): string {
   let cniVersion: string = CURRENT
   try {
-    const given = decodeObject(readStdin(), 'standard input').cniVersion
+    const given = decodeObject(readStdin(), 'standard input', []).cniVersion
     if (typeof given === 'string' && given !== '') cniVersion = given
   } catch {
     // nothing readable there

@@ -29,9 +29,9 @@ export interface FirewallConf extends NetConf {
 }
 
 const KEYS: Record<string, Schema> = {
-  ingressPolicy: { type: 'string', enum: ['', 'open', 'same-bridge', 'isolated'], expected: '"open", "same-bridge" or "isolated"', default: 'open', description: "`same-bridge`: nothing is forwarded between the pod's bridge and others with such pods; `isolated`: nor between pods on the bridge" },
-  iptablesAdminChainName: { type: 'string', pattern: '^(?:[A-Za-z_][A-Za-z0-9_.-]{0,27})?$', expected: 'the name of a chain: at most 28 letters, digits, "_", "." and "-"', default: 'CNI-ADMIN', description: "a chain for the operator's own rules, which podwire makes and leaves alone" },
-  backend: { type: 'string', enum: ['', 'iptables', 'nftables', 'firewalld'], expected: '"iptables", "nftables" or "firewalld"', description: "`firewalld`: it has to run; `iptables` and `nftables`: it is left alone; absent: it is told of the pod where it runs. All else is the same with each" },
+  ingressPolicy: { type: 'string', enum: ['open', 'same-bridge', 'isolated'], expected: '"open", "same-bridge" or "isolated"', default: 'open', description: "`same-bridge`: nothing is forwarded between the pod's bridge and others with such pods; `isolated`: nor between pods on the bridge" },
+  iptablesAdminChainName: { type: 'string', pattern: '^[A-Za-z_][A-Za-z0-9_.-]{0,27}$', expected: 'the name of a chain: at most 28 letters, digits, "_", "." and "-"', default: 'CNI-ADMIN', description: "a chain for the operator's own rules, which podwire makes and leaves alone" },
+  backend: { type: 'string', enum: ['iptables', 'nftables', 'firewalld'], expected: '"iptables", "nftables" or "firewalld"', description: "`firewalld`: it has to run; `iptables` and `nftables`: it is left alone; absent: it is told of the pod where it runs. All else is the same with each" },
   firewalldZone: { type: 'string', expected: 'the name of a zone', default: 'trusted', description: "firewalld's zone that the pod's addresses become sources of" },
 }
 
@@ -52,6 +52,7 @@ export const firewall: Chained<FirewallConf> = {
   keys: KEYS,
   runtime: {},
   problems,
+  idle,
   plan,
   owns,
 }
@@ -174,4 +175,9 @@ function problems({ bridge }: Pod, conf: FirewallConf): string[] {
     ...(restricts(ingressPolicy) && !bridge ? [`interface needs to be set for ingress policy "${ingressPolicy}", make sure to chain "firewall" plugin with "bridge": the pod's interface is not on a bridge`] : []),
     ...(why ? [`iptablesAdminChainName is "${name}": ${why}`] : []),
   ]
+}
+
+/** A policy shuts out without addresses, too. */
+function idle({ attachment, ips }: Pod, { ingressPolicy }: FirewallConf): string[] {
+  return ips.length === 0 && !restricts(ingressPolicy) ? [`prevResult.ips has no address of ${attachment.ifname}: firewall has nothing to let through`] : []
 }

@@ -2,7 +2,7 @@
 
 import { CniError } from '../cni/error.ts'
 import type { CniArgs } from '../cni/request.ts'
-import type { IP, Result } from '../cni/result.ts'
+import { dnsOf, type IP, type Result } from '../cni/result.ts'
 import { atLeast } from '../cni/version.ts'
 import { addressText, cidrText, contains, parseAddress, parseCidr } from '../ip.ts'
 import { ipamRoutes, type ConfWithIpam } from './conf.ts'
@@ -49,7 +49,7 @@ function result({ conf, args }: IpamRequest): Result {
   if (ips.length === 0) throw new CniError(7, 'ipam.addresses is missing: expected a list of addresses such as [{"address": "10.1.2.3/24"}]')
   if (!atLeast(conf.cniVersion, '0.3.0') && [4, 6].some((family) => ips.filter(({ address }) => parseCidr(address)!.family === family).length > 1))
     throw new CniError(7, `CNI version ${conf.cniVersion} does not support more than 1 address per family`)
-  return { interfaces: [], ips, routes: ipamRoutes(conf), dns: conf.ipam.dns ?? {} }
+  return { interfaces: [], ips, routes: ipamRoutes(conf), dns: dnsOf(conf.ipam.dns) }
 }
 
 const inWords = ({ address, gateway }: IP): string => (gateway ? `${address} with gateway ${gateway}` : address)

@@ -39,21 +39,21 @@ export interface PortmapConf extends NetConf {
 }
 
 const PORT: Schema = { type: 'integer', minimum: 1, maximum: 65535, expected: 'a port from 1 to 65535' }
-const CONDITIONS: Schema = { type: ['array', 'null'], items: { type: 'string', expected: 'a word' }, expected: 'a list of words such as ["ip", "saddr", "192.0.2.0/24"]' }
+const CONDITIONS: Schema = { type: 'array', items: { type: 'string', expected: 'a word' }, expected: 'a list of words such as ["ip", "saddr", "192.0.2.0/24"]' }
 
 const KEYS: Record<string, Schema> = {
   snat: { type: 'boolean', expected: 'true or false', default: true, description: 'the node itself by 127.0.0.1 and ::1, and pods of the same network, reach the ports as well: masqueraded' },
   masqAll: { type: 'boolean', expected: 'true or false', default: false, description: 'whoever comes is masqueraded: the pod sees an address of the node' },
   markMasqBit: { type: 'integer', minimum: 0, maximum: 31, expected: 'a bit from 0 to 31', default: 13, description: 'accepted for compatibility: what is masqueraded needs no mark here' },
   externalSetMarkChain: { type: 'string', expected: 'the name of a chain of iptables', description: 'accepted if it is KUBE-MARK-MASQ, whose work podwire does itself; no other chain of iptables can be called from nf_tables' },
-  backend: { type: 'string', enum: ['', 'nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility' },
+  backend: { type: 'string', enum: ['nftables', 'iptables'], expected: '"nftables" or "iptables" (both mean nf_tables over netlink)', description: 'accepted for compatibility' },
   conditionsV4: { ...CONDITIONS, description: 'what a packet must be, too, in words of nft (`ip saddr != 192.0.2.0/24`, `iifname "eth0"`) or of iptables (`! -s 192.0.2.0/24`, `-d`, `-i`)' },
   conditionsV6: { ...CONDITIONS, description: 'the same for IPv6' },
 }
 
 const RUNTIME: Record<string, Schema> = {
   portMappings: {
-    type: ['array', 'null'],
+    type: 'array',
     expected: 'a list of {hostPort, containerPort, protocol, hostIP}',
     description: 'ports of the node that lead to the pod',
     items: {
@@ -63,8 +63,8 @@ const RUNTIME: Record<string, Schema> = {
       properties: {
         hostPort: { ...PORT, description: 'port of the node' },
         containerPort: { ...PORT, description: 'port of the pod' },
-        protocol: { type: 'string', pattern: '^(?:[tT][cC][pP]|[uU][dD][pP]|[sS][cC][tT][pP])?$', expected: 'tcp, udp or sctp', default: 'tcp', description: '`tcp`, `udp` or `sctp`' },
-        hostIP: { type: 'string', format: 'address-or-empty', expected: 'an IP address, or none', description: "the node's address; without one all of both families, `0.0.0.0` and `::` all of one" },
+        protocol: { type: 'string', pattern: '^(?:[tT][cC][pP]|[uU][dD][pP]|[sS][cC][tT][pP])$', expected: 'tcp, udp or sctp', default: 'tcp', description: '`tcp`, `udp` or `sctp`' },
+        hostIP: { type: 'string', format: 'address', expected: 'an IP address, or none', description: "the node's address; without one all of both families, `0.0.0.0` and `::` all of one" },
       },
     },
   },
@@ -84,6 +84,7 @@ export const portmap: Chained<PortmapConf> = {
   runtime: RUNTIME,
   problems,
   unsupported: ({ externalSetMarkChain: name }) => (name === undefined || name === 'KUBE-MARK-MASQ' ? [] : [`externalSetMarkChain is "${name}": a chain of iptables cannot be called from nf_tables; without the key podwire masquerades by itself`]),
+  idle,
   plan,
   owns,
 }
@@ -252,7 +253,14 @@ export function unserved(pod: Pod, conf: NetConf): string[] {
   const families = new Set(addressesOf(pod).map(({ family }) => family))
   return mappings(conf as PortmapConf).flatMap((mapping) => {
     const family = mapping.hostIP ? parseAddress(mapping.hostIP)!.family : undefined
-    if (family === undefined || families.has(family)) return []
-    return [`host port ${mapping.hostPort}/${protocolOf(mapping)} on ${mapping.hostIP} is not published: the pod has no IPv${family} address`]
+    if (family === undefined ? families.size > 0 : families.has(family)) return []
+    const [where, lacking] = family === undefined ? ['', 'address'] : [` on ${mapping.hostIP}`, `IPv${family} address`]
+    return [`host port ${mapping.hostPort}/${protocolOf(mapping)}${where} is not published: the pod has no ${lacking}`]
   })
+}
+
+/** Where some ports are published the others are only told of. */
+function idle(pod: Pod, conf: PortmapConf): string[] {
+  const none = unserved(pod, conf)
+  return none.length === mappings(conf).length ? none : []
 }

@@ -2,8 +2,10 @@
 
 import { act, complain, podName, podNetns, refuse, requireNetns, withKernel } from '../act.ts'
 import { podOf, previous } from '../chain.ts'
+import type { Pod } from '../chained.ts'
 import { CniError } from '../cni/error.ts'
 import type { Plugin, Request } from '../cni/plugin.ts'
+import { addressesOf } from '../cni/result.ts'
 import { addressText, parseCidr } from '../ip.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
@@ -26,8 +28,7 @@ export const sbr: Plugin = {
     requireNetns(env)
     if (table !== undefined && (gateways || addSourceHints)) notes.push(`${gateways ? 'gateways' : 'addSourceHints'} means nothing together with table: routes are left as they are`)
     return withKernel(env.netns, (kernel) => {
-      const pod = podOf(kernel, request, prev)
-      refuse(problems(pod, confOf(request)))
+      const pod = wired(podOf(kernel, request, prev), request)
       lock(kernel.pod!, env.netns)
       act(kernel, plan(pod, confOf(request), look(kernel.pod!, env.ifname)), podName(env.netns), notes)
       return prev
@@ -38,8 +39,7 @@ export const sbr: Plugin = {
     const prev = previous(request)
     requireNetns(request.env, 3)
     withKernel(request.env.netns, (kernel) => {
-      const pod = podOf(kernel, request, prev)
-      refuse(problems(pod, confOf(request)))
+      const pod = wired(podOf(kernel, request, prev), request)
       complain(state.check(kernel, expected(pod, confOf(request), look(kernel.pod!, request.env.ifname)), podName(request.env.netns)))
     })
   },
@@ -61,10 +61,17 @@ export const sbr: Plugin = {
   status() {},
 }
 
+/** The pod, if it has what rules and tables are made of: addresses, and the interface whose routes are moved. Errors 7 and 100. */
+function wired(pod: Pod, request: Request): Pod {
+  const conf = confOf(request)
+  if (!pod.absent || conf.table !== undefined) refuse(problems(pod, conf))
+  else throw new CniError(100, `the container's network namespace has no interface ${request.env.ifname}`, 'expected that of the plugin before in the list')
+  return pod
+}
+
 /** The interface's addresses in prevResult: it may be gone, its rules are not. */
 function previousAddresses({ conf, env }: Request): string[] {
-  const { interfaces = [], ips = [] } = conf.prevResult ?? {}
-  return ips.filter(({ interface: index }) => index === undefined || interfaces[index]?.name === env.ifname).map(({ address }) => address)
+  return conf.prevResult ? addressesOf(conf.prevResult, env.ifname).map(({ address }) => address) : []
 }
 
 export const look = (pod: Netns, dev: string): There => ({ rules: rule.list(pod), routes: link.get(pod, dev) ? route.of(pod, dev) : [], tables: route.tables(pod) })

@@ -28,7 +28,7 @@ export const SBR: Schema = {
   properties: {
     ...COMMON,
     table: { type: 'integer', minimum: 1, maximum: 4294967295, expected: 'the number of a routing table', description: 'only rules are made, which lead to this table; its routes are made by the plugin before, whose `ipam.routes[].table` says so. Without the key each address gets a table, and the routes are moved' },
-    gateways: { type: ['array', 'null'], items: { type: 'string', format: 'address', expected: 'an IP address' }, expected: 'a list of at most one IPv4 and one IPv6 address', description: 'where the default routes of the tables lead, one address of each family; default: what the plugin before says' },
+    gateways: { type: 'array', items: { type: 'string', format: 'address', expected: 'an IP address' }, expected: 'a list of at most one IPv4 and one IPv6 address', description: 'where the default routes of the tables lead, one address of each family; default: what the plugin before says' },
     addSourceHints: { type: 'boolean', expected: 'true or false', default: false, description: "main keeps the routes to the interface's own networks, each with the address as source: who names no source reaches them by this interface" },
   },
 }

@@ -24,7 +24,7 @@ export interface TuningConf extends NetConf, Wishes {
 }
 
 const TUNED: Record<keyof Wishes, Schema> = {
-  sysctl: { type: ['object', 'null'], expected: 'an object such as {"net.core.somaxconn": "500"}', additionalProperties: { type: 'string', expected: 'a string, as in a file below /proc/sys' }, description: "sysctls of the pod's network namespace, all below `net`; `IFNAME` in a key is the pod's interface" },
+  sysctl: { type: 'object', expected: 'an object such as {"net.core.somaxconn": "500"}', additionalProperties: { type: 'string', expected: 'a string, as in a file below /proc/sys' }, description: "sysctls of the pod's network namespace, all below `net`; `IFNAME` in a key is the pod's interface" },
   mac: { type: 'string', format: 'mac', expected: 'a MAC address such as "0a:58:0a:01:02:03"', description: "MAC address of the pod's interface" },
   promisc: { type: 'boolean', expected: 'true or false', default: false, description: "the pod's interface receives all frames" },
   mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the plugin before', default: 0, description: "bytes, both ends of the pod's veth pair; 0: as it is" },
@@ -98,7 +98,8 @@ function path(key: string): string {
 function problems(pod: Pod, conf: TuningConf): string[] {
   const args = Object.entries(argsOf(conf)).flatMap(([key, value]) => (fits(TUNED[key as keyof Wishes], value) ? [] : [`args.cni.${key} is ${excerpt(value)}: expected ${TUNED[key as keyof Wishes].expected}`]))
   if (args.length > 0) return args
-  const { mac, mtu } = settings(pod, conf)
+  const { mac, mtu, ...others } = settings(pod, conf)
+  const set = Object.keys({ ...(mac && { mac }), ...(mtu && { mtu }), ...others })
   const list = sysctls(pod, conf)
   const first = new Map(list.map(({ given, key }) => [key, given] as const).reverse())
   const least = pod.ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
@@ -106,6 +107,7 @@ function problems(pod: Pod, conf: TuningConf): string[] {
     ...list.flatMap(({ given, key }) => (/^net(\/(?!\.\.?(\/|$))[^/\0]+)+$/.test(key) ? [] : [`sysctl ${excerpt(given)} is none of the network's: expected a key below net, such as "net.core.somaxconn"`])),
     ...list.flatMap(({ given, value }) => (/[\n\0]/.test(value) ? [`sysctl ${excerpt(given)} is ${excerpt(value)}: expected one line`] : [])),
     ...list.flatMap(({ given, key }) => (first.get(key) === given ? [] : [twice(first.get(key)!, given)])),
+    ...(pod.absent && set.length > 0 ? [`${set.join(', ')} cannot be set: the pod's network namespace has no interface ${pod.attachment.ifname}`] : []),
     ...(mac && (parseInt(mac.slice(0, 2), 16) & 1) === 1 ? [`mac is "${mac}": expected the address of one interface, not of a group`] : []), // IEEE 802 §8.2
     ...(mac === '00:00:00:00:00:00' ? [`mac is "${mac}": expected an address`] : []),
     ...(mtu !== undefined && mtu < least ? [`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`] : []),

@@ -36,7 +36,7 @@ export const VXLAN: Schema = {
     directRouting: { type: 'boolean', expected: 'true or false', default: false, description: 'no encapsulation to nodes without a router between' },
     masquerade: { type: 'boolean', expected: 'true or false', default: true, description: 'pods get the address of the node towards the outside' },
     clusterCIDRs: { type: 'array', expected: 'a list of networks such as ["10.244.0.0/16"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.244.0.0/16"' }, description: 'the networks in which those of all pods lie: a node that says another, or an address inside of them, is not believed; default: any' },
-    nonMasqueradeCIDRs: { type: ['array', 'null'], expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside those of pods and multicast" },
+    nonMasqueradeCIDRs: { type: 'array', expected: 'a list of networks such as ["10.0.0.0/8"]', items: { type: 'string', format: 'cidr', expected: 'a network in CIDR notation such as "10.0.0.0/8"' }, description: "destinations that keep the pod's address, beside those of pods and multicast" },
     checksumOffload: { type: 'boolean', expected: 'true or false', description: 'whether the device leaves checksums to the hardware; default: as the kernel has it, off before Linux 5.7, which got them wrong' },
   },
 }

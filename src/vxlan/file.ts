@@ -4,7 +4,8 @@
 import { readFileSync, watch, type FSWatcher } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { CniError } from '../cni/error.ts'
-import { printable } from '../printable.ts'
+import { decodeText } from '../cni/json.ts'
+import { canonical, type Schema } from '../cni/schema.ts'
 import { MOST_NODES, nodesIn, quoted, type Node, type Nodes } from './node.ts'
 import type { Source } from './source.ts'
 
@@ -60,19 +61,19 @@ export const peersFile = (file: string): Source => (handler) => {
  * nodes. A byte order mark is skipped.
  */
 export function parsePeers(text: string, file: string): Nodes {
-  let content: unknown
-  try {
-    content = JSON.parse(text.replace(/^\uFEFF/, ''))
-  } catch (error) {
-    throw new CniError(6, `${file} is not JSON: ${printable((error as Error).message)}`)
-  }
-  if (typeof content !== 'object' || content === null || Array.isArray(content)) throw new CniError(7, `${file}: expected {"nodes": […]}`)
-  const { nodes } = content as { nodes?: unknown }
+  const twice: string[] = []
+  const { nodes } = canonical(LIST, decodeText(text, file, twice), [], twice)
+  const [ofNodes, others] = [new Map<number, string>(), twice.filter((sentence) => !OF_NODE.test(sentence))]
+  for (const sentence of twice) ofNodes.set(Number(OF_NODE.exec(sentence)?.[1]), sentence)
+  if (others.length > 0) throw new CniError(7, `${file}: ${others.join('; ')}`)
   if (nodes === undefined) throw new CniError(7, `${file}: nodes is missing: expected a list of nodes`)
   if (!Array.isArray(nodes)) throw new CniError(7, `${file}: nodes is ${quoted(nodes)}: expected a list of nodes`)
   if (nodes.length > MOST_NODES) throw new CniError(7, `${file}: there are ${nodes.length} nodes: expected at most ${MOST_NODES}`)
-  return nodesIn(nodes)
+  return nodesIn(nodes, ofNodes)
 }
+
+const LIST: Schema = { properties: { nodes: {} } } // what is in it, each node answers for
+const OF_NODE = /^nodes\[(\d+)\]/i
 
 /** A node that says the same as before is the same object, so that what was computed of it stays. */
 function unchanged(nodes: Nodes, before: Nodes): Nodes {

@@ -66,12 +66,16 @@ export const PEERS: Schema = {
   properties: { nodes: { type: 'array', expected: 'a list of nodes', description: 'all nodes of the overlay, this one among them', items: NODE } },
 }
 
-/** Nodes by name, read from a list of whatever there is in it. One without a name of its own is `nodes[3]`, its place. */
-export function nodesIn(list: unknown[]): Nodes {
+/**
+ * Nodes by name, read from a list of whatever there is in it. One without a name of its own is `nodes[3]`, its place. `ambiguous` has
+ * sentences about those of which nobody can know what they say.
+ */
+export function nodesIn(list: unknown[], ambiguous: ReadonlyMap<number, string> = new Map()): Nodes {
   const all = new Map<string, Node>()
   for (const [i, value] of list.entries()) {
     const place = `nodes[${i}]`
-    const node = nodeIn(value, place)
+    const read = nodeIn(value, place)
+    const node = ambiguous.has(i) ? unusable(read.name, ambiguous.get(i)!) : read
     if (!all.has(node.name)) all.set(node.name, node)
     else all.set(place, { ...unusable(place, `${place}.name is ${quoted(node.name)}: another node has that name`), namesake: node.name })
   }
@@ -81,9 +85,11 @@ export function nodesIn(list: unknown[]): Nodes {
 function nodeIn(value: unknown, place: string): Node {
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
   if (!isObject) return unusable(place, `${place} is ${quoted(value)}: expected ${NODE.expected}`)
-  const { name, addresses, podCIDRs, created } = canonical(NODE, value as Record<string, unknown>, [])
+  const twice: string[] = []
+  const { name, addresses, podCIDRs, created } = canonical(NODE, value as Record<string, unknown>, [], twice, place)
   const named = `${NAME.expected}, of 1 to ${LONGEST_NAME} characters that can be printed`
   if (!isName(name)) return unusable(place, `${place}.name ${isOrMissing(name)}: expected ${named}`)
+  if (twice.length > 0) return unusable(name, twice[0]!)
   const wrong: string[] = []
   const node: Node = {
     name,
