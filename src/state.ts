@@ -50,17 +50,21 @@ export function add(kernel: Kernel, plan: Plan, pod: string): string[] {
   const notes: string[] = []
   for (const planned of steps(plan, madeTogether)) {
     let step = planned
+    const made: Plan = []
     try {
       step = planned.map((fact) => remembering(kernel, fact))
-      notes.push(...addStep(kernel, step, pod))
+      notes.push(...addStep(kernel, step, pod, made))
+      for (const fact of made) done.push(fact)
     } catch (error) {
-      const failed = step.find((fact) => show(fact, pod) === (error as Error).message.slice(0, show(fact, pod).length)) ?? step[0]!
-      // Of a step whose answer was lost nobody knows the end. Elements can be taken back in any case, by owner; what the
-      // kernel says is there already may be somebody else's.
-      const others = isErrno(error, 'EEXIST') && !isNft(failed)
-      throw new FactError(failed, error as Error, pod, del(kernel, others ? done : [...done, ...step]))
+      const named = step.find((fact) => show(fact, pod) === (error as Error).message.slice(0, show(fact, pod).length))
+      const failed = named ?? step[0]!
+      const cause = isErrno(error, 'EEXIST') && !isNft(failed) ? otherwise(kernel, failed, error as Error, pod) : (error as Error)
+      if (!cause) continue
+      // What the kernel refused it has not made, and what it says is there already is somebody else's. Of a step whose answer was
+      // lost nobody knows the end: it can be taken back in any case, elements by owner.
+      const refused = isNft(failed) ? named !== undefined : isErrno(error, 'EEXIST')
+      throw new FactError(failed, cause, pod, del(kernel, [...done, ...(refused ? made : step)]))
     }
-    for (const fact of step) done.push(fact)
   }
   settle(kernel, plan)
   for (const fact of plan) {
@@ -72,6 +76,20 @@ export function add(kernel: Kernel, plan: Plan, pod: string): string[] {
   }
   return notes
 }
+
+/**
+ * Why a fact is not true, of which the kernel says that something is there already; undefined if that is exactly what was to be made:
+ * an entry before in the same list has made it for the same attachment. It is then not ours to take back. A veth pair is never
+ * another entry's.
+ */
+function otherwise(kernel: Kernel, fact: Fact, error: Error, pod: string): Error | undefined {
+  const exact = fact.fact === 'route' ? { ...fact, table: fact.table ?? RT_TABLE_MAIN } : fact // CHECK finds one that was moved
+  const difference = fact.fact === 'link' ? missing('') : checkFact(kernel, exact, pod)
+  if (!difference) return undefined
+  return difference.missing ? error : Object.assign(new Error(`${error.message}: ${difference.sentence}`, { cause: error }), { code: 'EEXIST' })
+}
+
+const RT_TABLE_MAIN = 254 // <linux/rtnetlink.h>
 
 /** A fact that puts back what it replaces knows what that is. */
 function remembering(kernel: Kernel, fact: Fact): Fact {
@@ -166,11 +184,12 @@ function steps(plan: Plan, together: (fact: Fact, next: Fact) => boolean): Fact[
 const madeTogether = (fact: Fact, next: Fact): boolean => isNft(fact) && isNft(next)
 const takenBackTogether = (fact: Fact, next: Fact): boolean => groupOf(fact)?.has(next) ?? false
 
-/** Makes a step true: one fact, or several of nf_tables. Returns what an operator should know. */
-export function addStep(kernel: Kernel, step: Fact[], pod: string): string[] {
+/** Makes a step true: one fact, or several of nf_tables. Returns what an operator should know; `made` receives what was not true before. */
+export function addStep(kernel: Kernel, step: Fact[], pod: string, made: Plan = []): string[] {
   const [fact] = step as [Fact]
-  if (isNft(fact)) nft.add(kernel.host, step as nft.NftFact[])
+  if (isNft(fact)) nft.add(kernel.host, step as nft.NftFact[], made)
   const note = isNft(fact) ? undefined : nounOf(fact).add?.(kernel, fact, show(fact, pod))
+  if (!isNft(fact)) made.push(fact)
   return note ? [note] : []
 }
 

@@ -113,10 +113,11 @@ function plan(pod: Pod, conf: BandwidthConf): Plan {
   })
 }
 
-/** The result, and the ifb at the end of its interfaces. */
+/** The result, and the ifb at the end of its interfaces, unless an entry before has put it there. */
 function result(before: Result, pod: Pod, conf: BandwidthConf): Result {
   const { name, mac } = ifbOf(pod)
-  return limits(conf).some(({ direction }) => direction === 'egress') ? { ...before, interfaces: [...before.interfaces, { name, mac }] } : before
+  const missing = limits(conf).some(({ direction }) => direction === 'egress') && !before.interfaces.some((one) => one.name === name && !one.sandbox)
+  return missing ? { ...before, interfaces: [...before.interfaces, { name, mac }] } : before
 }
 
 const ifbOf = ({ attachment, mtu }: Pod): Ifb => ({ fact: 'ifb', name: ifbName(attachment), mac: mac(attachment, 'ifb'), ...(mtu !== undefined && { mtu }), alias: owner(attachment) })

@@ -1,8 +1,10 @@
 // Filters of what comes in by an interface: one that matches everything and leads it to another. Made of u32 and mirred, which
 // every kernel with traffic control has; matchall is younger (Linux 4.8) and often left out. <linux/pkt_cls.h>, man 8 tc-u32
 
+import { constants } from 'node:os'
 import type { Filter } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
+import { KernelError } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, items } from './attributes.ts'
 import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage } from './netlink.ts'
@@ -26,7 +28,10 @@ const TCA_MIRRED_PARMS = 2 // <linux/tc_act/tc_mirred.h>
 const TCA_EGRESS_REDIR = 1
 const TC_ACT_STOLEN = 4
 
-export function add(netns: Netns, { dev, redirect }: Filter, what: string): void {
+/** Adds the filter. Beside one that is there u32 would put a second: refused with EEXIST, as the kernel does of other nouns. */
+export function add(netns: Netns, fact: Filter, what: string): void {
+  if (!check(netns, fact)) throw new KernelError(what, constants.errno.EEXIST)
+  const { dev, redirect } = fact
   const target = link.index(netns, redirect)
   netns.rt.change({
     what,

@@ -5,7 +5,7 @@
 // which its premises were read (NFNL_BATCH_GENID), and the kernel refuses it (ERESTART) when somebody has changed
 // something since. So reading the owner and deleting the element is one step. <linux/netfilter/nf_tables.h>
 
-import type { Chain, Element, Family, NetworkSet, NftMap, Table } from '../facts.ts'
+import type { Chain, Element, Fact, Family, NetworkSet, NftMap, Table } from '../facts.ts'
 import { show } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
@@ -38,11 +38,12 @@ const NFT_DATA_VERDICT = 0xffffff00
 /**
  * Makes facts true in one transaction. Chains that are as they should be are left alone: their counters go on. An element
  * with our key that is there already is a former holder's, for the lease says that the address is ours now: replaced. One
- * that is exclusive is not: Held.
+ * that is exclusive is not: Held. `made` receives the elements that were not there as they should be: others an entry before in the
+ * same list has made.
  */
-export function add(netns: Netns, facts: NftFact[]): void {
+export function add(netns: Netns, facts: NftFact[], made: Fact[] = []): void {
   const own = facts.filter((fact) => fact.fact === 'element')
-  inParts(own, (part) => addAtOnce(netns, [...facts.filter((fact) => fact.fact !== 'element'), ...part]))
+  inParts(own, (part) => addAtOnce(netns, [...facts.filter((fact) => fact.fact !== 'element'), ...part]).forEach((element) => made.push(element)))
 }
 
 /**
@@ -60,23 +61,29 @@ function inParts(list: Element[], work: (part: Element[]) => void): void {
   inParts(list.slice(middle), work)
 }
 
-function addAtOnce(netns: Netns, facts: NftFact[]): void {
+/** Returns the elements that it made. */
+function addAtOnce(netns: Netns, facts: NftFact[]): Element[] {
   const ATTEMPTS = 200 // each lost race means that somebody else made progress
   const own = facts.filter((fact) => fact.fact === 'element')
   const exclusive = own.filter((element) => element.exclusive)
   let shared = sharedBy(netns, facts)
+  let making = own
   let there: Request[] = []
   for (let attempt = 1; ; attempt++) {
     const premise = exclusive.length > 0 ? generation(netns) : undefined
     requireFree(netns, exclusive)
-    const refused = transaction(netns, [...shared, ...there, ...elementCreations(own)], premise)
-    if (!refused) return
+    const refused = transaction(netns, [...shared, ...there, ...elementCreations(making)], premise)
+    if (!refused) return making
     // What was there when it was read may be gone: once that is nobody's fault.
     const gone = isErrno(refused, 'ENOENT') && (attempt === 1 || there.length > 0 || facts.some(({ fact }) => fact === 'set'))
     if (!(gone || isErrno(refused, 'EEXIST', 'EBUSY', 'ERESTART')) || attempt === ATTEMPTS) throw refused
     if (isErrno(refused, 'ERESTART')) continue // somebody was faster; most likely with an element of their own
     shared = sharedBy(netns, facts)
-    there = elementDeletions([...rawOf(netns, own.filter((fact) => fact.users === undefined)).keys()])
+    const found = [...rawOf(netns, own.filter((fact) => fact.users === undefined)).keys()]
+    const differences = elementDifferences(netns, found)
+    const standing = new Set(found.filter((_, i) => differences[i] === undefined))
+    making = own.filter((element) => !standing.has(element))
+    there = elementDeletions(found.filter((element) => !standing.has(element)))
   }
 }
 
