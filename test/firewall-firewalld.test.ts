@@ -1,8 +1,14 @@
 // firewall where firewalld runs: a pod's addresses are sources of a zone of its, which it may forget.
 
 import { call, netns, nft, sh } from './world.ts'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync } from 'node:fs'
 import t from 'tap'
+import { Bus } from '../src/kernel/dbus.ts'
+import { socketsIn, systemBus } from '../src/kernel/dbus-address.ts'
 import { lengthOf, decodeMessage, encodeCall, FIELD } from '../src/kernel/dbus-message.ts'
+import { connectUnix } from '../src/kernel/libc.ts'
 import { bus, RECORDED, type FakeBus } from './firewalld.ts'
 
 const ptp = { cniVersion: '1.1.0', name: 'podnet', type: 'ptp', ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.1.0/24' }], [{ subnet: 'fd00:1::/64' }]] } }
@@ -138,4 +144,87 @@ t.test('a bus without firewalld, and no bus at all', async (t) => {
   sh('mkdir -p /run/dbus && touch /run/dbus/system_bus_socket')
   await pods()
   sh('rm /run/dbus/system_bus_socket')
+})
+
+t.test('the addresses of a bus are read as D-Bus writes them', async (t) => {
+  const sockets: Record<string, string[]> = {
+    'unix:path=/run/a': ['/run/a'],
+    'unix:abstract=/tmp/dbus-x,guid=0123': ['\0/tmp/dbus-x'],
+    'tcp:host=localhost,port=1;unix:guid=1,path=/run/a%20b%2fc;;unix:abstract=%c3%a4': ['/run/a b/c', '\0\u00e4'],
+    'unix:tmpdir=/tmp;unix:runtime=yes;nonsense;unix:;unix:path=;unix:path=/a%00b;unix:path=/a,abstract=b;launchd:env=X': [],
+    [`unix:path=/${'x'.repeat(106)};unix:path=/${'x'.repeat(107)}`]: [`/${'x'.repeat(106)}`],
+  }
+  for (const [address, expected] of Object.entries(sockets)) t.same(socketsIn(address), expected, address)
+  t.same(systemBus(''), ['/run/dbus/system_bus_socket'], 'one that is empty is none')
+})
+
+/** Runs something while the environment says where the bus is. */
+async function at(address: string, run: () => Promise<void>): Promise<void> {
+  process.env.DBUS_SYSTEM_BUS_ADDRESS = address
+  try {
+    await run()
+  } finally {
+    delete process.env.DBUS_SYSTEM_BUS_ADDRESS
+  }
+}
+
+for (const [address, socket] of Object.entries({ 'unix:path=/run/else%77here': '/run/elsewhere', 'tcp:host=localhost;unix:path=/run/nobody;unix:abstract=podwire-test,guid=1': '@podwire-test' }))
+  t.test(`DBUS_SYSTEM_BUS_ADDRESS=${address}`, async (t) =>
+    at(address, async () => {
+      const firewalld = await bus('running', socket)
+      try {
+        const conf = { ...ptp, firewall: {} }
+        const { json } = call('ptp', 'ADD', conf)
+        t.same(await firewalld.asked(), ['NameHasOwner', 'getSources trusted', ...changed(first!)])
+        t.equal(call('ptp', 'CHECK', { ...conf, prevResult: json }).stdout, '')
+        await firewalld.asked()
+        call('ptp', 'DEL', conf)
+        t.same((await firewalld.asked()).sort(), removed(first!).sort())
+      } finally {
+        await firewalld.stop()
+      }
+    }))
+
+t.test('an address at which there is no bus: firewalld does not run', async (t) =>
+  on('running', async (firewalld) => {
+    for (const address of ['unix:path=/run/nobody', 'tcp:host=localhost']) {
+      await at(address, async () => {
+        t.equal(call('ptp', 'ADD', { ...ptp, firewall: {} }).status, 0, address)
+        t.match(call('ptp', 'ADD', { ...ptp, firewall: { backend: 'firewalld' } }, other).json, { code: 100, msg: /firewalld does not run/ }, address)
+        call('ptp', 'DEL', ptp)
+      })
+    }
+    t.same(await firewalld.asked(), [], 'nobody else is asked')
+  }))
+
+t.test('who listens and does not answer, or does not even accept, is not waited for without end', async (t) => {
+  const [full, silent] = ['/run/full', '/run/silent']
+  const listening = `const net = require('node:net'); net.createServer(() => {}).listen('${silent}', () => net.createServer().listen({ path: '${full}', backlog: 1 }, () => { console.log('ready'); setTimeout(() => process.exit(), 60_000); const end = Date.now() + 60_000; if (process.argv[1] === 'full') while (Date.now() < end); }))`
+  const listener = async (kind: string, run: () => void) => {
+    const child = spawn(process.execPath, ['-e', listening, kind], { stdio: ['ignore', 'pipe', 'inherit'] })
+    try {
+      await once(child.stdout, 'data')
+      run()
+    } finally {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+      sh(`rm -f ${full} ${silent}`)
+    }
+  }
+  const limit = (run: () => unknown) => {
+    const start = Date.now()
+    t.throws(run, { code: 'org.freedesktop.DBus.Error.NoReply' })
+    t.ok(Date.now() - start < 30_000)
+  }
+  await listener('silent', () => limit(() => new Bus([silent], 200)))
+  await listener('full', () => {
+    const fds = []
+    try {
+      for (let i = 0; i < 10; i++) fds.push(connectUnix(full, 100))
+    } catch (error) {
+      t.equal((error as { code: string }).code, 'EAGAIN', `after ${fds.length} nobody is let in`)
+    }
+    limit(() => new Bus([full], 200))
+    fds.forEach((fd) => closeSync(fd))
+  })
 })

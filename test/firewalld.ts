@@ -54,7 +54,7 @@ require('node:net').createServer((socket) => {
       answer(2 * length, read.slice(16, 24))
     }
   })
-}).listen('${SOCKET}', () => console.log('ready'))
+}).listen(process.argv[2].replace('@', '\\0'), () => console.log('ready'))
 setTimeout(() => process.exit(1), 600_000) // nobody waits for a bus that was forgotten
 `
 
@@ -66,9 +66,10 @@ export interface FakeBus {
   stop(): Promise<void>
 }
 
-export async function bus(firewalld: 'running' | 'absent'): Promise<FakeBus> {
+/** `socket` is a path, or an abstract name after an @. */
+export async function bus(firewalld: 'running' | 'absent', socket = SOCKET): Promise<FakeBus> {
   directory('/run/dbus')
-  const child = spawn(process.execPath, ['-e', BUS, firewalld], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['-e', BUS, firewalld, socket], { stdio: ['ignore', 'pipe', 'inherit'] })
   let printed = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text))
   await once(child.stdout, 'data')
@@ -88,7 +89,7 @@ export async function bus(firewalld: 'running' | 'absent'): Promise<FakeBus> {
       process.off('exit', kill)
       kill()
       await once(child, 'exit')
-      rmSync(SOCKET)
+      rmSync(socket, { force: true })
     },
   }
 }

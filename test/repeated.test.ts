@@ -109,7 +109,7 @@ t.test('two that wish something else: an error says both, and what there was sta
   const first = addAll([{ ...ptp, runtimeConfig }])
   const made = world()
   const { json } = call('bandwidth', 'ADD', { ...CNI, type: 'bandwidth', ingressRate: 80_000_000, ingressBurst: 800_000, prevResult: first })
-  t.match(json, { code: 100, msg: /^tc qdisc add dev veth\S+ root tbf rate 80000000bit .*EEXIST.*: qdisc tbf of veth\S+ has rate 8000000bit, not 80000000bit$/ })
+  t.match(json, { code: 100, msg: /^tc qdisc add dev veth\S+ root handle 1: tbf rate 80000000bit .*EEXIST.*: qdisc tbf of veth\S+ has rate 8000000bit, not 80000000bit$/ })
   t.equal(world(), made)
   const { ingressRate, ingressBurst } = runtimeConfig.bandwidth
   t.match(call('bandwidth', 'ADD', { ...CNI, type: 'bandwidth', ingressRate, ingressBurst, egressRate: 8_000_000, egressBurst: 800_000, prevResult: first }).json, { code: 100, msg: /: qdisc tbf of bwp\w+ has rate 16000000bit, not 8000000bit$/ })

@@ -94,13 +94,23 @@ export function hearKernelOnly(fd: number): void {
 const AF_UNIX = 1
 const SOCK_STREAM = 1
 
-/** A stream to whom listens on a path. struct sockaddr_un */
-export function connectUnix(path: string): number {
+const SOL_SOCKET = 1 // <asm-generic/socket.h>
+const SO_SNDTIMEO = 21
+
+/**
+ * A stream to whom listens on a path, or on an abstract name, which begins with a NUL. Who does not accept it, or does not read, is
+ * waited for as long as `patience` says, milliseconds: then it is EAGAIN. struct sockaddr_un, man 7 socket
+ */
+export function connectUnix(path: string, patience: number): number {
   const fd = call('socket(AF_UNIX)', 'socket', AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
   try {
-    const address = Buffer.from(`..${path}\0`)
+    const timeval = Buffer.alloc(16)
+    timeval.writeBigInt64LE(BigInt(Math.floor(patience / 1000)), 0)
+    timeval.writeBigInt64LE(BigInt((patience % 1000) * 1000), 8)
+    call('setsockopt(SO_SNDTIMEO)', 'setsockopt', fd, SOL_SOCKET, SO_SNDTIMEO, timeval, timeval.length)
+    const address = Buffer.from(path.startsWith('\0') ? `..${path}` : `..${path}\0`)
     address.writeUInt16LE(AF_UNIX, 0)
-    call(`connect(${path})`, 'connect', fd, address, address.length)
+    call(`connect(${path.replace('\0', '@')})`, 'connect', fd, address, address.length)
     return fd
   } catch (error) {
     closeSync(fd)
