@@ -5,7 +5,7 @@
 import type { NetConf } from './cni/conf.ts'
 import type { IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
-import type { Element, Plan } from './facts.ts'
+import type { Element, LinkSettings, Plan } from './facts.ts'
 import type { Family } from './ip.ts'
 import type { Attachment } from './names.ts'
 
@@ -23,6 +23,8 @@ export interface Pod {
   bridge: { name: string; promisc: boolean; /** What is routed passes this interface, on a VLAN's gateway not the bridge. */ gate?: string } | undefined
   /** Bytes. */
   mtu: number | undefined
+  /** What it may have been when the plugin before made it. */
+  chosen?: number | undefined
   /** The MAC address that the runtime asked for. */
   mac?: string | undefined
   filters?: Filters
@@ -63,6 +65,8 @@ export interface Chained<Conf extends NetConf = NetConf> {
   /** Sentences about what podwire does not have. Error 2. */
   unsupported?(conf: Conf): string[]
   plan(pod: Pod, conf: Conf): Plan
+  /** What becomes of the pod's interface. */
+  settings?(pod: Pod, conf: Conf): LinkSettings
   /** What becomes of the result; absent: it is passed on. */
   result?(result: Result, pod: Pod, conf: Conf): Result
   owns: Belongings

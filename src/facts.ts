@@ -87,6 +87,8 @@ export type Qdisc =
       burst: number
       /** Bytes that wait; what is more is dropped. */
       limit: number
+      /** Other bursts and limits that do as well. */
+      or?: { burst: number; limit: number }[]
     }
 
 /** All that comes in by an interface goes to the queue of another. man 8 tc-u32, man 8 tc-mirred */

@@ -1,6 +1,6 @@
 // The facts of a pod that plugins share: settings of its ends and of the node, and the routes that IPAM asks for. Pure.
 
-import type { ResultRoute } from './cni/result.ts'
+import type { Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Condition, Fact, Plan, Route, Sysctl } from './facts.ts'
 import { bits, cidrText, network, parseCidr, type Cidr, type Family } from './ip.ts'
@@ -24,12 +24,27 @@ export function ipamRoute(dev: string, route: ResultRoute, gateways: Map<number,
     fact: 'route', in: 'pod', dev, dst: cidrText(network(parseCidr(dst)!)),
     ...(via !== undefined && { via }),
     ...(gw !== undefined && gw !== gateways.get(family) && { onlink: true as const }),
-    ...(table !== undefined && { table }),
+    ...(!isMain(route) && table !== undefined && { table }),
     ...(priority !== undefined && { metric: priority }),
     ...(family === 4 && scope !== undefined && { scope }),
     ...(mtu !== undefined && { mtu }),
     ...(advmss !== undefined && { advmss }),
   }
+}
+
+/** Whether a route is in main, which the kernel takes 0 for, too (fib_new_table, net/ipv4/fib_frontend.c). */
+export const isMain = ({ table }: Pick<ResultRoute, 'table'>): boolean => table === undefined || table === 0 || table === RT_TABLE_MAIN
+
+const RT_TABLE_MAIN = 254 // <linux/rtnetlink.h>
+
+/** Sentences about gateways of the other family than what they lead to; of their bytes the kernel takes the first, or too few. */
+export function misled({ ips, routes }: Pick<Result, 'ips' | 'routes'>): string[] {
+  const isOther = (a: string, b: string | undefined) => b !== undefined && a.includes(':') !== b.includes(':')
+  const family = (text: string) => (text.includes(':') ? 6 : 4)
+  return [
+    ...ips.filter(({ address, gateway }) => isOther(address, gateway)).map(({ address, gateway }) => `${address} has gateway ${gateway}: expected an IPv${family(address)} address`),
+    ...routes.filter(({ dst, gw }) => isOther(dst, gw)).map(({ dst, gw }) => `the route to ${dst} has gw ${gw}: expected an IPv${family(dst)} address`),
+  ]
 }
 
 /** Whether a route's scope is the link or the pod itself, so that no gateway is on its way. */

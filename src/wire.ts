@@ -38,6 +38,8 @@ export interface Wiring {
   routes: ResultRoute[]
   /** Bytes; undefined in a CHECK whose prevResult does not tell it. */
   mtu: number | undefined
+  /** In a CHECK: the MTU that ADD would choose; tuning may have set another. */
+  chosen?: number | undefined
   /** A requested MAC address for the pod's end. */
   mac: string | undefined
   /** The node's interfaces with an IPv4 default route that do not forward. */
@@ -117,7 +119,9 @@ function answered(kernel: Kernel, plan: Plan, tell: () => Result): Result {
  */
 export function planOf(wirer: Wirer, wiring: Wiring): Plan {
   const pod = podOf(wirer, wiring)
-  const own = wirer.plan(wiring)
+  // The MAC address is the pod's from the beginning: by it the pod is known to others, and held to it (macspoofchk).
+  const mac = extras(wiring.conf).map(({ plugin, conf }) => plugin.settings?.(pod, conf as never).mac).findLast((one) => one !== undefined)
+  const own = wirer.plan({ ...wiring, mac: mac ?? wiring.mac })
   const end = own.findLastIndex((fact) => !isNft(fact)) + 1
   const more = extras(wiring.conf).map(({ plugin, conf }) => around(plugin.plan(pod, conf as never)))
   return [...own.slice(0, end), ...more.flatMap(({ before }) => before), ...own.slice(end), ...more.flatMap(({ nft }) => nft), ...more.flatMap(({ behind }) => behind)]
@@ -135,7 +139,7 @@ function around(plan: Plan): Record<'before' | 'nft' | 'behind', Plan> {
 }
 
 /** The pod as plugins behind see it. */
-export const podOf = (wirer: Wirer, { attachment, conf, ips, routes, mtu, mac, filters }: Wiring): Pod => ({ attachment, ips, routes, host: hostIfname(attachment), bridge: wirer.bridge?.(conf), mtu, mac, ...(filters && { filters }) })
+export const podOf = (wirer: Wirer, { attachment, conf, ips, routes, mtu, chosen, mac, filters }: Wiring): Pod => ({ attachment, ips, routes, host: hostIfname(attachment), bridge: wirer.bridge?.(conf), mtu, chosen, mac, ...(filters && { filters }) })
 
 /** A result added to that of the plugins before us in the chain. CNI 1.1 §2 ADD */
 function behind(prev: Result | undefined, own: Result): Result {
@@ -164,7 +168,8 @@ export function check(wirer: Wirer, request: Request): void {
     const configured = ipamRoutes(lease.conf)
     const routes = ipam.preview ? prev.routes.filter(({ dst }) => configured.some((route) => route.dst === dst)) : prev.routes
     const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
-    const wiring: Wiring = { ...wiringOf(wirer, kernel.host, request, own), mtu: ours.mtu ?? link.get(kernel.pod!, attachment.ifname)?.mtu, mac: ours.mac }
+    const asAdd = wiringOf(wirer, kernel.host, request, own)
+    const wiring: Wiring = { ...asAdd, chosen: asAdd.mtu, mtu: ours.mtu ?? link.get(kernel.pod!, attachment.ifname)?.mtu, mac: ours.mac }
     refuse(wirer.problems(wiring))
     const findings = [...ipam.check(lease), ...state.check(kernel, planOf(wirer, wiring), podName(env.netns))]
     complain(findings)

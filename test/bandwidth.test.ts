@@ -173,7 +173,7 @@ t.test('a qdisc of somebody else is in the way: what was done is taken back, and
     t.equal(sh('tc qdisc show; ip -o link | cut -d: -f2'), before)
     sh('tc qdisc del dev vethx clsact')
     state.add(kernel, planOf(), 'pod')
-    t.throws(() => state.add(kernel, planOf(), 'pod'), { code: 'EEXIST' }, 'and so are ours: an ADD comes once')
+    t.doesNotThrow(() => state.add(kernel, planOf(), 'pod'), 'ours are there: an entry before in the list has made them')
     t.same(check(planOf()), [])
   })
 })

@@ -105,7 +105,7 @@ function plan(pod: Pod, conf: BandwidthConf): Plan {
   const dev = pod.host
   if (dev === undefined) return []
   return limits(conf).flatMap((limit): Fact[] => {
-    const shape = (of: string): Fact => ({ fact: 'qdisc', dev: of, kind: 'tbf', ...bucket(limit, pod.mtu) })
+    const shape = (of: string): Fact => ({ fact: 'qdisc', dev: of, kind: 'tbf', ...bucket(limit, pod.mtu), ...others(limit, pod) })
     if (limit.direction === 'ingress') return [shape(dev)]
     const ifb = ifbOf(pod)
     // Nothing but queues there: it has no use for addresses, nor for advertisements of routers.
@@ -146,6 +146,13 @@ function bucket({ rate: bitrate, burst: asked, any }: Limit, mtu = ETH_DATA_LEN)
   const burst = any ? Math.max(2 * packet, during(25)) : Math.max(packet, during(2), Math.floor(asked / 8))
   const limit = Math.max(5 * packet, during(25)) + Math.min(burst, GSO)
   return { rate, burst: Math.min(burst, U32), limit: Math.min(limit, U32) }
+}
+
+/** Buckets that do as well: the MTU that the pod had when they were made, tuning may have changed since. */
+function others(limit: Limit, { mtu, chosen }: Pod): { or?: { burst: number; limit: number }[] } {
+  const own = bucket(limit, mtu)
+  const or = [chosen, ETH_DATA_LEN, 9000, 65535].map((usual) => bucket(limit, usual)).filter((other) => other.burst !== own.burst || other.limit !== own.limit)
+  return or.length > 0 ? { or: or.map(({ burst, limit: most }) => ({ burst, limit: most })) } : {}
 }
 
 const GSO = 0x10000

@@ -15,11 +15,11 @@ import type { Interface, IP, Result, ResultRoute } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
 import { extraKeys, extraRuntime } from '../extras.ts'
 import type { Condition, Fact, Plan, Route, VlanRange } from '../facts.ts'
-import { addressText, bits, cidrText, network, parseCidr, type Cidr, type Family } from '../ip.ts'
+import { addressText, cidrText, network, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
-import { answers, distinct, forwarding, ipamRoute, isLocal, kept, MASQUERADE_KEYS, nextToPods, optional, podIPv6 } from '../pod.ts'
+import { answers, distinct, forwarding, ipamRoute, isLocal, isMain, kept, MASQUERADE_KEYS, misled, nextToPods, optional, podIPv6 } from '../pod.ts'
 import type { Wirer, Wiring, WireConf } from '../wire.ts'
 import { macspoof } from './macspoof.ts'
 
@@ -87,7 +87,7 @@ function result({ conf, ips, routes }: Pick<Wiring, 'conf' | 'ips' | 'routes'>):
   if (!own.isDefaultGateway) return { ips: gated, routes }
   const gateways = new Map(gated.flatMap(({ gateway }): [string, string][] => (gateway === undefined ? [] : [[gateway.includes(':') ? '::/0' : '0.0.0.0/0', gateway]])).reverse())
   const led = routes.map((route) => (route.gw === undefined && !isLocal(route) && gateways.has(route.dst) ? { ...route, gw: gateways.get(route.dst)! } : route))
-  const missing = [...gateways].reverse().filter(([dst]) => !led.some((route) => route.dst === dst && route.gw !== undefined && route.table === undefined))
+  const missing = [...gateways].reverse().filter(([dst]) => !led.some((route) => route.dst === dst && route.gw !== undefined && isMain(route)))
   return { ips: gated, routes: [...led, ...missing.map(([dst, gw]) => ({ dst, gw }))] }
 }
 
@@ -146,8 +146,10 @@ function vlans({ vlan, vlanTrunk, preserveDefaultVlan }: BridgeConf, dev: string
 /** The gateways' addresses on the bridge, or on its VLAN, each once. */
 function gateways(conf: BridgeConf, ips: IP[], has: (family: Family) => boolean): Fact[] {
   const name = gateOf(conf)
-  const texts = ips.flatMap(({ address, gateway }) => (gateway === undefined ? [] : [`${addressText(parseCidr(`${gateway}/${bits(gateway.includes(':') ? 6 : 4)}`)!)}/${parseCidr(address)!.prefix}`]))
-  const addresses = [...new Set(texts)].map((address): Fact => ({ fact: 'addr', dev: name, address, ...(conf.forceAddress && { instead: true as const }), keep: true }))
+  // Each once, with the largest of its networks: the kernel has an IPv6 address with one prefix only.
+  const largest = new Map<string, number>()
+  for (const { address, gateway } of ips) if (gateway !== undefined) largest.set(gateway, Math.min(parseCidr(address)!.prefix, largest.get(gateway) ?? Infinity))
+  const addresses = [...largest].map(([gateway, prefix]) => `${addressText(parseAddress(gateway)!)}/${prefix}`).map((address): Fact => ({ fact: 'addr', dev: name, address, ...(conf.forceAddress && { instead: true as const }), keep: true }))
   return [
     ...(conf.vlan ? vlanOf(conf, conf.vlan, has) : []),
     ...addresses,
@@ -165,8 +167,15 @@ const vlanOf = (conf: BridgeConf, id: number, has: (family: Family) => boolean):
 
 function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
   const gateway = new Map(ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [[gateway.includes(':') ? 6 : 4, gateway] as const])).reverse())
-  return routes.map((route) => ipamRoute(dev, route, gateway))
+  return routes.filter((route) => !isConnected(route, ips)).map((route) => ipamRoute(dev, route, gateway))
 }
+
+/**
+ * Whether a route is the one that the kernel makes with an address, to its own network: who names no gateway has it already. flannel
+ * asks for it where a node's pods are all of the cluster's.
+ */
+const isConnected = (route: ResultRoute, ips: IP[]): boolean =>
+  route.gw === undefined && isMain(route) && !route.priority && ips.some(({ address }) => cidrText(network(parseCidr(address)!)) === cidrText(network(parseCidr(route.dst)!)))
 
 /** The result's interfaces, in the reference's order: 0 the bridge, 1 the node's end, 2 the pod's, 3 the gateway's if it is a VLAN. */
 function interfaces({ attachment, conf, ips, mtu, mac: requested }: Wiring, sandbox: string, macOf: (dev: string) => string): Interface[] {
@@ -182,9 +191,9 @@ function interfaces({ attachment, conf, ips, mtu, mac: requested }: Wiring, sand
 }
 
 /** Sentences about leases and keys that do not fit together; none if the plan can be made. */
-function problems({ conf, ips, mtu }: Wiring): string[] {
+function problems({ conf, ips, routes, mtu }: Wiring): string[] {
   const own = conf as BridgeConf
-  const found: string[] = []
+  const found = misled({ ips, routes })
   if (own.hairpinMode && own.promiscMode) found.push('cannot set hairpin mode and promiscuous mode at the same time: hairpinMode and promiscMode are both true')
   if (own.disableContainerInterface && conf.ipam?.type) found.push('cannot use IPAM when disableContainerInterface is true: addresses need an interface that is up')
   if (conf.ipam?.type && ips.length === 0) found.push('IPAM plugin returned missing IP config')

@@ -51,7 +51,7 @@ export function ensure(netns: Netns, fact: Addr, what: string): void {
   try {
     if (!(others.length > 0 ? list(netns, fact.dev) : there).includes(fact.address)) add(netns, fact, what)
   } catch (error) {
-    if (!isErrno(error, 'EEXIST')) throw error
+    if (!isErrno(error, 'EEXIST') || !list(netns, fact.dev).includes(fact.address)) throw error // one address with another prefix
   }
 }
 

@@ -54,6 +54,7 @@ export function check(netns: Netns, fact: Qdisc): Difference | undefined {
   if (fact.kind !== 'tbf') return undefined
   const is = parseTbf(there.options)
   if (is.rate !== fact.rate) return differs(`qdisc tbf of ${dev} has rate ${is.rate * 8}bit, not ${fact.rate * 8}bit`)
+  if ((fact.or ?? []).some((other) => isBurst(is.ticks, { ...fact, ...other }) && is.limit === other.limit)) return undefined
   if (!isBurst(is.ticks, fact)) return differs(`qdisc tbf of ${dev} has burst ${Math.round((is.ticks * TICK * is.rate) / 1e9)}b, not ${fact.burst}b`)
   return is.limit === fact.limit ? undefined : differs(`qdisc tbf of ${dev} has limit ${is.limit}b, not ${fact.limit}b`)
 }

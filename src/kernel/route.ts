@@ -233,19 +233,29 @@ export function check(netns: Netns, route: Route): Difference | undefined {
   if (route.absent) return of(netns, route.dev).some((r) => routeWords(r) === routeWords(route)) ? missing(`route ${routeWords(route)} is there, and should not be`) : undefined
   const there = list(netns, route.dev, typeOf(route)).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric) && (route.table === undefined || r.table === route.table))
   if (there.length === 0) return missing(`route ${routeWords(route)} is missing`)
-  const differences = there.map((r) => difference(route, r))
+  const differences = there.map((r) => difference(capped(netns, route, r), r))
   return differences.includes(undefined) ? undefined : differs(`route to ${route.dst} dev ${route.dev} ${differences[0]}`)
+}
+
+/** An IPv6 route has no larger MTU than its interface, whenever that is set (rt6_mtu_change_route, net/ipv6/route.c). */
+function capped(netns: Netns, route: Route, { family, mtu }: RouteState): Route {
+  if (family === 4 || !route.mtu || mtu === undefined || mtu >= route.mtu) return route
+  return { ...route, mtu: Math.min(route.mtu, link.get(netns, route.dev)?.mtu ?? route.mtu) }
 }
 
 function difference(wanted: Route, there: RouteState): string | undefined {
   const canonical = (text: string | undefined) => text && addressText(parseAddress(text)!)
   if (there.via !== canonical(wanted.via)) return `goes via ${there.via ?? 'no gateway'}, not via ${wanted.via ?? 'none'}`
   if (wanted.src && there.src !== canonical(wanted.src)) return `has src ${there.src ?? 'none'}, not ${wanted.src}`
-  if (wanted.mtu && there.mtu !== wanted.mtu) return `has mtu ${there.mtu ?? 'none'}, not ${wanted.mtu}`
-  if (wanted.advmss && there.advmss !== wanted.advmss) return `has advmss ${there.advmss ?? 'none'}, not ${wanted.advmss}`
+  if (wanted.mtu && there.mtu !== Math.min(wanted.mtu, MOST_MTU)) return `has mtu ${there.mtu ?? 'none'}, not ${wanted.mtu}`
+  if (wanted.advmss && there.advmss !== Math.min(wanted.advmss, MOST_ADVMSS)) return `has advmss ${there.advmss ?? 'none'}, not ${wanted.advmss}`
   if (there.family === 4 && wanted.scope !== undefined && there.scope !== wanted.scope) return `has scope ${there.scope}, not ${wanted.scope}`
   return undefined
 }
+
+// What the kernel makes of larger ones. ip_metrics_convert, net/ipv4/metrics.c
+const MOST_MTU = 65535 - 15
+const MOST_ADVMSS = 65535 - 40
 
 function encode(netns: Netns, route: Route) {
   const dst = parseCidr(route.dst)!

@@ -68,15 +68,37 @@ export function replaced(netns: Netns, key: string): { value: string } | undefin
   return typeof value === 'string' ? { value } : undefined
 }
 
-/** What is not as it should be. Of an optional one: unless that is how it was found, and can only be. */
+/**
+ * What is not as it should be. Of an optional one: unless that is how it was found, and can only be; and in the pod's namespace, where
+ * it protects or speeds up the pod alone, it is the pod's to change, or a plugin's behind (CNI 1.1 §2 CHECK).
+ */
 export function check(netns: Netns, fact: Sysctl): Difference | undefined {
+  if (fact.optional && fact.in === 'pod') return undefined
   const there = told(netns, fact.key)
   if (there === null || isRight(fact, there)) return undefined
   if (fact.optional && (there === undefined ? hasInterface(netns, fact.key) : !isWritable(netns, fact.key))) return undefined
   return differs(`sysctl ${fact.key} is ${there ?? 'missing'}, not ${fact.value}`)
 }
 
-const isRight = ({ value, or = [] }: Sysctl, there: string | undefined | null): boolean => typeof there === 'string' && [value, ...or].some((one) => plain(one) === plain(there))
+const isRight = ({ key, value, or = [] }: Sysctl, there: string | undefined | null): boolean => typeof there === 'string' && [value, ...or].some((one) => isSame(key, one, there))
+
+/**
+ * Whether the kernel, which was told one value, tells it so. It has tabs between numbers, takes them with base 8 and 16 as C does
+ * (strtoul_lenient in kernel/sysctl.c), and counts milliseconds in ticks of at most 10.
+ */
+function isSame(key: string, value: string, there: string): boolean {
+  const [given, told] = [value, there].map((text) => text.trim().split(/\s+/)) as [string[], string[]]
+  const close = key.endsWith('_ms') ? 10 : 0
+  return given.length === told.length && given.every((word, i) => word === told[i] || numbers(word).some((number) => Math.abs(number - Number(told[i])) <= close))
+}
+
+/** What a word may be read as: a number that begins with 0 is octal to most of the kernel, and decimal to some. */
+function numbers(word: string): number[] {
+  const [, sign = '', digits] = /^(-?)(0x[0-9a-f]+|\d+)$/i.exec(word) ?? []
+  if (digits === undefined) return []
+  const read = [Number(digits), ...(/^0[0-7]+$/.test(digits) ? [parseInt(digits, 8)] : [])]
+  return sign ? read.map((number) => -number) : read
+}
 
 /** True if a key is about no interface, or one that is there: with an MTU below 1280 it has no IPv6, and none of its values. */
 function hasInterface(netns: Netns, key: string): boolean {
@@ -104,9 +126,6 @@ function told(netns: Netns, key: string): string | undefined | null {
     throw error
   }
 }
-
-/** The kernel has tabs between numbers. */
-const plain = (value: string): string => value.trim().replace(/\s+/g, ' ')
 
 /** True if this kernel has IPv6 at all. */
 export const hasIPv6 = (): boolean => existsSync('/proc/sys/net/ipv6')

@@ -20,7 +20,7 @@ import { addressText, bits, cidrText, hostCidr, network, parseAddress, parseCidr
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
-import { answers, distinct, forwarding, ipamRoute, MASQUERADE_KEYS, nextToPods, optional, podIPv6 } from '../pod.ts'
+import { answers, distinct, forwarding, ipamRoute, MASQUERADE_KEYS, misled, nextToPods, optional, podIPv6 } from '../pod.ts'
 import type { Wirer, Wiring } from '../wire.ts'
 
 export const PTP: Schema = {
@@ -78,8 +78,8 @@ function interfaces({ attachment, mtu, mac: requested }: Wiring, sandbox: string
 }
 
 /** Sentences about leases and keys that do not fit together; none if the plan can be made. */
-function problems({ conf, ips, mtu }: Wiring): string[] {
-  const found: string[] = []
+function problems({ conf, ips, routes, mtu }: Wiring): string[] {
+  const found = misled({ ips, routes })
   if (ips.length === 0) found.push('IPAM plugin returned missing IP config: ptp needs at least one address')
   for (const { address, gateway } of ips) if (gateway === undefined) found.push(`IPAM (${conf.ipam?.type}) gave no gateway for ${address}: ptp needs one, it becomes the address of the node's end`)
   const least = ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791

@@ -43,6 +43,7 @@ export const tuning: Chained<TuningConf> = {
   runtime: {}, // a requested MAC address is the business of who makes the interface
   problems,
   plan,
+  settings,
   result,
   owns: { maps: () => false },
 }
