@@ -7,7 +7,7 @@ import t from 'tap'
 import { parseAddress, parseCidr } from '../src/ip.ts'
 
 /** RUNS=1000 tries more; a failure prints seed and path, with which it is run again: SEED=… */
-const [numRuns, seed] = [Number(process.env.RUNS ?? 60), process.env.SEED]
+const [numRuns, seed] = [Number(process.env.RUNS ?? 40), process.env.SEED]
 
 const PATIENCE = 60_000 // ms, in which a smaller example of a failure is looked for
 
@@ -43,11 +43,10 @@ const port = fc.tuple(pick(1, 80, 8080, 65535), pick(1, 80, 65535), some({ proto
   .map(([hostPort, containerPort, rest]) => ({ hostPort, containerPort, ...rest }))
 const ports = fc.uniqueArray(port, { maxLength: 3, selector: ({ hostPort }) => hostPort })
 const SYSCTLS = {
-  'net.core.somaxconn': pick('500', ' 0500', '0x1f4', '500\t', '+500'),
+  'net.core.somaxconn': pick('500', ' 0500', '0x1f4', '500\t'),
   'net/ipv4/ip_local_port_range': pick('1024 65000', '1024\t65000', ' 1024   65000 '),
-  'net.ipv4.conf.IFNAME.arp_filter': pick('1', '01', '0', 'true', '-1'),
-  'net/ipv4/ping_group_range': pick('0 0', '1 0', '0  2147483647'),
-  'net.ipv4.tcp_congestion_control': pick('cubic', 'reno', ' reno'),
+  'net.ipv4.conf.IFNAME.arp_filter': pick('1', '01', '0', '-1'),
+  'net/ipv4/ping_group_range': pick('0 0', ' 0\t0'),
   'net.ipv4.ip_forward': pick('1', '2', '0'),
   'net.ipv4.tcp_rmem': pick('4096 87380 6291456', '4096\t87380  6291456'),
   'net.ipv6.conf.IFNAME.accept_ra': pick('0', '2', '00'),
@@ -80,8 +79,8 @@ const behind = fc.uniqueArray(
 )
 const VERSION = pick('0.4.0', '1.0.0', '1.1.0')
 
-/** An entry that may wish something else than the first, which then has what the last one said (see repeated.test.ts). */
-const contradicts = ({ type }: object & { type: string }, first: Record<string, any>): boolean => type in first || (type === 'bandwidth' && first.runtimeConfig?.bandwidth) || (type === 'portmap' && first.runtimeConfig?.portMappings)
+/** An entry that wishes something else than the first, and CHECK says so: of both one is lost (see repeated.test.ts). */
+const contradicts = ({ type, mac }: { type: string; mac?: string }, first: Record<string, any>): boolean => type in first || (mac && first.macspoofchk) || (type === 'bandwidth' && first.runtimeConfig?.bandwidth) || (type === 'portmap' && first.runtimeConfig?.portMappings)
 
 type Entry = { type: string } & Record<string, unknown>
 

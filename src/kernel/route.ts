@@ -224,8 +224,8 @@ const PROBE_4 = parseCidr('192.0.2.1/32')!
 const PROBE_6 = parseCidr('2001:db8::1/128')!
 
 /**
- * What of a route is not as it should be, or undefined. A route of main that a later plugin moved into another table is there
- * (CNI 1.1 §2 CHECK: "must allow for changes by subsequent plugins"): sbr does that.
+ * What of a route is not as it should be, or undefined. A route of main that a later plugin moved into another table is there,
+ * by whatever gateway (CNI 1.1 §2 CHECK: "must allow for changes by subsequent plugins"): sbr does that.
  */
 export function check(netns: Netns, route: Route): Difference | undefined {
   const wanted = parseCidr(route.dst)!
@@ -233,21 +233,26 @@ export function check(netns: Netns, route: Route): Difference | undefined {
   if (route.absent) return of(netns, route.dev).some((r) => routeWords(r) === routeWords(route)) ? missing(`route ${routeWords(route)} is there, and should not be`) : undefined
   const there = list(netns, route.dev, typeOf(route)).filter((r) => r.dst === dst && (route.metric === undefined || r.metric === route.metric) && (route.table === undefined || r.table === route.table))
   if (there.length === 0) return missing(`route ${routeWords(route)} is missing`)
-  const differences = there.map((r) => difference(capped(netns, route, r), r))
+  if (route.table === undefined && there.every(({ table }) => table !== RT_TABLE_MAIN)) return undefined
+  const differences = there.map((r) => difference(followed(netns, route, r), r))
   return differences.includes(undefined) ? undefined : differs(`route to ${route.dst} dev ${route.dev} ${differences[0]}`)
 }
 
-/** An IPv6 route has no larger MTU than its interface, whenever that is set (rt6_mtu_change_route, net/ipv6/route.c). */
-function capped(netns: Netns, route: Route, { family, mtu }: RouteState): Route {
-  if (family === 4 || !route.mtu || mtu === undefined || mtu >= route.mtu) return route
-  return { ...route, mtu: Math.min(route.mtu, link.get(netns, route.dev)?.mtu ?? route.mtu) }
+/**
+ * The route as it may have become: when an interface's MTU is set, IPv6 routes that had a larger one, or the same, get it
+ * (rt6_mtu_change_route, net/ipv6/route.c).
+ */
+function followed(netns: Netns, route: Route, { family, mtu }: RouteState): Route {
+  if (family === 4 || !route.mtu || mtu === undefined || mtu === route.mtu) return route
+  const own = link.get(netns, route.dev)?.mtu
+  return own !== undefined && [own, Math.min(own, MOST_MTU)].includes(mtu) ? { ...route, mtu } : route
 }
 
 function difference(wanted: Route, there: RouteState): string | undefined {
   const canonical = (text: string | undefined) => text && addressText(parseAddress(text)!)
   if (there.via !== canonical(wanted.via)) return `goes via ${there.via ?? 'no gateway'}, not via ${wanted.via ?? 'none'}`
   if (wanted.src && there.src !== canonical(wanted.src)) return `has src ${there.src ?? 'none'}, not ${wanted.src}`
-  if (wanted.mtu && there.mtu !== Math.min(wanted.mtu, MOST_MTU)) return `has mtu ${there.mtu ?? 'none'}, not ${wanted.mtu}`
+  if (wanted.mtu && ![wanted.mtu, Math.min(wanted.mtu, MOST_MTU)].includes(there.mtu ?? 0)) return `has mtu ${there.mtu ?? 'none'}, not ${wanted.mtu}`
   if (wanted.advmss && there.advmss !== Math.min(wanted.advmss, MOST_ADVMSS)) return `has advmss ${there.advmss ?? 'none'}, not ${wanted.advmss}`
   if (there.family === 4 && wanted.scope !== undefined && there.scope !== wanted.scope) return `has scope ${there.scope}, not ${wanted.scope}`
   return undefined

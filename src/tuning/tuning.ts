@@ -111,6 +111,7 @@ function problems(pod: Pod, conf: TuningConf): string[] {
     ...(pod.absent && set.length > 0 ? [`${set.join(', ')} cannot be set: the pod's network namespace has no interface ${pod.attachment.ifname}`] : []),
     ...(mac && (parseInt(mac.slice(0, 2), 16) & 1) === 1 ? [`mac is "${mac}": expected the address of one interface, not of a group`] : []), // IEEE 802 §8.2
     ...(mac === '00:00:00:00:00:00' ? [`mac is "${mac}": expected an address`] : []),
+    ...list.filter(({ key }) => mtu !== undefined && mtu < 1280 && key.startsWith(`net/ipv6/conf/${pod.attachment.ifname}/`)).map(({ given }) => `mtu is ${mtu} and sysctl has ${excerpt(given)}: an interface below 1280 has no IPv6`),
     ...(mtu !== undefined && mtu < least ? [`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`] : []),
   ]
 }
