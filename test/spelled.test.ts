@@ -1,7 +1,7 @@
 // Values that the kernel tells otherwise than they are written: CHECK knows them again. Each was found by any.test.ts, or by users.
 
 import { call, ip, netns, sh, works } from './world.ts'
-import t from 'tap'
+import t, { type Test } from 'tap'
 
 const CNI = { cniVersion: '1.0.0', name: 'podnet' }
 const bridge = (routes: object[], keys = {}) => ({ ...CNI, type: 'bridge', isGateway: true, ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: 'fd00:1::/64' }]], routes }, ...keys })
@@ -10,7 +10,7 @@ const ptp = (routes: object[], keys = {}) => ({ ...bridge(routes), type: 'ptp', 
 netns('pod')
 
 /** Runs something while a pod is there; its CHECK is silent, and DEL leaves nothing of it. */
-function withPod(t: Tap, list: ({ type: string } & object)[], run: () => void = () => {}): void {
+function withPod(t: Test, list: ({ type: string } & Record<string, unknown>)[], run: () => void = () => {}): void {
   let prevResult: any
   const send = (entry: { type: string }, command: string) => call(entry.type, command, { ...entry, ...(prevResult && { prevResult }) })
   for (const entry of list) {
@@ -23,7 +23,6 @@ function withPod(t: Tap, list: ({ type: string } & object)[], run: () => void = 
   for (const entry of list.toReversed()) t.equal(send(entry, 'DEL').stdout, '', `DEL of ${entry.type}`)
   t.equal(sh('ip -br link show type veth; ip -n pod -br link | grep -v ^lo || true'), '')
 }
-type Tap = Parameters<NonNullable<Parameters<typeof t.test>[2]>>[0]
 
 for (const make of [ptp, bridge]) {
   const { type } = make([])

@@ -95,7 +95,7 @@ function result({ conf, ips, routes }: Pick<Wiring, 'conf' | 'ips' | 'routes'>):
 const first = (cidr: Cidr): string => addressText({ family: cidr.family, value: network(cidr).value + 1n })
 
 /** The facts of a pod on the bridge. */
-function plan({ attachment, conf, ips, routes, mtu, mac: requested, deaf, advertised, others }: Wiring): Plan {
+function plan({ attachment, conf, ips, routes, mtu, chosen, mac: requested, deaf, advertised, others }: Wiring): Plan {
   const own = conf as BridgeConf
   const [dev, host, name] = [attachment.ifname, hostIfname(attachment), nameOf(own)]
   const addresses = ips.map(({ address }) => parseCidr(address)!)
@@ -104,7 +104,7 @@ function plan({ attachment, conf, ips, routes, mtu, mac: requested, deaf, advert
   return distinct([
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
     ...(gates(own) ? forwarding({ uplinks: deaf, advertised }, has) : []),
-    { fact: 'bridge', name, ...size, ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), keep: true },
+    { fact: 'bridge', name, ...(size && { mtu: chosen ?? mtu }), ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), keep: true },
     ...up(own, name, has),
     ...(own.macspoofchk ? macspoof(host, requested ?? mac(attachment, 'pod'), owner(attachment)) : []),
     { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, alias: owner(attachment), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
