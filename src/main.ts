@@ -5,7 +5,7 @@ import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { basename } from 'node:path'
 import { setFlagsFromString, startupSnapshot } from 'node:v8'
 import { CniError, errorJson } from './cni/error.ts'
-import { LARGEST } from './cni/json.ts'
+import { decodeObject, LARGEST } from './cni/json.ts'
 import { serve, type Answer } from './cni/serve.ts'
 import { CURRENT, VERSIONS } from './cni/version.ts'
 import { isErrno } from './kernel/errno.ts'
@@ -51,7 +51,7 @@ function asPlugin(name: string, command: string | undefined): Answer {
 /** The type in the configuration, when that is how the plugin is chosen; whatever is wrong with it, the plugin will say. */
 function typeIn(stdin: () => Uint8Array): string {
   try {
-    const { type } = JSON.parse(Buffer.from(stdin()).toString('utf8'))
+    const { type } = decodeObject(stdin(), 'standard input', [])
     return typeof type === 'string' ? type : 'podwire'
   } catch {
     return 'podwire'

@@ -6,6 +6,7 @@ import t from 'tap'
 import { compile } from '../src/cni/compile.ts'
 import { canonical, validate, type Schema } from '../src/cni/schema.ts'
 import { PLUGINS } from '../src/plugins.ts'
+import { parsePeers } from '../src/vxlan/file.ts'
 import { PEERS } from '../src/vxlan/node.ts'
 
 /** Values of keys that must be there. */
@@ -72,6 +73,15 @@ t.test('a value of another type, and null among the elements of a list, is refus
     for (const [of, value] of Object.entries({ string: 'x', integer: 1, boolean: true, array: [], object: {} })) if (of !== type) t.notMatch(read(PLUGINS.ptp!.schema, key.with(value)), /^{/, `${key.path}: ${of}`)
     if (key.schema.items) t.notMatch(read(PLUGINS.ptp!.schema, key.with([null])), /^{/, `${key.path}: [null]`)
   }
+})
+
+t.test('the file of peers is read by the same rules', async (t) => {
+  const [a, b] = [{ name: 'a', addresses: ['192.0.2.1'], podCIDRs: ['10.244.1.0/24'] }, { name: 'b', addresses: ['192.0.2.2'], podCIDRs: ['10.244.2.0/24'] }]
+  t.same([...parsePeers(JSON.stringify({ $schema: null, nodes: [{ ...a, created: null }, { ...b, created: '' }] }), 'peers.json').values()], [a, b])
+  const twice = (text: string) => JSON.stringify({ nodes: [a, b] }).replace('"name":"b"', text)
+  t.throws(() => parsePeers(twice('"name":"a","name":"b"'), 'peers.json'), { code: 7, message: 'peers.json: nodes[1].name stands twice' })
+  t.throws(() => parsePeers(twice('"NAME":"b","Name":"c"'), 'peers.json'), { code: 7, message: 'peers.json: nodes[1].Name is the same key as NAME: expected one of them' })
+  t.throws(() => parsePeers(`${JSON.stringify({ nodes: [a] }).slice(0, -1)},"nodes":[]}`, 'peers.json'), { message: 'peers.json: nodes stands twice' })
 })
 
 netns('pod')

@@ -31,9 +31,7 @@ sh('sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1')
 
 /** What there is, without what comes and goes with the carrier of a bridge. */
 const world = () =>
-  ['ip -br link', 'ip -br addr', 'ip -n pod -br addr', 'ip route show table all', 'ip -6 route show table all', 'nft list ruleset', 'tc qdisc show', 'find /var/lib/cni /run/cni -name "10.*" -o -name "*.json" 2>/dev/null || true']
-    .map(sh)
-    .join('\n')
+  sh('ip -br link; ip -br addr; ip -n pod -br addr; ip route show table all; ip -6 route show table all; nft list ruleset; tc qdisc show; find /var/lib/cni /run/cni -name "10.*" -o -name "*.json" 2>/dev/null || true')
     .replace(/ linkdown|<.*?>|\b(UP|DOWN|UNKNOWN)\b/g, '')
     .replace(/ +/g, ' ')
 

@@ -36,6 +36,7 @@ for (const make of [ptp, bridge]) {
 
   t.test(`${type}: an MTU of the interface that takes those of its IPv6 routes along`, async (t) => {
     withPod(t, [make([{ dst: '2001:db8::/64', mtu: 9000 }], { mtu: 9000, tuning: { mtu: 1400 } })])
+    withPod(t, [make([], { mtu: 1500, tuning: { mtu: 65535 } })])
     withPod(t, [make([{ dst: '2001:db8::/64', mtu: 9000 }], { mtu: 9000 }), { ...CNI, type: 'tuning', mtu: 65535 }])
   })
 

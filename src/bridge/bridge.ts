@@ -104,7 +104,7 @@ function plan({ attachment, conf, ips, routes, mtu, chosen, mac: requested, deaf
   return distinct([
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
     ...(gates(own) ? forwarding({ uplinks: deaf, advertised }, has) : []),
-    { fact: 'bridge', name, ...(size && { mtu: chosen ?? mtu }), ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), keep: true },
+    { fact: 'bridge', name, ...(mtu !== undefined && { mtu: Math.max(mtu, chosen ?? 0) }), ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), keep: true },
     ...up(own, name, has),
     ...(own.macspoofchk ? macspoof(host, requested ?? mac(attachment, 'pod'), owner(attachment)) : []),
     { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, alias: owner(attachment), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },

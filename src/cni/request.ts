@@ -90,6 +90,7 @@ function parseArgs(text: string): CniArgs {
   for (const pair of text.split(';').filter(Boolean)) {
     const [key, value, ...more] = pair.split('=')
     if (!key || value === undefined || more.length > 0) throw new CniError(4, `CNI_ARGS: invalid pair ${excerpt(pair)}: expected KEY=VALUE;KEY=VALUE`)
+    if (Object.hasOwn(FIELDS, key) && (found.get(key) ?? value) !== value) throw new CniError(4, `CNI_ARGS: ${key} stands twice, as ${found.get(key)} and as ${value}`)
     found.set(key, value)
   }
   const ignore = found.get('IgnoreUnknown') ?? 'false'

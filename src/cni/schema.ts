@@ -84,13 +84,13 @@ export function canonical(schema: Schema, object: Record<string, unknown>, notes
   const ours = Object.keys(schema.properties ?? {})
   const nothing = (name: string, value: unknown) => saysNothing(schema.properties![name]!, value, !schema.required?.includes(name))
   const exact = new Set(ours.filter((our) => Object.hasOwn(object, our) && !nothing(our, object[our])))
-  const said = new Map<string, string>([...exact].map((our) => [our, our]))
+  const said = new Map<string, string>()
   const entries = Object.entries(object).flatMap(([key, value]) => {
     const at = path ? `${path}.${key}` : key
     const name = ours.includes(key) ? key : ours.find((our) => our.toLowerCase() === key.toLowerCase())
     if (name !== undefined && nothing(name, value)) return []
-    if (name !== undefined && name !== key && said.has(name)) twice.push(`${at} is the same key as ${said.get(name)}: expected one of them`)
     if (name === key || (name !== undefined && !exact.has(name))) {
+      if (said.has(name)) twice.push(`${at} is the same key as ${said.get(name)}: expected one of them`)
       said.set(name, key)
       if (name !== key && key.toLowerCase() === key) notes.push(`${at} is read as ${name}`)
       return [[name, inside(schema.properties![name]!, value, notes, twice, at)]]

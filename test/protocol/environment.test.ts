@@ -127,6 +127,7 @@ t.test('R30 R31 R32 CNI_ARGS', async (t) => {
     ['R31 IgnoreUnknown=False', fromArgs('FOO=1;IgnoreUnknown=False'), wrong('unknown args')],
     ['R31 IgnoreUnknown=maybe', fromArgs('IgnoreUnknown=maybe'), wrong('IgnoreUnknown="maybe"')],
     ['R32 names are exact', fromArgs('ip=10.1.2.9'), wrong('unknown args \\["ip=10.1.2.9"\\]')],
+    ['R32 a key twice', fromArgs('IP=10.1.2.9;IgnoreUnknown=1;IP=10.1.2.8'), wrong('IP stands twice, as 10.1.2.9 and as 10.1.2.8')],
     ['no address', fromArgs('IP=10.1.2.999'), wrong('IP.*10.1.2.999')],
     ['no MAC address', fromArgs('MAC=0a:58:0a:01:02'), wrong('MAC.*0a:58:0a:01:02')],
   ])

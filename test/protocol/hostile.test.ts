@@ -56,7 +56,27 @@ t.test('numbers beyond what JavaScript counts, and keys twice', async (t) => {
   }
   for (const key of ['priority', 'table', 'mtu', 'advmss']) t.match(inside('ptp', ADD, `${JSON.stringify({ ...CONF, ipam: 0 }).replace('"ipam":0', `"ipam":{"type":"host-local","subnet":"10.1.2.0/24","routes":[{"dst":"0.0.0.0/0","${key}":99999999999999999999}]}`)}`).json, { code: 7, msg: `ipam.routes[0].${key} is 100000000000000000000` }, key)
   t.match(inside('ptp', ADD, text('"mtu":1400,"mtu":"x"')).json, { code: 7, msg: 'mtu stands twice' }, 'which of two equal keys is meant, nobody knows')
-  ok(t, inside('ptp', request('DEL'), text('"mtu":"x","mtu":1400')), 'but what is there goes')
+})
+
+t.test('a key twice, anywhere, and in two spellings of which neither is its own', async (t) => {
+  const twice: [string, string][] = [
+    ['"IpMasq":true,"IPMASQ":false', 'IPMASQ is the same key as IpMasq: expected one of them'],
+    ['"runtimeConfig":{"portMappings":[{"Hostport":1,"HostPort":2,"containerPort":1}]}', 'runtimeConfig.portMappings[0].HostPort is the same key as Hostport'],
+    ['"runtimeConfig":{"mac":"","mac":""}', 'runtimeConfig.mac stands twice'],
+    ['"prevResult":{"ips":[],"interfaces":[{"name":"a","name":"b"}]}', 'prevResult.interfaces[0].name stands twice'],
+    ['"args":{"cni":{"ips":[],"ips":["10.1.2.9"]}}', 'args.cni.ips stands twice'],
+    ['"others":[{},{"a":{"b":1,"b":1}}]', 'others[1].a.b stands twice'],
+  ]
+  for (const [keys, said] of twice) {
+    for (const command of ['ADD', 'CHECK', 'STATUS']) t.match(inside('ptp', request(command), text(keys)).json, { code: 7, msg: said }, `${command} ${keys}`)
+    const { status, stderr, stdout } = inside('ptp', request('DEL'), text(keys))
+    t.equal(status, 0, stdout)
+    t.match(stderr, said, 'DEL goes on and notes it')
+  }
+})
+
+t.test('podwire reads after a byte order mark, too, which plugin is meant', async (t) => {
+  t.match((await call('podwire', request('ADD'), `\ufeff${JSON.stringify({ ...CONF, type: 'nobody' })}`)).json, { code: 7, msg: /^type is "nobody"/ })
 })
 
 t.test('keys that every JavaScript object has', async (t) => {
