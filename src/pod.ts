@@ -1,6 +1,6 @@
 // The facts of a pod that plugins share: settings of its ends and of the node, and the routes that IPAM asks for. Pure.
 
-import type { Result, ResultRoute } from './cni/result.ts'
+import type { IP, Result, ResultRoute } from './cni/result.ts'
 import type { Schema } from './cni/schema.ts'
 import type { Condition, Fact, Plan, Route, Sysctl } from './facts.ts'
 import { bits, cidrText, network, parseCidr, type Cidr, type Family } from './ip.ts'
@@ -36,6 +36,13 @@ export function ipamRoute(dev: string, route: ResultRoute, gateways: Map<number,
 export const isMain = ({ table }: Pick<ResultRoute, 'table'>): boolean => table === undefined || table === 0 || table === RT_TABLE_MAIN
 
 const RT_TABLE_MAIN = 254 // <linux/rtnetlink.h>
+
+/**
+ * Whether a route is the one that the kernel makes with an address, to its own network: who names no gateway has it already. flannel
+ * asks for it where a node's pods are all of the cluster's.
+ */
+export const isConnected = (route: ResultRoute, ips: IP[]): boolean =>
+  route.gw === undefined && isMain(route) && !route.priority && ips.some(({ address }) => cidrText(network(parseCidr(address)!)) === cidrText(network(parseCidr(route.dst)!)))
 
 /** Sentences about gateways of the other family than what they lead to; of their bytes the kernel takes the first, or too few. */
 export function misled({ ips, routes }: Pick<Result, 'ips' | 'routes'>): string[] {

@@ -75,6 +75,7 @@ t.test("bridge: a route to the pod's own network is the one that the kernel make
     t.match(ip('-n pod route'), /^default via 10\.1\.2\.1/m)
     t.ok(works('ip netns exec pod ping -c1 -W5 10.1.2.1'), 'the pod reaches its gateway')
   })
+  withPod(t, [bridge([{ dst: '10.1.2.0/24' }, { dst: '0.0.0.0/0' }]), { ...CNI, type: 'sbr' }])
   withPod(t, [ptp([{ dst: '10.1.2.0/24' }, { dst: 'fd00:1::/64' }, { dst: '0.0.0.0/0' }])])
 })
 
@@ -89,6 +90,17 @@ t.test('bridge: a MAC address of tuning is the one that macspoofchk lets through
     t.match(ip('-n pod link show eth0'), '0a:58:0a:01:02:03')
     t.ok(works('ip netns exec pod ping -c1 -W5 10.1.2.1'))
   }))
+
+t.test('an MTU that gives interfaces IPv6 anew: they do not listen to routers', async (t) => {
+  const ipam = { type: 'host-local', subnet: '10.1.2.0/24' }
+  const ears = () => sh('cat /proc/sys/net/ipv6/conf/{veth*,cni0}/accept_ra 2>/dev/null || true')
+  for (const type of ['ptp', 'bridge']) {
+    for (const list of [[{ ...CNI, type, ipam, mtu: 1000, tuning: { mtu: 1500 } }], [{ ...CNI, type, ipam, mtu: 1000 }, { ...CNI, type: 'tuning', mtu: 1500 }]]) {
+      sh('ip link del cni0 2>/dev/null || true')
+      withPod(t, list, () => t.match(ears(), /^0(\n0)?$/))
+    }
+  }
+})
 
 t.test('an interface below 1280 has no sysctls of IPv6', async (t) => {
   const conf = { ...CNI, type: 'ptp', ipam: { type: 'host-local', subnet: '10.1.2.0/24' }, tuning: { mtu: 1000, sysctl: { 'net.ipv6.conf.IFNAME.accept_ra': '0' } } }

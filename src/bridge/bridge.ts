@@ -19,7 +19,7 @@ import { addressText, cidrText, network, parseAddress, parseCidr, type Cidr, typ
 import { IP_RANGES, IPAM } from '../ipam/conf.ts'
 import { hostIfname, mac, owner } from '../names.ts'
 import { masquerade } from '../nat.ts'
-import { answers, distinct, forwarding, ipamRoute, isLocal, isMain, kept, MASQUERADE_KEYS, misled, nextToPods, optional, podIPv6 } from '../pod.ts'
+import { answers, distinct, forwarding, ipamRoute, isConnected, isLocal, isMain, kept, MASQUERADE_KEYS, misled, nextToPods, optional, podIPv6 } from '../pod.ts'
 import type { Wirer, Wiring, WireConf } from '../wire.ts'
 import { macspoof } from './macspoof.ts'
 
@@ -169,13 +169,6 @@ function podRoutes(dev: string, ips: IP[], routes: ResultRoute[]): Route[] {
   const gateway = new Map(ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [[gateway.includes(':') ? 6 : 4, gateway] as const])).reverse())
   return routes.filter((route) => !isConnected(route, ips)).map((route) => ipamRoute(dev, route, gateway))
 }
-
-/**
- * Whether a route is the one that the kernel makes with an address, to its own network: who names no gateway has it already. flannel
- * asks for it where a node's pods are all of the cluster's.
- */
-const isConnected = (route: ResultRoute, ips: IP[]): boolean =>
-  route.gw === undefined && isMain(route) && !route.priority && ips.some(({ address }) => cidrText(network(parseCidr(address)!)) === cidrText(network(parseCidr(route.dst)!)))
 
 /** The result's interfaces, in the reference's order: 0 the bridge, 1 the node's end, 2 the pod's, 3 the gateway's if it is a VLAN. */
 function interfaces({ attachment, conf, ips, mtu, mac: requested }: Wiring, sandbox: string, macOf: (dev: string) => string): Interface[] {

@@ -14,7 +14,7 @@ import type { Schema } from '../cni/schema.ts'
 import type { Plan, Route, Rule } from '../facts.ts'
 import { addressText, bits, cidrText, contains, network, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
 import type { RuleState } from '../kernel/rule.ts'
-import { ipamRoute, isMain } from '../pod.ts'
+import { ipamRoute, isConnected, isMain } from '../pod.ts'
 
 export interface SbrConf extends NetConf {
   table?: number
@@ -70,7 +70,7 @@ export function expected(pod: Pod, conf: SbrConf, there: There): Plan {
   const sources = sourcesOf(pod, conf)
   const free = unused(there)
   const gateways = new Map(sources.flatMap(({ cidr, gateway }) => (gateway === undefined ? [] : [[cidr.family, gateway] as const])).reverse())
-  const wanted = pod.routes.filter(isMain).map((route) => ipamRoute(pod.attachment.ifname, route, gateways))
+  const wanted = pod.routes.filter((route) => isMain(route) && !isConnected(route, pod.ips)).map((route) => ipamRoute(pod.attachment.ifname, route, gateways))
   const left = inMain(there, sources)
   const kept = conf.addSourceHints ? hints(pod, sources, left) : []
   const own = sources.flatMap((source): Plan => {

@@ -58,8 +58,15 @@ function plan(pod: Pod, conf: TuningConf): Plan {
     ...(Object.keys(link).length > 0 ? [{ fact: 'link set', in: 'pod', dev, ...link, before: true } as const] : []),
     // One end that takes larger packets than the other loses them (containernetworking/plugins#352).
     ...(mtu !== undefined && pod.host !== undefined ? [{ fact: 'link set', dev: pod.host, mtu, before: true } as const] : []),
+    ...(mtu !== undefined && mtu >= IPV6_MTU && pod.mtu !== undefined && pod.mtu < IPV6_MTU ? hardening(pod) : []),
   ]
 }
+
+const IPV6_MTU = 1280 // RFC 8200 §5
+
+/** With an MTU that is large enough the node's interfaces get IPv6 anew, and with it ears for routers (CVE-2020-10749). */
+const hardening = ({ host, bridge }: Pod): Fact[] =>
+  [host, bridge?.name].flatMap((dev): Fact[] => (dev === undefined ? [] : [{ fact: 'sysctl', key: `net/ipv6/conf/${dev}/accept_ra`, value: '0', optional: true, keep: true }]))
 
 /** What is to be set of the pod's interface; as in the reference, neither promisc false nor mtu 0 asks for anything. */
 export function settings(pod: Pod, conf: TuningConf): LinkSettings {
@@ -103,7 +110,7 @@ function problems(pod: Pod, conf: TuningConf): string[] {
   const set = Object.keys({ ...(mac && { mac }), ...(mtu && { mtu }), ...others })
   const list = sysctls(pod, conf)
   const first = new Map(list.map(({ given, key }) => [key, given] as const).reverse())
-  const least = pod.ips.some(({ address }) => address.includes(':')) ? 1280 : 68 // RFC 8200 §5, RFC 791
+  const least = pod.ips.some(({ address }) => address.includes(':')) ? IPV6_MTU : 68 // RFC 791
   return [
     ...list.flatMap(({ given, key }) => (/^net(\/(?!\.\.?(\/|$))[^/\0]+)+$/.test(key) ? [] : [`sysctl ${excerpt(given)} is none of the network's: expected a key below net, such as "net.core.somaxconn"`])),
     ...list.flatMap(({ given, value }) => (/[\n\0]/.test(value) ? [`sysctl ${excerpt(given)} is ${excerpt(value)}: expected one line`] : [])),
@@ -111,8 +118,8 @@ function problems(pod: Pod, conf: TuningConf): string[] {
     ...(pod.absent && set.length > 0 ? [`${set.join(', ')} cannot be set: the pod's network namespace has no interface ${pod.attachment.ifname}`] : []),
     ...(mac && (parseInt(mac.slice(0, 2), 16) & 1) === 1 ? [`mac is "${mac}": expected the address of one interface, not of a group`] : []), // IEEE 802 §8.2
     ...(mac === '00:00:00:00:00:00' ? [`mac is "${mac}": expected an address`] : []),
-    ...list.filter(({ key }) => mtu !== undefined && mtu < 1280 && key.startsWith(`net/ipv6/conf/${pod.attachment.ifname}/`)).map(({ given }) => `mtu is ${mtu} and sysctl has ${excerpt(given)}: an interface below 1280 has no IPv6`),
-    ...(mtu !== undefined && mtu < least ? [`mtu is ${mtu}: expected at least ${least}${least === 1280 ? ', because the pod has an IPv6 address' : ''}`] : []),
+    ...list.filter(({ key }) => mtu !== undefined && mtu < IPV6_MTU && key.startsWith(`net/ipv6/conf/${pod.attachment.ifname}/`)).map(({ given }) => `mtu is ${mtu} and sysctl has ${excerpt(given)}: an interface below 1280 has no IPv6`),
+    ...(mtu !== undefined && mtu < least ? [`mtu is ${mtu}: expected at least ${least}${least === IPV6_MTU ? ', because the pod has an IPv6 address' : ''}`] : []),
   ]
 }
 
