@@ -91,7 +91,9 @@ function endOfString(text: string, start: number): number {
   return text.length
 }
 
+/** A string with its quotes and escapes as the text that it says; of what is no JSON anything. */
 function decoded(string: string): string {
+  if (!string.includes('\\')) return string.slice(1, -1)
   try {
     return String(JSON.parse(string))
   } catch {

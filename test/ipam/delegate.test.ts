@@ -192,6 +192,16 @@ t.test('one that is not there', async (t) => {
   t.match(ptp('ADD', conf('none')).json, { code: 106 })
 })
 
+t.test('an answer of an old library, which names no interface by -1, and empty where it has nothing', async (t) => {
+  const answer = { cniVersion: '0.3.1', ips: [{ version: '4', address: '10.1.2.3/24', gateway: '10.1.2.1', interface: -1 }], routes: [{ dst: '0.0.0.0/0', gw: '' }], dns: { nameservers: [], domain: '' } }
+  const request = conf(script('old', `[ "$CNI_COMMAND" = ADD ] && echo '${JSON.stringify(answer)}'; exit 0`))
+  const added = ptp('ADD', request)
+  t.match(added.json, { ips: [{ address: '10.1.2.3/24', interface: 1 }] }, added.stdout)
+  t.same([added.json.routes, added.json.dns], [[{ dst: '0.0.0.0/0' }], undefined])
+  t.equal(ptp('CHECK', { ...request, prevResult: added.json }).stdout, '')
+  t.equal(ptp('DEL', request).stdout, '')
+})
+
 t.test('through the executable as it is built', { skip: builtIsMissing }, async (t) => {
   const before = state('pod')
   const request = conf(script('built', `${record}; sleep 100 2>&- & echo $! >/run/child; echo "asked for $CNI_COMMAND" >&2; ${leases}`))
