@@ -38,11 +38,13 @@ export const isMain = ({ table }: Pick<ResultRoute, 'table'>): boolean => table 
 const RT_TABLE_MAIN = 254 // <linux/rtnetlink.h>
 
 /**
- * Whether a route is the one that the kernel makes with an address, to its own network: who names no gateway has it already. flannel
- * asks for it where a node's pods are all of the cluster's.
+ * Whether a route is the one that the kernel makes with an address, to its own network: who asks for nothing else has it already.
+ * flannel asks for it where a node's pods are all of the cluster's.
  */
-export const isConnected = (route: ResultRoute, ips: IP[]): boolean =>
-  route.gw === undefined && isMain(route) && !route.priority && ips.some(({ address }) => cidrText(network(parseCidr(address)!)) === cidrText(network(parseCidr(route.dst)!)))
+export function isConnected({ dst, gw, mtu, advmss, priority, ...rest }: ResultRoute, ips: IP[]): boolean {
+  const networkOf = (text: string) => cidrText(network(parseCidr(text)!))
+  return !gw && !mtu && !advmss && !priority && isMain(rest) && rest.scope === undefined && ips.some(({ address }) => networkOf(address) === networkOf(dst))
+}
 
 /** Sentences about gateways of the other family than what they lead to; of their bytes the kernel takes the first, or too few. */
 export function misled({ ips, routes }: Pick<Result, 'ips' | 'routes'>): string[] {

@@ -139,7 +139,9 @@ function around(plan: Plan): Record<'before' | 'nft' | 'behind', Plan> {
 }
 
 /** The pod as plugins behind see it. */
-export const podOf = (wirer: Wirer, { attachment, conf, ips, routes, mtu, chosen, mac, filters }: Wiring): Pod => ({ attachment, ips, routes, host: hostIfname(attachment), bridge: wirer.bridge?.(conf), mtu, chosen, mac, ...(filters && { filters }) })
+export function podOf(wirer: Wirer, { attachment, conf, ips, routes, mtu, chosen, mac, filters }: Wiring): Pod {
+  return { attachment, ips, routes, host: hostIfname(attachment), bridge: wirer.bridge?.(conf), mtu, chosen, mac, ...(filters && { filters }) }
+}
 
 /** A result added to that of the plugins before us in the chain. CNI 1.1 §2 ADD */
 function behind(prev: Result | undefined, own: Result): Result {

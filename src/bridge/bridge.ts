@@ -69,7 +69,7 @@ export const BRIDGE: Schema = {
     ...MASQUERADE_KEYS,
     ...extraKeys(),
     mtu: { type: 'integer', minimum: 0, maximum: 65535, expected: 'an MTU in bytes from 68 to 65535 (1280 or more with IPv6), or 0 for that of the default route', default: 0, description: "bytes, of both ends, and at most of the bridge; 0: that of a bridge that is there, else of the interface with the node's default route" },
-    ipam: { ...IPAM, required: [], },
+    ipam: { ...IPAM, required: [] },
   },
 }
 
@@ -101,10 +101,11 @@ function plan({ attachment, conf, ips, routes, mtu, chosen, mac: requested, deaf
   const addresses = ips.map(({ address }) => parseCidr(address)!)
   const has = (family: number) => addresses.some((address) => address.family === family)
   const size = mtu !== undefined && { mtu }
+  const widest = mtu !== undefined && { mtu: Math.max(mtu, chosen ?? 0) } // tuning may have changed that of the pod since
   return distinct([
     ...addresses.map((address): Fact => ({ fact: 'flows', address: addressText(address) })),
     ...(gates(own) ? forwarding({ uplinks: deaf, advertised }, has) : []),
-    { fact: 'bridge', name, ...(mtu !== undefined && { mtu: Math.max(mtu, chosen ?? 0) }), ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), keep: true },
+    { fact: 'bridge', name, ...widest, ...(own.promiscMode && { promisc: true as const }), ...((own.vlan || own.vlanTrunk) && { vlanFiltering: true as const }), keep: true },
     ...up(own, name, has),
     ...(own.macspoofchk ? macspoof(host, requested ?? mac(attachment, 'pod'), owner(attachment)) : []),
     { fact: 'link', name: host, mac: mac(attachment, 'host'), ...size, alias: owner(attachment), peer: { name: dev, mac: requested ?? mac(attachment, 'pod') } },
@@ -148,8 +149,13 @@ function gateways(conf: BridgeConf, ips: IP[], has: (family: Family) => boolean)
   const name = gateOf(conf)
   // Each once, with the largest of its networks: the kernel has an IPv6 address with one prefix only.
   const largest = new Map<string, number>()
-  for (const { address, gateway } of ips) if (gateway !== undefined) largest.set(gateway, Math.min(parseCidr(address)!.prefix, largest.get(gateway) ?? Infinity))
-  const addresses = [...largest].map(([gateway, prefix]) => `${addressText(parseAddress(gateway)!)}/${prefix}`).map((address): Fact => ({ fact: 'addr', dev: name, address, ...(conf.forceAddress && { instead: true as const }), keep: true }))
+  for (const { address, gateway } of ips) {
+    if (gateway !== undefined) largest.set(gateway, Math.min(parseCidr(address)!.prefix, largest.get(gateway) ?? Infinity))
+  }
+  const instead = conf.forceAddress && { instead: true as const }
+  const addresses = [...largest].map(([gateway, prefix]): Fact => {
+    return { fact: 'addr', dev: name, address: `${addressText(parseAddress(gateway)!)}/${prefix}`, ...instead, keep: true }
+  })
   return [
     ...(conf.vlan ? vlanOf(conf, conf.vlan, has) : []),
     ...addresses,
@@ -191,7 +197,7 @@ function problems({ conf, ips, routes, mtu }: Wiring): string[] {
   if (own.disableContainerInterface && conf.ipam?.type) found.push('cannot use IPAM when disableContainerInterface is true: addresses need an interface that is up')
   if (conf.ipam?.type && ips.length === 0) found.push('IPAM plugin returned missing IP config')
   for (const [i, { id, minID, maxID }] of (own.vlanTrunk ?? []).entries()) {
-    if (id === undefined && minID === undefined && maxID === undefined) found.push(`vlanTrunk[${i}] names no VLAN: expected {"id": 5} or {"minID": 10, "maxID": 19}`)
+    if ([id, minID, maxID].every((one) => one === undefined)) found.push(`vlanTrunk[${i}] names no VLAN: expected {"id": 5} or {"minID": 10, "maxID": 19}`)
     if ((minID === undefined) !== (maxID === undefined)) found.push(`vlanTrunk[${i}] has ${minID === undefined ? 'maxID and no minID' : 'minID and no maxID'}: a range needs both`)
     if (minID !== undefined && maxID !== undefined && minID > maxID) found.push(`vlanTrunk[${i}] goes from minID ${minID} to maxID ${maxID}: the first is the smaller`)
   }

@@ -7,6 +7,7 @@ import { systemBus } from './dbus-address.ts'
 import { isErrno } from './errno.ts'
 import * as libc from './libc.ts'
 
+const NO_REPLY = 'org.freedesktop.DBus.Error.NoReply'
 const GREETING = 5000 // ms for the bus itself, which answers at once
 const PATIENCE = 20_000 // ms for an answer; firewalld takes seconds to load its rules
 const LARGEST = 1024 * 1024 // bytes of an answer: the sources of a zone are some thousands of addresses
@@ -27,7 +28,10 @@ export class Bus {
   #read = Buffer.alloc(0)
   #serial = 0
 
-  /** Takes the first of the sockets that can be reached; `greeting`: how long the bus may take to say who it is, ms. Error ENOENT or ECONNREFUSED if there is no bus. */
+  /**
+   * Takes the first of the sockets that can be reached; `greeting`: how long the bus may take to let us in, ms. Error ENOENT or
+   * ECONNREFUSED if there is no bus.
+   */
   constructor(sockets = systemBus(), greeting = GREETING) {
     this.#fd = connect(sockets, greeting)
     this.#patience = greeting
@@ -77,7 +81,7 @@ export class Bus {
         this.#read = this.#read.subarray(end)
         return taken
       }
-      if (!libc.readable([this.#fd], Math.max(0, until - Date.now()))) throw new BusError('org.freedesktop.DBus.Error.NoReply', `no answer in ${this.#patience / 1000} seconds`)
+      if (!libc.readable([this.#fd], Math.max(0, until - Date.now()))) throw new BusError(NO_REPLY, `no answer in ${this.#patience / 1000} seconds`)
       const chunk = Buffer.alloc(4096)
       const count = readSync(this.#fd, chunk)
       if (count === 0) throw new BusError('org.freedesktop.DBus.Error.Disconnected', 'the message bus has closed the connection')
@@ -93,7 +97,8 @@ function connect(sockets: string[], patience: number): number {
     try {
       return libc.connectUnix(socket, patience)
     } catch (error) {
-      last = isErrno(error, 'EAGAIN') ? new BusError('org.freedesktop.DBus.Error.NoReply', `${socket.replace('\0', '@')}: nobody accepts a connection`) : (error as Error)
+      const full = isErrno(error, 'EAGAIN') // and stayed so
+      last = full ? new BusError(NO_REPLY, `${socket.replace('\0', '@')}: nobody accepts a connection`) : (error as Error)
     }
   }
   throw last

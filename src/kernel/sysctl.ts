@@ -80,7 +80,8 @@ export function check(netns: Netns, fact: Sysctl): Difference | undefined {
   return differs(`sysctl ${fact.key} is ${there ?? 'missing'}, not ${fact.value}`)
 }
 
-const isRight = ({ key, value, or = [] }: Sysctl, there: string | undefined | null): boolean => typeof there === 'string' && [value, ...or].some((one) => isSame(key, one, there))
+const isRight = ({ key, value, or = [] }: Sysctl, there: string | undefined | null): boolean =>
+  typeof there === 'string' && [value, ...or].some((one) => isSame(key, one, there))
 
 /**
  * Whether the kernel, which was told one value, tells it so. It has tabs between numbers, takes them with base 8 and 16 as C does
@@ -89,7 +90,8 @@ const isRight = ({ key, value, or = [] }: Sysctl, there: string | undefined | nu
 function isSame(key: string, value: string, there: string): boolean {
   const [given, told] = [value, there].map((text) => text.trim().split(/\s+/)) as [string[], string[]]
   const close = key.endsWith('_ms') ? 10 : 0
-  return given.length === told.length && given.every((word, i) => word === told[i] || numbers(word).some((number) => Math.abs(number - Number(told[i])) <= close))
+  const says = (word: string, is = '') => word === is || numbers(word).some((number) => Math.abs(number - Number(is)) <= close)
+  return given.length === told.length && given.every((word, i) => says(word, told[i]))
 }
 
 /** What a word may be read as: a number that begins with 0 is octal to most of the kernel, and decimal to some. */

@@ -8,6 +8,7 @@ import { excerpt } from '../cni/json.ts'
 import type { Result } from '../cni/result.ts'
 import type { Schema } from '../cni/schema.ts'
 import type { Fact, LinkSettings, Plan } from '../facts.ts'
+import { kept, optional } from '../pod.ts'
 
 /** What there is to tune. */
 interface Wishes {
@@ -66,7 +67,7 @@ const IPV6_MTU = 1280 // RFC 8200 §5
 
 /** With an MTU that is large enough the node's interfaces get IPv6 anew, and with it ears for routers (CVE-2020-10749). */
 const hardening = ({ host, bridge }: Pod): Fact[] =>
-  [host, bridge?.name].flatMap((dev): Fact[] => (dev === undefined ? [] : [{ fact: 'sysctl', key: `net/ipv6/conf/${dev}/accept_ra`, value: '0', optional: true, keep: true }]))
+  [host, bridge?.name].flatMap((dev) => (dev === undefined ? [] : [kept(optional(`net/ipv6/conf/${dev}/accept_ra`, '0'))]))
 
 /** What is to be set of the pod's interface; as in the reference, neither promisc false nor mtu 0 asks for anything. */
 export function settings(pod: Pod, conf: TuningConf): LinkSettings {
@@ -118,7 +119,10 @@ function problems(pod: Pod, conf: TuningConf): string[] {
     ...(pod.absent && set.length > 0 ? [`${set.join(', ')} cannot be set: the pod's network namespace has no interface ${pod.attachment.ifname}`] : []),
     ...(mac && (parseInt(mac.slice(0, 2), 16) & 1) === 1 ? [`mac is "${mac}": expected the address of one interface, not of a group`] : []), // IEEE 802 §8.2
     ...(mac === '00:00:00:00:00:00' ? [`mac is "${mac}": expected an address`] : []),
-    ...list.filter(({ key }) => mtu !== undefined && mtu < IPV6_MTU && key.startsWith(`net/ipv6/conf/${pod.attachment.ifname}/`)).map(({ given }) => `mtu is ${mtu} and sysctl has ${excerpt(given)}: an interface below 1280 has no IPv6`),
+    ...list.flatMap(({ given, key }) => {
+      const lost = mtu !== undefined && mtu < IPV6_MTU && key.startsWith(`net/ipv6/conf/${pod.attachment.ifname}/`)
+      return lost ? [`mtu is ${mtu} and sysctl has ${excerpt(given)}: an interface below ${IPV6_MTU} has no IPv6`] : []
+    }),
     ...(mtu !== undefined && mtu < least ? [`mtu is ${mtu}: expected at least ${least}${least === IPV6_MTU ? ', because the pod has an IPv6 address' : ''}`] : []),
   ]
 }
