@@ -1,5 +1,6 @@
 // JSON from outside: text to a value, or an error that says what is wrong with it and where.
 
+import { printable } from '../printable.ts'
 import { CniError } from './error.ts'
 
 /** Bytes; of the largest request that a runtime can mean: all ports of two protocols, each at an address of IPv6. */
@@ -25,7 +26,7 @@ export function decodeText(text: string, what: string, twice?: string[]): Record
   try {
     value = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text)
   } catch (error) {
-    throw new CniError(6, `${what} is not JSON: ${(error as Error).message}`)
+    throw new CniError(6, `${what} is not JSON: ${printable((error as Error).message)}`)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new CniError(6, `${what} is ${excerpt(value)}: expected a JSON object`)
   if (repeated.length > 0 && !twice) throw new CniError(7, `${what}: ${repeated.join('; ')}`)

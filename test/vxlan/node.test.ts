@@ -71,10 +71,10 @@ t.test('whatever a list holds, it is read, and what is said of it is short and c
 
 t.test('a file: a byte order mark is skipped, nothing that is nested deep or long is repeated, too many nodes are refused', async (t) => {
   t.same([...parsePeers(`\uFEFF${JSON.stringify({ nodes: [a, b] })}`, 'f').keys()], ['a', 'b'])
-  t.match([...parsePeers(`{"nodes": [${JSON.stringify(a)}, ${'['.repeat(5000)}${']'.repeat(5000)}]}`, 'f').values()][1], { wrong: [/^nodes\[1\] is a list: expected/] })
+  t.throws(() => parsePeers(`{"nodes": [${JSON.stringify(a)}, ${'['.repeat(5000)}${']'.repeat(5000)}]}`, 'f'), { code: 6, message: 'f is nested deeper than 128 levels' })
   t.throws(() => parsePeers(JSON.stringify({ nodes: Array.from({ length: 50_001 }, () => 0) }), 'f'), { code: 7, message: 'f: there are 50001 nodes: expected at most 50000' })
-  for (const [text, message] of [['{}', /nodes is missing/], ['[]', /expected \{"nodes"/], ['null', /expected/], ['{"nodes": "x"}', /nodes is "x": expected a list/], ['{"nodes": null}', /nodes is null: expected a list/]] as const) t.throws(() => parsePeers(text, 'f'), { code: 7, message })
-  for (const text of ['', '{', '\u001b[2J']) t.throws(() => parsePeers(text, 'f'), { code: 6, message: /^f is not JSON: [^\p{C}]*$/u })
+  for (const [text, message] of [['{}', /nodes is missing/], ['{"nodes": "x"}', /nodes is "x": expected a list/], ['{"nodes": null}', /nodes is missing: expected a list/]] as const) t.throws(() => parsePeers(text, 'f'), { code: 7, message })
+  for (const text of ['', '[]', 'null', '{', '\u001b[2J']) t.throws(() => parsePeers(text, 'f'), { code: 6, message: /^f is (?:empty|\[\]|null|not JSON): [^\p{C}]*$/u })
 })
 
 t.test('a line of the log is one line, whatever is in it', async (t) => {
