@@ -62,6 +62,17 @@ const AF_NETLINK = 16
 export const MSG_DONTWAIT = 0x40
 export const MSG_TRUNC = 0x20
 
+/** A descriptor, once `prepare` has made it ready; if that fails it is closed. */
+export function prepared(fd: number, prepare: (fd: number) => void): number {
+  try {
+    prepare(fd)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
 /** A netlink socket of this thread's network namespace; it stays in that namespace wherever the thread goes. */
 export const netlinkSocket = (protocol: number): number =>
   call('socket(AF_NETLINK)', 'socket', AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
@@ -102,8 +113,7 @@ const SO_SNDTIMEO = 21
  * waited for as long as `patience` says, milliseconds: then it is EAGAIN. struct sockaddr_un, man 7 socket
  */
 export function connectUnix(path: string, patience: number): number {
-  const fd = call('socket(AF_UNIX)', 'socket', AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
-  try {
+  return prepared(call('socket(AF_UNIX)', 'socket', AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), (fd) => {
     const timeval = Buffer.alloc(16)
     timeval.writeBigInt64LE(BigInt(Math.floor(patience / 1000)), 0)
     timeval.writeBigInt64LE(BigInt((patience % 1000) * 1000), 8)
@@ -111,11 +121,7 @@ export function connectUnix(path: string, patience: number): number {
     const address = Buffer.from(path.startsWith('\0') ? `..${path}` : `..${path}\0`)
     address.writeUInt16LE(AF_UNIX, 0)
     call(`connect(${path.replace('\0', '@')})`, 'connect', fd, address, address.length)
-    return fd
-  } catch (error) {
-    closeSync(fd)
-    throw error
-  }
+  })
 }
 
 const F_SETFL = 4 // <asm-generic/fcntl.h>

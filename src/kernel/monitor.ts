@@ -25,6 +25,8 @@ export type News =
   | { about: 'nft'; name: string | undefined }
   | { about: 'forwarding' }
   | { about: 'everything' }
+  /** The last news of a monitor, which has closed itself. */
+  | { about: 'silence'; why: string }
 
 // <linux/rtnetlink.h>, <linux/netfilter/nfnetlink.h>; bit n-1 is group n
 const RTMGRP_LINK = 0x1
@@ -43,7 +45,7 @@ const SO_RCVBUFFORCE = 33 // CAP_NET_ADMIN in the first user namespace; else the
 const RECEIVE_BUFFER = 8 * 1024 * 1024 // bytes
 
 export class Monitor {
-  readonly #sockets: number[]
+  readonly #sockets: number[] = []
   readonly #buffer = Buffer.allocUnsafeSlow(64 * 1024)
   readonly #hear: (news: News) => void
   readonly #read = () => this.read()
@@ -52,21 +54,30 @@ export class Monitor {
   constructor(hear: (news: News) => void) {
     this.#hear = hear
     heedSignals()
+    try {
+      this.#sockets.push(open(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | IPV4_NETCONF | IPV6_NETCONF))
+      this.#sockets.push(open(NETLINK_NETFILTER, NFTABLES))
+    } catch (error) {
+      this.close()
+      throw error
+    }
     process.on('SIGIO', this.#read)
-    this.#sockets = [
-      open(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | IPV4_NETCONF | IPV6_NETCONF),
-      open(NETLINK_NETFILTER, NFTABLES),
-    ]
   }
 
-  /** Hears what is there by now. */
+  /** Hears what is there by now. If that cannot be read nothing more will be heard, which is told. */
   read(): void {
-    for (const [index, fd] of this.#sockets.entries()) for (let length = this.#datagram(fd); length > 0; length = this.#datagram(fd)) this.#handle(this.#buffer.subarray(0, length), index === 1)
+    try {
+      for (const [index, fd] of this.#sockets.entries()) for (let length = this.#datagram(fd); length > 0; length = this.#datagram(fd)) this.#handle(this.#buffer.subarray(0, length), index === 1)
+    } catch (error) {
+      this.close()
+      this.#hear({ about: 'silence', why: (error as Error).message })
+    }
   }
 
+  /** Once: a second time the numbers are somebody else's. */
   close(): void {
     process.off('SIGIO', this.#read)
-    for (const fd of this.#sockets) closeSync(fd)
+    for (const fd of this.#sockets.splice(0)) closeSync(fd)
   }
 
   #handle(datagram: Buffer, firewall: boolean): void {
@@ -101,17 +112,16 @@ function heedSignals(): void {
   heeded = true
 }
 
-function open(protocol: number, groups: number): number {
-  const fd = libc.netlinkSocket(protocol)
-  try {
-    libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-  } catch (error) {
-    if (!isErrno(error, 'EPERM')) throw error
-  }
-  libc.subscribe(fd, groups)
-  libc.signalReadable(fd)
-  return fd
-}
+const open = (protocol: number, groups: number): number =>
+  libc.prepared(libc.netlinkSocket(protocol), (fd) => {
+    try {
+      libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    } catch (error) {
+      if (!isErrno(error, 'EPERM')) throw error
+    }
+    libc.subscribe(fd, groups)
+    libc.signalReadable(fd)
+  })
 
 function aboutRoute(message: NetlinkMessage): News | undefined {
   switch (message.type) {

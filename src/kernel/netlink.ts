@@ -64,12 +64,13 @@ export class Netlink {
 
   /** Opens a socket in the network namespace in which the thread is now. */
   constructor(protocol: number) {
-    this.#fd = libc.netlinkSocket(protocol)
-    libc.hearKernelOnly(this.#fd)
-    libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1)
-    libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1) // a refusal does not repeat what it refuses. Linux 4.3
-    // Without it rtnetlink ignores the filters of a dump request. Linux 4.20.
-    if (protocol === NETLINK_ROUTE) libc.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+    this.#fd = libc.prepared(libc.netlinkSocket(protocol), (fd) => {
+      libc.hearKernelOnly(fd)
+      libc.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1)
+      libc.setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1) // a refusal does not repeat what it refuses. Linux 4.3
+      // Without it rtnetlink ignores the filters of a dump request. Linux 4.20.
+      if (protocol === NETLINK_ROUTE) libc.setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+    })
   }
 
   close(): void {

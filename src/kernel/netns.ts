@@ -4,7 +4,7 @@
 
 import { closeSync, constants, openSync, statfsSync, statSync } from 'node:fs'
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG, Netlink } from './netlink.ts'
-import { isNetns, setns } from './libc.ts'
+import { isNetns, prepared, setns } from './libc.ts'
 
 const NSFS_MAGIC = 0x6e736673 // <linux/magic.h>
 const SELF = '/proc/thread-self/ns/net'
@@ -14,6 +14,7 @@ export class Netns {
   readonly path: string | undefined
   readonly #fd: number
   readonly #home: number
+  #closed = false
   #rt: Netlink | undefined
   #nf: Netlink | undefined
   #genl: Netlink | undefined
@@ -23,8 +24,11 @@ export class Netns {
 
   constructor(path?: string) {
     this.path = path
-    this.#home = openSync(SELF, 'r')
-    this.#fd = path === undefined ? this.#home : openSync(path, 'r')
+    let fd: number | undefined
+    this.#home = prepared(openSync(SELF, 'r'), () => {
+      if (path !== undefined) fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // what has been put there since it was asked for
+    })
+    this.#fd = fd ?? this.#home
   }
 
   /** rtnetlink of this namespace. */
@@ -63,11 +67,11 @@ export class Netns {
     return this.#fd
   }
 
+  /** Closes what is open of it. Once: a second time the numbers are somebody else's. */
   close(): void {
-    this.#rt?.close()
-    this.#nf?.close()
-    this.#genl?.close()
-    this.#diag?.close()
+    if (this.#closed) return
+    this.#closed = true
+    for (const socket of [this.#rt, this.#nf, this.#genl, this.#diag]) socket?.close()
     if (this.#fd !== this.#home) closeSync(this.#fd)
     closeSync(this.#home)
   }

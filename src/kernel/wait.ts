@@ -30,11 +30,7 @@ export function waiting(namespaces: Netns[], patience: number, look: (changed: (
   }
 }
 
-function open(): number {
-  const fd = libc.netlinkSocket(NETLINK_ROUTE)
-  libc.subscribe(fd, RTMGRP_LINK | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE)
-  return fd
-}
+const open = (): number => libc.prepared(libc.netlinkSocket(NETLINK_ROUTE), (fd) => libc.subscribe(fd, RTMGRP_LINK | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE))
 
 const scrap = Buffer.alloc(1) // the rest of a datagram is dropped
 

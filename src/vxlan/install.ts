@@ -73,9 +73,10 @@ function sameInode(a: string, b: string): boolean {
 }
 
 function sameContent(a: string, b: string): boolean {
-  const fds = [a, b].map((file) => openSync(file, 'r'))
+  const fds: number[] = []
   const [left, right] = [Buffer.allocUnsafe(1 << 20), Buffer.allocUnsafe(1 << 20)]
   try {
+    for (const file of [a, b]) fds.push(openSync(file, 'r'))
     for (;;) {
       const length = readSync(fds[0]!, left)
       if (length !== readSync(fds[1]!, right) || !left.subarray(0, length).equals(right.subarray(0, length))) return false
