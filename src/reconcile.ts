@@ -8,6 +8,7 @@ import * as addr from './kernel/addr.ts'
 import { Digest } from './kernel/digest.ts'
 import { isErrno, type KernelError } from './kernel/errno.ts'
 import * as fdb from './kernel/fdb.ts'
+import { holderOf, type Holder } from './kernel/holder.ts'
 import * as link from './kernel/link.ts'
 import * as neigh from './kernel/neigh.ts'
 import type { NetlinkMessage, Request } from './kernel/netlink.ts'
@@ -38,8 +39,19 @@ export interface Difference {
 export interface Outcome {
   /** What was not true, and is now. */
   repaired: Difference[]
-  /** What is still not true, with the kernel's words. */
-  failed: { fact: Fact | undefined; sentence: string }[]
+  /** What is still not true. */
+  failed: Failure[]
+}
+
+export interface Failure {
+  /** Undefined: nothing can be said, since the kernel could not even be read. */
+  fact: Fact | undefined
+  /** True if it is there and should not be. */
+  extra?: true
+  /** The line that failed, and the kernel's words. */
+  sentence: string
+  /** What an operator would type, where that line will not do. */
+  repair?: string
 }
 
 /** What of a plan is not true, and what is there beyond it. Changes nothing. */
@@ -53,10 +65,13 @@ export function compare(netns: Netns, desired: Plan, realm: Realm): Difference[]
 /** Makes the kernel hold what the plan says, and of the realm nothing else. */
 export function reconcile(netns: Netns, desired: Plan, realm: Realm): Outcome {
   const outcome = reconcileRest(netns, desired, realm)
-  if (desired.some((fact) => fact.fact === 'vxlan' && outcome.failed.some((failure) => failure.fact === fact))) return outcome
+  if (outcome.failed.some(isGround)) return outcome
   settleListed(netns, listDifferences(netns, desired.filter(isListed), realm), outcome)
   return outcome
 }
+
+/** Whether what failed is what all else stands on: the device, and that it is up. */
+export const isGround = ({ fact }: { fact: Fact | undefined }): boolean => fact?.fact === 'vxlan' || fact?.fact === 'link set'
 
 /** The same for what of a plan is not listed: device, settings, nf_tables. */
 export function reconcileRest(netns: Netns, desired: Plan, realm: Realm): Outcome {
@@ -69,9 +84,9 @@ export function reconcileRest(netns: Netns, desired: Plan, realm: Realm): Outcom
     if (!without) settleOne(netns, fact, outcome)
   }
   const wrong = firewall.flatMap((fact) => differenceOf(netns, fact) ?? [])
-  if (wrong.length > 0) attempt(wrong, outcome, () => nft.add(netns, firewall))
+  if (wrong.length > 0) attempt(netns, wrong, outcome, () => nft.add(netns, firewall))
   const extra = unwanted(netns, desired, realm)
-  if (extra.length > 0) attempt(extra, outcome, () => nft.remove(netns, realm.firewall.filter(isNft)))
+  if (extra.length > 0) attempt(netns, extra, outcome, () => nft.remove(netns, realm.firewall.filter(isNft)))
   return outcome
 }
 
@@ -148,7 +163,8 @@ const blocked = (fact: Listed, there: Listed): boolean => fact.fact === 'route' 
 
 function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
   const found = checkFact({ host: netns }, fact, '')
-  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: found.sentence, repair: repairOf(fact, found, '') }
+  const holder = found && holderOf(netns, fact)
+  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: because(found.sentence, holder), repair: [holder?.repair, repairOf(fact, found, '')].filter(Boolean).join('\n') }
 }
 
 function listDifferences(netns: Netns, desired: Listed[], realm: Realm): Difference[] {
@@ -217,7 +233,7 @@ function remember(desired: Listed[]): (message: string, parse: () => Listed | un
 function settleOne(netns: Netns, fact: Fact, outcome: Outcome): void {
   try {
     const found = differenceOf(netns, fact)
-    if (found) attempt([found], outcome, () => make(netns, fact))
+    if (found) attempt(netns, [found], outcome, () => make(netns, fact))
   } catch (error) {
     outcome.failed.push({ fact, sentence: sentenceOf(fact, error as Error) })
   }
@@ -228,14 +244,20 @@ function make(netns: Netns, fact: Fact): void {
   else addStep({ host: netns }, [fact], '')
 }
 
-function attempt(differences: Difference[], outcome: Outcome, act: () => void): void {
+function attempt(netns: Netns, differences: Difference[], outcome: Outcome, act: () => void): void {
   try {
     act()
     outcome.repaired.push(...differences)
   } catch (error) {
-    for (const { fact } of differences) outcome.failed.push({ fact, sentence: sentenceOf(fact, error as Error) })
+    for (const { fact } of differences) {
+      const holder = holderOf(netns, fact)
+      outcome.failed.push({ fact, sentence: because(sentenceOf(fact, error as Error), holder), ...(holder && { repair: holder.repair }) })
+    }
   }
 }
+
+/** A sentence, and who is the reason. */
+const because = (sentence: string, holder: Holder | undefined): string => (holder && !sentence.includes(holder.sentence) ? `${sentence}: ${holder.sentence}` : sentence)
 
 /** Adds what is lacking, then removes what is too much, in batches. */
 function settleListed(netns: Netns, differences: Difference[], outcome: Outcome): void {
@@ -250,7 +272,7 @@ function change(netns: Netns, differences: Difference[], outcome: Outcome, verb:
     try {
       return [{ found, request: { what: found.how === 'extra' ? found.repair : line(found.fact), ...NOUNS[(found.fact as Listed).fact][verb](netns, found.fact as Listed) } }]
     } catch (error) {
-      if (!isErrno(error, ...fine)) outcome.failed.push({ fact: found.fact, sentence: sentenceOf(found.fact, error as Error) }) // its interface is gone
+      if (!isErrno(error, ...fine)) outcome.failed.push({ ...about(found), sentence: sentenceOf(found.fact, error as Error) }) // its interface is gone
       return []
     }
   })
@@ -258,9 +280,11 @@ function change(netns: Netns, differences: Difference[], outcome: Outcome, verb:
   for (const [index, { found, request }] of requests.entries()) {
     const refused = inTheWay(found, refusals.get(index)) ? instead(netns, found.fact as Route, request) : refusals.get(index)
     if (!refused || fine.includes(refused.code)) outcome.repaired.push(found)
-    else outcome.failed.push({ fact: found.fact, sentence: refused.message })
+    else outcome.failed.push({ ...about(found), sentence: refused.message })
   }
 }
+
+const about = ({ fact, how }: Difference): Pick<Failure, 'fact' | 'extra'> => ({ fact, ...(how === 'extra' && { extra: true }) })
 
 // The kernel looks up the gateway of an IPv6 route although it is onlink (ip6_route_check_nh_onlink), finds somebody else's
 // route in the place of ours, over another device, and refuses to replace it.

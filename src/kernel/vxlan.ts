@@ -15,16 +15,19 @@ const IFLA_VXLAN_LINK = 3
 const IFLA_VXLAN_LOCAL = 4
 const IFLA_VXLAN_LEARNING = 7
 const IFLA_VXLAN_PORT = 15
+const IFLA_VXLAN_GROUP6 = 16
 const IFLA_VXLAN_LOCAL6 = 17
+const IFLA_VXLAN_COLLECT_METADATA = 25
 const IFLA_VXLAN_DF = 29
+// VXLAN_F_RCV_FLAGS: UDP_ZERO_CSUM6_RX, REMCSUM_RX, GBP, REMCSUM_NOPARTIAL, COLLECT_METADATA, GPE, VNIFILTER
+const RECEIVES = [20, 22, 23, 24, IFLA_VXLAN_COLLECT_METADATA, 27, 30]
 const VXLAN_DF_INHERIT = 2
 
 /** Makes the device. One of ours with that VNI that got another name goes first; somebody else's is an error that names it. */
 export function add(netns: Netns, fact: Vxlan, what: string): void {
   netns.indexes.delete(fact.name)
-  const rival = link.list(netns, 'vxlan').find((there) => there.name !== fact.name && id(info(there)) === fact.id && port(info(there)) === fact.dstport)
-  if (rival?.mac === fact.mac) link.del(netns, rival.name)
-  else if (rival) throw new Error(`${what}: interface ${rival.name} has VNI ${fact.id} on port ${fact.dstport} already: choose another VNI, or remove it`)
+  requireFree(netns, fact, what)
+  for (const there of sameNetwork(netns, fact)) if (there.mac === fact.mac) link.del(netns, there.name)
   try {
     link.create(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => {
       data.push(IFLA_VXLAN_ID, link.u32(fact.id))
@@ -42,9 +45,32 @@ export function change(netns: Netns, fact: Vxlan, what: string): void {
   const there = link.get(netns, fact.name)
   if (there?.kind === 'vxlan' && inPlace(fact, there)) link.modify(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => changeable(data, netns, fact))
   else {
+    requireFree(netns, fact, what)
     link.del(netns, fact.name)
     add(netns, fact, what)
   }
+}
+
+function requireFree(netns: Netns, fact: Vxlan, what: string): void {
+  const there = rival(netns, fact)
+  if (there) throw new Error(`${what}: ${has(there)} already: choose another VNI, or remove it`)
+}
+
+/** Somebody else's device with the VNI, port and address family of one of ours: the kernel has one of them at most. vxlan_vni_in_use */
+export const rival = (netns: Netns, fact: Vxlan): link.LinkState | undefined =>
+  sameNetwork(netns, fact).find((there) => there.mac !== fact.mac && isIPv6(info(there)) === fact.local.includes(':'))
+
+const sameNetwork = (netns: Netns, fact: Vxlan): link.LinkState[] =>
+  link.list(netns, 'vxlan').filter((there) => there.name !== fact.name && id(info(there)) === fact.id && port(info(there)) === fact.dstport)
+
+/** `interface x has VNI 1 on port 8472` */
+export const has = (there: link.LinkState): string => `interface ${there.name} has VNI ${id(info(there))} on port ${port(info(there))}`
+
+/** The socket that a device receives by. Those of one port and family are one if all receive in the same way. vxlan_find_sock */
+export function socketOf(there: link.LinkState): { port: number; families: (4 | 6)[]; receives: string } {
+  const data = info(there)
+  const receives = RECEIVES.filter((attribute) => data.get(attribute)?.every((byte) => byte !== 0)) // a flag has no bytes
+  return { port: port(data), families: receives.includes(IFLA_VXLAN_COLLECT_METADATA) ? [4, 6] : [isIPv6(data) ? 6 : 4], receives: receives.join() }
 }
 
 export function check(netns: Netns, fact: Vxlan): Difference | undefined {
@@ -62,6 +88,9 @@ export function check(netns: Netns, fact: Vxlan): Difference | undefined {
   return key && { ...differs(`interface ${fact.name} has ${key} ${is[key]}, not ${wanted[key]}`), ...(!inPlace(fact, there) && { anew: true as const }) }
 }
 
+/** True if a link is a VXLAN device with that VNI. */
+export const isNetwork = (there: link.LinkState | undefined, vni: number): boolean => there?.kind === 'vxlan' && id(info(there)) === vni
+
 const inPlace = (fact: Vxlan, there: link.LinkState): boolean => {
   const data = info(there)
   const bound = (data.get(IFLA_VXLAN_LINK)?.readUInt32LE(0) ?? 0) !== 0
@@ -71,6 +100,7 @@ const inPlace = (fact: Vxlan, there: link.LinkState): boolean => {
 const info = (there: link.LinkState): Attrs => attributes(there.data ?? Buffer.alloc(0))
 const id = (data: Attrs): number => data.get(IFLA_VXLAN_ID)?.readUInt32LE(0) ?? 0
 const port = (data: Attrs): number => data.get(IFLA_VXLAN_PORT)?.readUInt16BE(0) ?? 0
+const isIPv6 = (data: Attrs): boolean => data.has(IFLA_VXLAN_LOCAL6) || data.has(IFLA_VXLAN_GROUP6)
 const local = (data: Attrs): string => {
   const bytes = data.get(IFLA_VXLAN_LOCAL) ?? data.get(IFLA_VXLAN_LOCAL6)
   return bytes ? bytesText(bytes) : 'none'

@@ -22,7 +22,7 @@ export function add({ conf, notes }: Request): Result {
   if (!conf.prevResult) throw new CniError(7, 'Required prevResult missing', 'vxlan stands in a list behind the plugin that gives the pod its interface')
   withView(conf as VxlanConf, (netns, view) => {
     const { failed } = reconcile(netns, view.plan, realm(view))
-    if (failed.length > 0) throw new CniError(100, failed.map(({ sentence }) => sentence).join('; '))
+    if (failed.length > 0) throw new CniError(100, failed.map(({ sentence }) => sentence).join('; '), failed.flatMap(({ repair }) => (repair ? `to repair it: ${repair}` : [])).join('\n') || undefined)
     notes.push(...state.check({ host: netns }, view.plan.filter(({ fact }) => fact === 'condition'), '').map(({ sentence }) => sentence))
     notes.push(...view.problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`))
   })
