@@ -22,6 +22,8 @@ import { addStep, checkFact, repairOf } from './state.ts'
 /** What in the kernel is the overlay's, whoever put it there: all on the device, and routes of the protocol anywhere. */
 export interface Realm {
   dev: string
+  /** The device's VXLAN network identifier. */
+  vni: number
   proto: number
   /** Chains and sets in podwire's table, by their names. */
   firewall: Plan
@@ -114,8 +116,15 @@ export function uninstall(netns: Netns, realm: Realm): string[] {
       problems.push((error as Error).message)
     }
   }
-  all(() => settleListed(netns, listDifferences(netns, [], realm), { repaired: [], failed: [] }))
-  all(() => link.del(netns, realm.dev))
+  all(() => {
+    const there = link.get(netns, realm.dev)
+    const ours = there === undefined || vxlan.isNetwork(there, realm.vni)
+    const outcome: Outcome = { repaired: [], failed: [] }
+    settleListed(netns, listDifferences(netns, [], realm).filter(({ fact }) => ours || fact.fact === 'route'), outcome)
+    if (ours) link.del(netns, realm.dev)
+    else problems.push(`interface ${realm.dev} stays: it is no VXLAN device with VNI ${realm.vni}`)
+    for (const { fact, sentence } of outcome.failed) if (!ours || !standsOn(fact!, realm.dev)) problems.push(sentence)
+  })
   all(() => nft.remove(netns, realm.firewall.filter(isNft)))
   return problems
 }

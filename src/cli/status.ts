@@ -9,6 +9,7 @@ import { compare, isListed, line, type Difference } from '../reconcile.ts'
 import { leases } from '../vxlan/leases.ts'
 import { overlay, overlayMtu, realmOf } from '../vxlan/overlay.ts'
 import { StateDir, type Status } from '../vxlan/state-dir.ts'
+import { printable } from '../printable.ts'
 import { columns } from './columns.ts'
 import { ports, portTable, type Port } from './ports.ts'
 
@@ -38,19 +39,34 @@ interface Report {
 export function status(args: string[]): Answer {
   const { values } = parseArgs({ args, options: { 'state-dir': { type: 'string', default: '/run/podwire' }, json: { type: 'boolean', default: false } } })
   const directory = new StateDir(values['state-dir'])
-  const known = directory.read()
   const netns = new Netns()
   try {
-    const report = known ? reportOf(netns, known, directory.taken()) : { ports: ports(netns) }
-    const page = 'node' in report ? text(report) : `overlay   none: no podwire agent has run here (${values['state-dir']} has no status.json)\nhelp      podwire help\n`
-    const well = !('node' in report) || (report.ready && report.findings.length === 0)
-    return { status: well ? 0 : 1, stdout: values.json ? `${JSON.stringify(report, null, 2)}\n` : page + portTable(report.ports ?? []), stderr: '' }
+    const report = { ...overlayReport(netns, directory), ports: ports(netns) }
+    const well = 'node' in report ? report.ready && report.findings.length === 0 : report.problem === undefined
+    return { status: well ? 0 : 1, stdout: values.json ? `${JSON.stringify(report, null, 2)}\n` : pageOf(report, values['state-dir']) + portTable(report.ports ?? []), stderr: '' }
   } finally {
     netns.close()
   }
 }
 
-function reportOf(netns: Netns, known: Status, running: boolean): Report {
+/** `problem`: what is wrong with the agent's word, so that there is nothing to report. */
+function overlayReport(netns: Netns, directory: StateDir): Omit<Report, 'ports'> | { problem?: string } {
+  let known: Status | undefined
+  try {
+    known = directory.read()
+  } catch (error) {
+    return { problem: (error as Error).message }
+  }
+  return known ? reportOf(netns, known, directory.taken()) : {}
+}
+
+function pageOf(report: Report | { problem?: string }, stateDir: string): string {
+  if ('node' in report) return text(report)
+  const overlay = report.problem === undefined ? `none: no podwire agent has run here (${stateDir} has no status.json)` : `unknown: ${printable(report.problem)}`
+  return `overlay   ${overlay}\nhelp      podwire help\n`
+}
+
+function reportOf(netns: Netns, known: Status, running: boolean): Omit<Report, 'ports'> {
   const { parts, device } = known
   const differences = parts ? differencesOf(netns, known) : []
   const owner = ownerOf(known)
@@ -61,7 +77,6 @@ function reportOf(netns: Netns, known: Status, running: boolean): Report {
     networks: leases(parts?.podCIDRs ?? []),
     conflist: known.conflist,
     peers: (parts?.peers ?? []).map(({ node, address, podCIDRs }) => ({ name: node.name, address, podCIDRs })),
-    ports: ports(netns),
     findings: [
       ...differences.map(({ fact, sentence, repair }) => ({ peer: owner(line(fact)), sentence, repair })),
       ...known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' })),
@@ -98,10 +113,15 @@ function text({ node, ready, reason, agent, source, device, underlay, networks, 
     ...networks.map(({ network, used, free }, i): [string, string] => [i === 0 ? 'pods' : '', `${network}  ${used} leased, ${free > 1e6 ? 'millions' : free} free`]),
     ['conflist', existsSync(conflist) ? conflist : `${conflist} is not there`],
     ['agent', `${agent ? 'running' : 'not running: what changes now is not repaired'}, nodes from ${source.what}${source.reason ? ` (${source.reason})` : ''}`],
-    ...own.flatMap(({ sentence, repair }): [string, string][] => [['wrong', sentence], ...(repair ? [['repair', repair] as [string, string]] : [])]),
+    ...own.flatMap(wrongLines),
   ]
-  return `${rows.map(([label, value]) => `${label.padEnd(9)} ${value}\n`).join('')}${table(peers, findings)}`
+  return `${rows.map(([label, value]) => labelled(label, value)).join('')}${table(peers, findings)}`
 }
+
+const labelled = (label: string, value: string): string => `${printable(`${label.padEnd(9)} ${value}`)}\n`
+
+/** What others say is one line; of a repair each line is one. */
+const wrongLines = ({ sentence, repair }: Finding): [string, string][] => [['wrong', sentence], ...repair.split('\n').filter(Boolean).map((one): [string, string] => ['repair', one])]
 
 function table(peers: Report['peers'], findings: Finding[]): string {
   const names = [...new Set([...peers.map(({ name }) => name), ...findings.flatMap(({ peer }) => peer ?? [])])]
@@ -112,5 +132,5 @@ function table(peers: Report['peers'], findings: Finding[]): string {
     return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', wrong.length === 0 ? 'ok' : ''], wrong }
   })
   const [header, ...lines] = columns([['peer', 'address', 'pods', ''], ...rows.map(({ cells }) => cells)])
-  return `\n${header}${rows.map(({ wrong }, i) => lines[i] + wrong.map(({ sentence, repair }) => `  wrong   ${sentence}\n${repair ? `  repair  ${repair}\n` : ''}`).join('')).join('')}`
+  return `\n${header}${rows.map(({ wrong }, i) => lines[i] + wrong.flatMap(wrongLines).map(([label, value]) => `${printable(`  ${label.padEnd(6)}  ${value}`)}\n`).join('')).join('')}`
 }

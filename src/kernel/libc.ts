@@ -178,12 +178,13 @@ const NS_GET_NSTYPE = 0xb703n // <linux/nsfs.h>
 /** True if an open file of nsfs is a network namespace, and not one of another kind. */
 export const isNetns = (fd: number): boolean => call('ioctl(NS_GET_NSTYPE)', 'ioctl', fd, NS_GET_NSTYPE) === CLONE_NEWNET
 
-const LOCK_EX_NB = 2 | 4 // <sys/file.h>
+const LOCK_NB = 4 // <sys/file.h>
+const LOCKS = { shared: 1, exclusive: 2 }
 
-/** Takes an exclusive lock on an open file without waiting. False: somebody else holds it. */
-export function tryLock(fd: number): boolean {
+/** Takes a lock on an open file without waiting. False: somebody else holds one that does not go with it. */
+export function tryLock(fd: number, how: keyof typeof LOCKS = 'exclusive'): boolean {
   try {
-    call('flock', 'flock', fd, LOCK_EX_NB)
+    call('flock', 'flock', fd, LOCKS[how] | LOCK_NB)
     return true
   } catch (error) {
     if (error instanceof KernelError && error.code === 'EAGAIN') return false

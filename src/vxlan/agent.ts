@@ -122,10 +122,20 @@ class Agent {
 
   /** What the agent before us left: an overlay that is ready stays so, one with another VNI goes. */
   #takeOver(): void {
-    const before = this.#state.read()
+    const before = this.#before()
     if (!before) return
     if (before.device === this.#status.device) this.#status = { ...this.#status, ready: before.ready && link.get(this.#netns, before.device) !== undefined, ...(before.parts && { parts: before.parts }) }
     else for (const problem of takeBack(this.#netns, { ...realmOf(before.device), firewall: [] })) log.warn('the overlay of before would not go', { device: before.device, problem })
+  }
+
+  /** What is not as an agent writes it is nobody's word. */
+  #before(): Status | undefined {
+    try {
+      return this.#state.read()
+    } catch (error) {
+      log.warn('the state of before is not believed', { why: (error as Error).message })
+      return undefined
+    }
   }
 
   /** Puts the plugins in place, where that may be done here: a pod has it done by its init step. */

@@ -43,9 +43,15 @@ export interface OverlayOptions {
 const OVERHEAD: Record<Family, number> = { 4: 50, 6: 70 }
 
 /** All that is an overlay's in the kernel. */
-export const realmOf = (device: string): Realm => ({ dev: device, proto: RTPROT_PODWIRE, firewall: clusterMasquerade([], [], []) })
+export const realmOf = (device: string): Realm => ({ dev: device, vni: vniOf(device) ?? 0, proto: RTPROT_PODWIRE, firewall: clusterMasquerade([], [], []) })
 
 export const deviceName = (vni: number): string => `podwire.${vni}`
+
+/** The VNI of a device by its name; undefined if that is none of ours. */
+export function vniOf(device: string): number | undefined {
+  const vni = Number(/^podwire\.([1-9]\d{0,7})$/.exec(device)?.[1])
+  return vni <= 0xffffff ? vni : undefined // RFC 7348 §5
+}
 
 /** Bytes that fit into the overlay. */
 export const overlayMtu = (underlay: Underlay, mtu: number | undefined): number => mtu ?? underlay.mtu - OVERHEAD[familyOf(underlay.local)]

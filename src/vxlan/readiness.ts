@@ -1,9 +1,8 @@
 // What a plugin asks of the agent's overlay before it wires a pod: one small file, and whether the device is there.
 
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CniError } from '../cni/error.ts'
-import { isErrno } from '../kernel/errno.ts'
+import { textOf } from '../file.ts'
 import * as link from '../kernel/link.ts'
 import type { Netns } from '../kernel/netns.ts'
 
@@ -29,18 +28,24 @@ export function overlayStatus(netns: Netns, stateDir: string): void {
 
 /** `lost` if the overlay was ready before. */
 function problem(netns: Netns, stateDir: string): { sentence: string; lost: boolean } | undefined {
-  const said = read(stateDir)
-  if (!said) return { sentence: `the overlay is not ready: no podwire agent has said so in ${join(stateDir, 'overlay.json')}`, lost: false }
+  const said = read(join(stateDir, 'overlay.json'))
   if (!said.ready) return { sentence: `the overlay is not ready: ${said.reason}`, lost: false }
   const device = link.get(netns, said.device)
   return device?.up ? undefined : { sentence: `the overlay is broken: interface ${said.device} is ${device ? 'down' : 'missing'}`, lost: true }
 }
 
-function read(stateDir: string): Readiness | undefined {
+/** What is no file, or not what an agent writes, says as little as none. */
+function read(file: string): Readiness {
+  const unready = (reason: string): Readiness => ({ device: '', ready: false, reason })
   try {
-    return JSON.parse(readFileSync(join(stateDir, 'overlay.json'), 'utf8')) as Readiness
+    const text = textOf(file, MOST)
+    if (text === undefined) return unready(`no podwire agent has said so in ${file}`)
+    const said = JSON.parse(text) as Readiness | null
+    const { device, ready, reason } = said ?? {}
+    return typeof device === 'string' && typeof ready === 'boolean' && typeof reason === 'string' ? { device, ready, reason } : unready(`${file} is not what an agent writes`)
   } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR') || error instanceof SyntaxError) return undefined
-    throw error
+    return unready(error instanceof SyntaxError ? `${file} is not what an agent writes` : (error as Error).message)
   }
 }
+
+const MOST = 64 * 1024 // bytes

@@ -1,13 +1,16 @@
 // What the agent leaves for others to read: whether the overlay is ready (for the plugin, which reads it at each ADD), and
 // all that `podwire status` needs. In a directory that a reboot empties.
 
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { tryLock } from '../kernel/libc.ts'
+import { textOf } from '../file.ts'
+import { isErrno } from '../kernel/errno.ts'
+import { sleep, tryLock } from '../kernel/libc.ts'
 import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
 import { remove, removeEmpty, replaceText } from '../replace.ts'
 import type { SourceState } from './source.ts'
+import { statusOf } from './status-file.ts'
 import type { View } from './view.ts'
 
 /** status.json: the overlay as the agent last saw it. */
@@ -18,33 +21,61 @@ export interface Status extends Readiness {
   problems: Problem[]
   source: SourceState & { what: string }
   conflist: string
+  /** The networks of which the conflist gives addresses to pods. */
+  promised?: string[]
 }
+
+/** How long to wait for another agent's end, and how often to look. Milliseconds. */
+const PATIENCE = 3000
+const AGAIN = 20
+const MOST = 64 * 1024 * 1024 // bytes of status.json: 400 for each node
+
+const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
 
 export class StateDir {
   readonly path: string
+  readonly #lock: string
+  #held: number | undefined
 
   constructor(path: string) {
     this.path = path
+    this.#lock = join(path, 'lock')
   }
 
-  /** Takes the directory for this process, until it ends. False: another agent has it. */
-  take(): boolean {
-    replaceText(join(this.path, 'lock'), '')
-    return tryLock(openSync(join(this.path, 'lock'), 'r'))
+  /**
+   * Takes the directory for this process, until it ends or gives it back. False: another agent has it, and still has it after
+   * `patience` milliseconds: one that is about to end needs a moment, and who asks whether there is one is done at once.
+   */
+  take(patience = PATIENCE): boolean {
+    mkdirSync(this.path, { recursive: true })
+    for (const end = Date.now() + patience; ; sleep(AGAIN)) {
+      const fd = openSync(this.#lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644)
+      if (tryLock(fd) && isFile(this.#lock, fd)) {
+        this.#held = fd
+        return true
+      }
+      closeSync(fd)
+      if (Date.now() >= end) return false
+    }
   }
 
-  /** True if an agent has the directory now. */
+  /** True if an agent has the directory now. Who asks shares the lock for a moment, with all others who ask. */
   taken(): boolean {
     try {
-      const fd = openSync(join(this.path, 'lock'), 'r')
+      const fd = openSync(this.#lock, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
       try {
-        return !tryLock(fd)
+        return !tryLock(fd, 'shared')
       } finally {
         closeSync(fd)
       }
     } catch {
       return false
     }
+  }
+
+  giveBack(): void {
+    if (this.#held !== undefined) closeSync(this.#held)
+    this.#held = undefined
   }
 
   write(status: Status): void {
@@ -55,16 +86,31 @@ export class StateDir {
     replaceText(join(this.path, 'overlay.json'), JSON.stringify({ device, ready, reason } satisfies Readiness))
   }
 
+  /** What the last agent wrote, or undefined. Error that says what is wrong with the file: then nothing of it is to be believed. */
   read(): Status | undefined {
+    const file = join(this.path, 'status.json')
+    const text = textOf(file, MOST)
+    if (text === undefined) return undefined
     try {
-      return JSON.parse(readFileSync(join(this.path, 'status.json'), 'utf8')) as Status
-    } catch {
-      return undefined
+      return statusOf(text)
+    } catch (error) {
+      throw new Error(`${file} is not what an agent writes: ${(error as Error).message}`)
     }
   }
 
   remove(): void {
     for (const file of ['status.json', 'overlay.json', 'lock']) remove(join(this.path, file))
     removeEmpty(this.path)
+  }
+}
+
+/** Whether a name leads to an open file still: what was removed meanwhile locks nobody out. */
+function isFile(path: string, fd: number): boolean {
+  try {
+    const [there, own] = [statSync(path), fstatSync(fd)]
+    return there.ino === own.ino && there.dev === own.dev
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false
+    throw error
   }
 }

@@ -1,5 +1,6 @@
-// What `podwire uninstall` does: everything of an agent goes, but for what pods hold.
+// What `podwire uninstall` does: everything of an agent goes, but for what pods hold. What one step suffers holds up no other.
 
+import { existsSync } from 'node:fs'
 import { isOurs } from '../chains.ts'
 import { Netns } from '../kernel/netns.ts'
 import * as nft from '../kernel/nft.ts'
@@ -13,16 +14,27 @@ import { StateDir } from './state-dir.ts'
 /** Returns sentences about what would not go. Throws if an agent is running, which would make it anew. */
 export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<AgentOptions, 'vni' | 'stateDir' | 'confDir' | 'binDir' | 'libDir'>): string[] {
   const state = new StateDir(stateDir)
-  if (state.taken()) throw new Error(`an agent is running with --state-dir ${stateDir}: end it first`)
+  if (existsSync(stateDir) && !state.take()) throw new Error(`an agent is running with --state-dir ${stateDir}: end it first`)
   const netns = new Netns()
+  const problems: string[] = []
+  const step = (what: () => void) => {
+    try {
+      what()
+    } catch (error) {
+      problems.push((error as Error).message)
+    }
+  }
   try {
-    removeConflist(confDir)
-    const problems = takeBack(netns, realmOf(state.read()?.device ?? deviceName(vni)))
-    nft.removeIdle(netns, isOurs)
-    removeFiles(binDir, libDir)
-    state.remove()
+    let device = deviceName(vni)
+    step(() => removeConflist(confDir))
+    step(() => (device = state.read()?.device ?? device))
+    step(() => problems.push(...takeBack(netns, realmOf(device))))
+    step(() => nft.removeIdle(netns, isOurs))
+    step(() => removeFiles(binDir, libDir))
+    step(() => state.remove())
     return problems
   } finally {
     netns.close()
+    state.giveBack()
   }
 }
