@@ -72,7 +72,7 @@ export function reconcile(netns: Netns, desired: Plan, realm: Realm): Outcome {
   return outcome
 }
 
-/** Whether what failed is what all else stands on: the device, and that it is up. */
+/** Whether a fact is what all else stands on: the device, and that it is up. One that was made anew or was down has lost all of it. */
 export const isGround = ({ fact }: { fact: Fact | undefined }): boolean => fact?.fact === 'vxlan' || fact?.fact === 'link set'
 
 /** The same for what of a plan is not listed: device, settings, nf_tables. */

@@ -5,9 +5,9 @@ import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Answer } from '../cni/serve.ts'
 import { Netns } from '../kernel/netns.ts'
-import { compare, isListed, line, type Difference } from '../reconcile.ts'
+import { compare, line, type Difference } from '../reconcile.ts'
 import { leases } from '../vxlan/leases.ts'
-import { overlay, overlayMtu, realmOf } from '../vxlan/overlay.ts'
+import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import { StateDir, type Status } from '../vxlan/state-dir.ts'
 import { printable } from '../printable.ts'
 import { columns } from './columns.ts'
@@ -68,8 +68,9 @@ function pageOf(report: Report | { problem?: string }, stateDir: string): string
 
 function reportOf(netns: Netns, known: Status, running: boolean): Omit<Report, 'ports'> {
   const { parts, device } = known
-  const differences = parts ? differencesOf(netns, known) : []
-  const owner = ownerOf(known)
+  const { differences, unread } = parts ? differencesOf(netns, known) : { differences: [], unread: [] }
+  const owner = ownersOf(parts)
+  const isRefused = ({ repair }: Difference) => known.problems.some(({ sentence }) => sentence.startsWith(`the kernel refuses ${repair}: `))
   return {
     node: known.node, ready: known.ready, reason: known.reason, agent: running, source: known.source,
     device: parts && { name: device, vni: parts.options.vni, port: parts.options.port, mtu: overlayMtu(parts.underlay, parts.options.mtu) },
@@ -78,14 +79,22 @@ function reportOf(netns: Netns, known: Status, running: boolean): Omit<Report, '
     conflist: known.conflist,
     peers: (parts?.peers ?? []).map(({ node, address, podCIDRs }) => ({ name: node.name, address, podCIDRs })),
     findings: [
-      ...differences.map(({ fact, sentence, repair }) => ({ peer: owner(line(fact)), sentence, repair })),
+      ...unread,
+      ...differences.filter((one) => !isRefused(one)).map(({ fact, sentence, repair }) => ({ peer: owner(line(fact)), sentence, repair })),
       ...known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' })),
     ],
   }
 }
 
-const differencesOf = (netns: Netns, { parts, device }: Status): Difference[] =>
-  twice(() => compare(netns, overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options), realmOf(device)))
+/** What is not as it should be, or why that cannot be told. */
+function differencesOf(netns: Netns, { parts, device }: Status): { differences: Difference[]; unread: Finding[] } {
+  try {
+    const plan = overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options)
+    return { differences: twice(() => compare(netns, plan, realmOf(device))), unread: [] }
+  } catch (error) {
+    return { differences: [], unread: [{ peer: undefined, sentence: `what is there cannot be read: ${(error as Error).message}`, repair: '' }] }
+  }
+}
 
 /** A device that is replaced while its lists are read is looked at once more. */
 function twice<T>(look: () => T): T {
@@ -94,13 +103,6 @@ function twice<T>(look: () => T): T {
   } catch {
     return look()
   }
-}
-
-/** Which peer a fact is about, by the line that makes it. */
-function ownerOf({ parts }: Status): (line: string) => string | undefined {
-  const owners = new Map<string, string>()
-  for (const peer of parts?.peers ?? []) for (const fact of overlay(parts!.self, parts!.podCIDRs, parts!.underlay, [peer], { ...parts!.options, masquerade: false })) if (isListed(fact) && fact.fact !== 'addr') owners.set(line(fact), peer.node.name)
-  return (text) => owners.get(text)
 }
 
 function text({ node, ready, reason, agent, source, device, underlay, networks, conflist, peers, findings }: Report): string {
@@ -124,11 +126,12 @@ const labelled = (label: string, value: string): string => `${printable(`${label
 const wrongLines = ({ sentence, repair }: Finding): [string, string][] => [['wrong', sentence], ...repair.split('\n').filter(Boolean).map((one): [string, string] => ['repair', one])]
 
 function table(peers: Report['peers'], findings: Finding[]): string {
-  const names = [...new Set([...peers.map(({ name }) => name), ...findings.flatMap(({ peer }) => peer ?? [])])]
+  const byPeer = Map.groupBy(findings, ({ peer }) => peer)
+  const byName = new Map(peers.map((peer) => [peer.name, peer]))
+  const names = [...new Set([...byName.keys(), ...findings.flatMap(({ peer }) => peer ?? [])])]
   if (names.length === 0) return ''
   const rows = names.map((name) => {
-    const peer = peers.find((one) => one.name === name)
-    const wrong = findings.filter((finding) => finding.peer === name)
+    const [peer, wrong] = [byName.get(name), byPeer.get(name) ?? []]
     return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', wrong.length === 0 ? 'ok' : ''], wrong }
   })
   const [header, ...lines] = columns([['peer', 'address', 'pods', ''], ...rows.map(({ cells }) => cells)])

@@ -12,8 +12,9 @@ import { trim } from '../kernel/memory.ts'
 import { Netns } from '../kernel/netns.ts'
 import { ending } from '../kernel/signals.ts'
 import { useProcSys } from '../kernel/sysctl.ts'
+import * as vxlan from '../kernel/vxlan.ts'
 import { pluginOf } from '../plugins.ts'
-import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
+import { isListed, line, uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
 import { conflist, CONFLIST, NETWORK, writeConflist } from './conflist.ts'
 import { Alarm } from './alarm.ts'
@@ -25,10 +26,11 @@ import { leases } from './leases.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
-import { deviceName, realmOf } from './overlay.ts'
+import { deviceName, ownersOf, realmOf } from './overlay.ts'
 import type { Peer, Problem } from './peers.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, type Status } from './state-dir.ts'
+import { verdict, type Verdict } from './verdict.ts'
 import { some, viewOf, type View, type Wishes } from './view.ts'
 
 export { install } from './install.ts'
@@ -63,7 +65,12 @@ export async function agent(options: AgentOptions): Promise<void> {
   const ended = ending()
   useProcSys(options.procSys)
   const running = new Agent(options)
-  await Promise.race([running.start(), ended])
+  try {
+    await Promise.race([running.start(), ended])
+  } catch (error) {
+    running.abandon()
+    throw error
+  }
   const signal = await ended
   log.info('stopping, the overlay stays', { signal })
   running.close()
@@ -77,9 +84,13 @@ class Agent {
   readonly #metrics = new Metrics()
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
+  #view: View | undefined
+  /** What decides beside the view and what the kernel refuses. */
+  #situation = { inherited: false, trouble: '', promised: [] as string[], unwritten: '', deaf: '' }
+  #applying = false
   #collected = false
-  /** What the kernel refused last, said once. */
-  #refused = ''
+  /** What the kernel refuses, of which each is said once. */
+  #refused = new Set<string>()
   #status: Status
   readonly #writing = new Alarm(() => this.#write())
   readonly #rest = new Alarm(trim)
@@ -89,9 +100,11 @@ class Agent {
     this.#options = options
     this.#state = new StateDir(options.stateDir)
     const device = deviceName(options.vni)
-    this.#keeper = new Keeper(this.#netns, realmOf(device), { done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon() })
+    this.#keeper = new Keeper(this.#netns, realmOf(device), {
+      done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), deaf: (why) => this.#heard(why),
+    })
     const what = options.peers ?? options.kubeconfig ?? 'the API server of this cluster'
-    const base = { node: options.node, device, problems: [], conflist: `${options.confDir}/${CONFLIST}` }
+    const base = { node: options.node, device, problems: [], promised: [], conflist: `${options.confDir}/${CONFLIST}` }
     this.#status = { ...base, ready: false, reason: 'the nodes are not known yet', source: { phase: 'connecting', reason: '', what } }
   }
 
@@ -111,21 +124,32 @@ class Agent {
   }
 
   close(): void {
-    this.#evaluation.cancel()
-    this.#rest.cancel()
     this.#write()
-    this.#writing.cancel()
+    this.abandon()
+  }
+
+  /** Ends what has begun of it. */
+  abandon(): void {
+    for (const alarm of [this.#evaluation, this.#rest, this.#writing]) alarm.cancel()
     for (const close of this.#closing) close()
     this.#keeper.close()
     this.#netns.close()
+    this.#state.giveBack()
   }
 
   /** What the agent before us left: an overlay that is ready stays so, one with another VNI goes. */
   #takeOver(): void {
     const before = this.#before()
     if (!before) return
-    if (before.device === this.#status.device) this.#status = { ...this.#status, ready: before.ready && link.get(this.#netns, before.device) !== undefined, ...(before.parts && { parts: before.parts }) }
+    if (before.device === this.#status.device) this.#inherit(before)
     else for (const problem of takeBack(this.#netns, { ...realmOf(before.device), firewall: [] })) log.warn('the overlay of before would not go', { device: before.device, problem })
+  }
+
+  #inherit({ ready, promised, parts }: Status): void {
+    const there = vxlan.isNetwork(link.get(this.#netns, this.#status.device), this.#options.vni)
+    this.#situation.inherited = ready && there
+    this.#situation.promised = promised ?? (ready ? (parts?.podCIDRs ?? []) : [])
+    this.#status = { ...this.#status, ready: this.#situation.inherited, ...(parts && { parts }) }
   }
 
   /** What is not as an agent writes it is nobody's word. */
@@ -152,33 +176,76 @@ class Agent {
 
   /** Nodes to plan to kernel. */
   #evaluate(): void {
-    if (!this.#nodes) return
+    if (!this.#nodes) return this.#conclude()
     try {
-      this.#apply(viewOf(this.#netns, this.#nodes, this.#options.node, this.#options))
+      const view = viewOf(this.#netns, this.#nodes, this.#options.node, this.#options)
+      this.#situation.trouble = ''
+      this.#apply(view)
     } catch (error) {
-      this.#report({ ready: this.#status.ready && this.#status.parts !== undefined, reason: (error as Error).message })
+      this.#situation.trouble = (error as Error).message
+      this.#conclude()
       this.#soon(RETRY)
     }
   }
 
-  #apply({ self, podCIDRs, underlay, peers, problems, options, mtu, plan }: View): void {
-    const { failed } = this.#keeper.want(plan, underlay.dev)
-    this.#tell(this.#status.parts?.peers ?? [], peers, this.#status.problems, problems)
-    this.#metrics.peers.set(peers.length)
+  #apply(view: View): void {
+    const { self, podCIDRs, underlay, peers, problems, options, plan } = view
+    this.#tell(this.#status.parts?.peers ?? [], peers, this.#view?.problems ?? [], problems)
+    this.#view = view
+    this.#status = { ...this.#status, parts: { self, podCIDRs, underlay, peers, options } }
+    this.#applying = true // of what is done in steps nothing is concluded half way
+    this.#keeper.want(plan, underlay.dev)
+    this.#applying = false
+    this.#conclude()
+  }
+
+  /** What follows from how it is now. Called after each change, whichever it was, and the only one that acts on it. */
+  #conclude(): void {
+    const { promise } = this.#verdict()
+    if (promise) this.#promise(promise)
+    const { ready, reason } = this.#verdict()
+    const problems = [...(this.#view?.problems ?? []), ...this.#refusedPeers()]
+    this.#metrics.peers.set(this.#view?.peers.length ?? 0)
     this.#metrics.problems.set(problems.length)
     this.#metrics.unusable.reset()
     for (const { node } of problems) this.#metrics.unusable.inc({ node })
-    const broken = failed.find(breaks)
-    if (!broken) this.#configure(podCIDRs, mtu)
-    this.#report({ ready: !broken, reason: broken?.sentence ?? '', parts: { self, podCIDRs, underlay, peers, options }, problems })
+    this.#report({ ready, reason, problems, promised: this.#situation.promised })
   }
 
-  /** The conflist, now that pods can be wired. */
-  #configure(podCIDRs: string[], mtu: number): void {
+  #verdict = (): Verdict => verdict({ ...this.#situation, podCIDRs: this.#view?.podCIDRs, refused: this.#keeper.refused })
+
+  /** The conflist, now that pods can be wired; what dead ones have left goes. */
+  #promise(podCIDRs: string[]): void {
     const { confDir, stateDir } = this.#options
-    if (writeConflist(confDir, conflist(podCIDRs, mtu, stateDir))) log.info('wrote the conflist', { file: this.#status.conflist, pods: podCIDRs.join(','), mtu })
+    const { mtu } = this.#view!
+    try {
+      if (writeConflist(confDir, conflist(podCIDRs, mtu, stateDir))) log.info('wrote the conflist', { file: this.#status.conflist, pods: podCIDRs.join(','), mtu })
+      this.#situation = { ...this.#situation, promised: podCIDRs, unwritten: '' }
+    } catch (error) {
+      this.#situation.unwritten = `the conflist cannot be written: ${(error as Error).message}`
+      this.#soon(RETRY)
+    }
     if (!this.#collected) setImmediate(() => this.#gc())
     this.#rest.within(REST)
+  }
+
+  /** What one peer lacks since the kernel refuses it. */
+  #refusedPeers(): Problem[] {
+    const refused = this.#keeper.refused.filter(({ fact }) => fact !== undefined && isListed(fact))
+    if (refused.length === 0) return []
+    const owner = ownersOf(this.#status.parts)
+    return refused.flatMap(({ fact, sentence }) => {
+      const node = owner(line(fact!))
+      return node === undefined ? [] : [{ node, sentence: `the kernel refuses ${sentence}` }]
+    })
+  }
+
+  #heard(deaf: string): void {
+    if (deaf === this.#situation.deaf) return
+    this.#situation.deaf = deaf
+    if (deaf) log.error('deaf', { why: deaf })
+    else log.info('the kernel is listened to again')
+    this.#soon()
   }
 
   #report(now: Partial<Status>): void {
@@ -219,25 +286,26 @@ class Agent {
     if (state.reason !== before.reason) {
       if (state.reason) log.warn('the nodes cannot be read', { from: before.what, reason: state.reason })
       else log.info('the nodes can be read again', { from: before.what })
-      if (!this.#nodes) this.#report({ reason: `the nodes are not known yet: ${state.reason}` })
-      else this.#writeSoon()
+      if (!this.#nodes) {
+        this.#situation.trouble = state.reason && `the nodes are not known yet: ${state.reason}`
+        this.#conclude()
+      } else this.#writeSoon()
     }
   }
 
-  /** What the keeper did by itself: a repair that failed, and one that did not after it, decide whether pods can be wired. */
+  /** What the keeper did, by itself or since it was told to. */
   #reconciled({ repaired, failed }: Outcome, why: 'wanted' | 'repair', took: number): void {
     this.#metrics.reconcile.observe({ why }, took / 1000)
     if (why === 'repair') for (const { fact } of repaired) this.#metrics.repairs.inc({ kind: fact.fact })
     for (const { sentence } of failed) this.#metrics.errors.inc({ code: / (E[A-Z]+)\b/.exec(sentence)?.[1] ?? 'unknown' })
     const milliseconds = Math.round(took * 10) / 10
     if (why === 'repair' && repaired.length > 0) log.warn('repaired', { what: some(repaired.map(({ sentence }) => sentence)), count: repaired.length, ms: milliseconds })
-    if (why === 'repair' && this.#status.parts) {
-      const broken = failed.find(breaks)
-      if (broken || !this.#status.ready) this.#report({ ready: !broken, reason: broken?.sentence ?? '' })
-    }
-    const refused = failed.length === 0 ? '' : some(failed.map(({ sentence }) => sentence))
-    if (refused !== '' && refused !== this.#refused) log.error('the kernel refused', { what: refused, count: failed.length })
+    const refused = new Set(this.#keeper.refused.map(({ sentence }) => sentence))
+    const [news, gone] = [refused.difference(this.#refused), this.#refused.difference(refused)]
+    if (news.size > 0) log.error('the kernel refuses', { what: some([...news]), count: refused.size })
+    if (gone.size > 0 && refused.size === 0) log.info('the kernel refuses nothing any more')
     this.#refused = refused
+    if (!this.#applying) this.#conclude()
   }
 
   /** What came and went, in one line, and each new problem in one. */
@@ -270,9 +338,6 @@ class Agent {
     }
   }
 }
-
-/** Without the device and its addresses no pod reaches another node; what one peer lacks hurts only that. */
-const breaks = ({ fact }: Outcome['failed'][number]): boolean => fact === undefined || ['vxlan', 'link set', 'addr'].includes(fact.fact)
 
 /** False below what is mounted read-only; a directory that is not there yet can be made. */
 function writable(directory: string): boolean {

@@ -9,29 +9,32 @@ import * as link from '../kernel/link.ts'
 import * as neigh from '../kernel/neigh.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
-import { fingerprint, isListed, key, line, reconcile, reconcileRest, touch, type Difference, type Outcome, type Realm } from '../reconcile.ts'
+import { fingerprint, isGround, isListed, key, line, reconcile, reconcileRest, touch, type Failure, type Outcome, type Realm } from '../reconcile.ts'
 import { Alarm } from './alarm.ts'
+import { Refusals, type Scope } from './refusals.ts'
 
 /** How often everything is read again, milliseconds. */
 const INTERVAL = 60_000
 /** How long changes are gathered before they are handled; the second, after something had to be repaired. Milliseconds. */
 const GATHER = 2
 const BREATHE = 50
-/** How long until what the kernel refused is tried again, at first and at most. Milliseconds. */
-const RETRY = [500, 10_000] as const
+/** How often it is tried again to listen, and everything is read, while the kernel does not let us. Milliseconds. */
+const DEAF = 5_000
 
 export interface Reports {
   /** What had to be made true: `wanted` because the plan changed, else `repair`. Milliseconds that it took. */
   done(outcome: Outcome, why: 'wanted' | 'repair', took: number): void
   /** The interface that carries the overlay, or a default route, has changed. */
   underlay(): void
+  /** The kernel cannot be listened to, and why; empty: it can again. */
+  deaf(why: string): void
 }
 
 export class Keeper {
   readonly #netns: Netns
   readonly #realm: Realm
   readonly #reports: Reports
-  #monitor: Monitor
+  #monitor: Monitor | undefined
   #plan: Plan = []
   /** The listed facts of the plan by what identifies them. */
   #wanted = new Map<string, Listed>()
@@ -41,14 +44,13 @@ export class Keeper {
   #extra = new Map<string, Listed>()
   #rest = false
   #everything = false
-  /** Whether the kernel refused something last time. */
-  #failing: 'wanted' | 'repair' | undefined
+  readonly #refusals = new Refusals()
   /** The fingerprint of lists that were right. */
   #right = ''
   readonly #alarm = new Alarm(() => this.#settle())
-  readonly #another = new Alarm(() => this.#dirty('everything'))
+  readonly #another = new Alarm(() => this.#retry())
+  readonly #ears = new Alarm(() => this.#listenAgain())
   #lastRepair = 0
-  #retry: number = RETRY[0]
   #interval: NodeJS.Timeout
 
   constructor(netns: Netns, realm: Realm, reports: Reports) {
@@ -56,11 +58,16 @@ export class Keeper {
     this.#realm = realm
     this.#reports = reports
     this.#interval = setInterval(() => this.#minute(), INTERVAL)
-    this.#monitor = new Monitor((news) => this.#listen(news)) // for an underlay that is yet to come
+    this.#open() // for an underlay that is yet to come
+  }
+
+  /** What of the plan is not true, since the kernel refuses it. */
+  get refused(): Failure[] {
+    return this.#refusals.list
   }
 
   /** Makes another plan true; `underlay` is the interface below. Of a plan that differs in few facts only these are touched. */
-  want(plan: Plan, underlay: string | undefined): Outcome {
+  want(plan: Plan, underlay: string | undefined): void {
     const before = this.#plan
     const first = this.#wanted.size === 0
     const old = this.#wanted
@@ -68,31 +75,50 @@ export class Keeper {
     this.#plan = plan
     this.#wanted = new Map(plan.filter(isListed).map((fact) => [key(fact), fact]))
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
+    this.#refusals.keep(plan)
     if (first || device(before) !== device(plan)) return this.#begin()
-    if (this.#failing) return this.#act(this.#failing, () => reconcile(this.#netns, plan, this.#realm))
+    if (this.#refusals.ground) return void this.#act('wanted', 'everything', () => reconcile(this.#netns, plan, this.#realm))
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     const other = changed(before, plan)
     if (added.length > 0 || removed.length > 0 || other) this.#right = ''
-    return this.#act('wanted', () => {
-      const listed = touch(this.#netns, added, removed)
-      const rest = other ? reconcileRest(this.#netns, plan, this.#realm) : { repaired: [], failed: [] }
-      return { repaired: [...rest.repaired, ...listed.repaired], failed: [...rest.failed, ...listed.failed] }
-    })
+    // What a device is told comes before its addresses: with IPv6 switched off it takes none.
+    const rest = other ? this.#act('wanted', 'rest', () => reconcileRest(this.#netns, plan, this.#realm)) : NOTHING
+    if (rest.repaired.some(isGround)) this.#act('wanted', 'everything', () => reconcile(this.#netns, plan, this.#realm))
+    else if (!this.#refusals.ground && added.length + removed.length > 0) this.#act('wanted', [...added, ...removed], () => touch(this.#netns, added, removed))
   }
 
   /**
    * Makes all of it true, unheard: thousands of changes would be told back. Then listens, and reads once more what may have
    * happened in between.
    */
-  #begin(): Outcome {
-    this.#monitor.close()
+  #begin(): void {
+    this.#monitor?.close()
     this.#right = ''
-    const outcome = this.#act('wanted', () => reconcile(this.#netns, this.#plan, this.#realm))
-    this.#monitor = new Monitor((news) => this.#listen(news))
+    this.#act('wanted', 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
+    this.#listenAgain()
+  }
+
+  #listenAgain(): void {
+    this.#open()
     this.#reports.underlay()
     this.#dirty('everything')
-    return outcome
+  }
+
+  #open(): void {
+    this.#monitor?.close()
+    try {
+      this.#monitor = new Monitor((news) => this.#listen(news))
+      this.#reports.deaf('')
+    } catch (error) {
+      this.#goneDeaf((error as Error).message)
+    }
+  }
+
+  #goneDeaf(why: string): void {
+    this.#monitor = undefined
+    this.#reports.deaf(`the kernel cannot be listened to, so what is changed is seen only every ${DEAF / 1000} seconds: ${why}`)
+    this.#ears.within(DEAF)
   }
 
   /** Reads everything and repairs what is not true. */
@@ -100,7 +126,7 @@ export class Keeper {
     this.#lacking.clear()
     this.#extra.clear()
     this.#rest = this.#everything = false
-    return this.#act('repair', () => reconcile(this.#netns, this.#plan, this.#realm))
+    return this.#act('repair', 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
   }
 
   /** Lists that are as they were when they were right are right; the rest is little, and looked at. */
@@ -124,32 +150,42 @@ export class Keeper {
   /** What is not listed; what stood on a device that had to be repaired is gone with it. */
   #settleRest(plan: Plan): void {
     this.#rest = false
-    const outcome = this.#act('repair', () => reconcileRest(this.#netns, plan, this.#realm))
-    if (outcome.repaired.some(standsOnIt)) this.verify()
+    const outcome = this.#act('repair', 'rest', () => reconcileRest(this.#netns, plan, this.#realm))
+    if (outcome.repaired.some(isGround)) this.verify()
   }
 
   close(): void {
     clearInterval(this.#interval)
     this.#alarm.cancel()
     this.#another.cancel()
-    this.#monitor.close()
+    this.#ears.cancel()
+    this.#monitor?.close()
   }
 
-  #act(why: 'wanted' | 'repair', run: () => Outcome): Outcome {
+  #act(why: 'wanted' | 'repair', scope: Scope, run: () => Outcome): Outcome {
     const start = performance.now()
+    const failing = this.#refusals.list.length
     const outcome = attempt(run)
-    if (outcome.repaired.length > 0 || outcome.failed.length > 0 || this.#failing) this.#reports.done(outcome, why, performance.now() - start)
-    if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = performance.now()
-    this.#failing = outcome.failed.length > 0 ? why : undefined
-    if (this.#failing) this.#again()
-    else this.#retry = RETRY[0]
+    const end = performance.now()
+    this.#refusals.learn(scope, outcome.failed, end)
+    if (outcome.repaired.length > 0 || outcome.failed.length > 0 || this.#refusals.list.length !== failing) this.#reports.done(outcome, why, end - start)
+    if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = end
+    this.#again()
     return outcome
   }
 
-  /** Tries again what the kernel refused, later and later. */
   #again(): void {
-    this.#another.within(this.#retry)
-    this.#retry = Math.min(this.#retry * 2, RETRY[1])
+    const next = this.#refusals.next(performance.now())
+    if (next !== undefined) this.#another.within(next)
+  }
+
+  /** Tries again what the kernel refused. That is no repair: nobody else has changed it. */
+  #retry(): void {
+    const { everything, rest, lacking, extra } = this.#refusals.due(performance.now())
+    if (everything) this.#act('wanted', 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
+    else if (rest) this.#act('wanted', 'rest', () => reconcileRest(this.#netns, this.#plan, this.#realm))
+    if (!everything && lacking.length + extra.length > 0) this.#act('wanted', [...lacking, ...extra], () => touch(this.#netns, lacking, extra))
+    this.#again()
   }
 
   /** News that cannot be judged (of a device that is gone by now) is a reason to read everything. */
@@ -167,6 +203,8 @@ export class Keeper {
       case 'everything':
         this.#reports.underlay()
         return this.#dirty('everything')
+      case 'silence':
+        return this.#goneDeaf(news.why)
       case 'forwarding':
       case 'nft':
         return this.#dirty('rest')
@@ -174,6 +212,7 @@ export class Keeper {
         if (news.gone || news.index !== this.#netns.indexes.get(news.name)) this.#netns.indexes.delete(news.name)
         if (news.name !== dev && news.index === this.#netns.indexes.get(dev)) return this.#renamed(dev)
         if (news.name === dev) return this.#dirty(news.gone || !news.up ? 'everything' : 'rest')
+        if (news.gone && this.#refusals.ground) this.#dirty('everything') // it may have been in the way
         if (news.name !== this.#underlay && this.#underlay !== undefined) return
         this.#reports.underlay()
         return this.#dirty('everything')
@@ -248,7 +287,7 @@ export class Keeper {
     const [lacking, extra] = [[...this.#lacking.values()], [...this.#extra.values()]]
     this.#lacking.clear()
     this.#extra.clear()
-    if (lacking.length > 0 || extra.length > 0) this.#act('repair', () => touch(this.#netns, lacking, extra))
+    if (lacking.length > 0 || extra.length > 0) this.#act('repair', [...lacking, ...extra], () => touch(this.#netns, lacking, extra))
     if (this.#rest) this.#settleRest(this.#plan)
   }
 
@@ -283,7 +322,6 @@ function changed(before: Plan, after: Plan): boolean {
   return old.length !== now.length || now.some((fact, i) => !same(old[i], fact))
 }
 
-const rest = (plan: Plan): Plan => plan.filter((fact) => !isListed(fact))
+const NOTHING: Outcome = { repaired: [], failed: [] }
 
-/** A device that was made anew or was down has lost what stood on it. */
-const standsOnIt = ({ fact }: Difference): boolean => fact.fact === 'vxlan' || fact.fact === 'link set'
+const rest = (plan: Plan): Plan => plan.filter((fact) => !isListed(fact))

@@ -16,6 +16,7 @@ import { vtepMac } from '../names.ts'
 import { clusterMasquerade } from '../nat.ts'
 import { forwarding, kept, optional, sysctl } from '../pod.ts'
 import type { Realm } from '../reconcile.ts'
+import { show } from '../show.ts'
 import type { Node } from './node.ts'
 import type { Peer, Underlay } from './peers.ts'
 
@@ -76,6 +77,13 @@ export function overlay(self: Node, podCIDRs: string[], underlay: Underlay, peer
     ...peers.flatMap((peer) => peerFacts(peer, podCIDRs, dev, underlay, options)),
     ...(options.masquerade ? clusterMasquerade(podCIDRs, [...podCIDRs, ...peers.flatMap((peer) => peer.podCIDRs)], options.nonMasqueradeCIDRs) : []),
   ]
+}
+
+/** Which peer's a fact is, by the line that makes it, in an overlay of these parts. */
+export function ownersOf(parts: { podCIDRs: string[]; underlay: Underlay; peers: Peer[]; options: OverlayOptions } | undefined): (line: string) => string | undefined {
+  const owners = new Map<string, string>()
+  for (const peer of parts?.peers ?? []) for (const fact of peerFacts(peer, parts!.podCIDRs, deviceName(parts!.options.vni), parts!.underlay, parts!.options)) owners.set(show(fact), peer.node.name)
+  return (line) => owners.get(line)
 }
 
 type PeerFact = Neigh | Fdb | Route

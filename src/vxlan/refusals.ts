@@ -1,0 +1,80 @@
+// What of a plan the kernel refuses, fact by fact: what one peer's entry suffers is tried again by itself, later and later, and holds
+// up neither the others nor a look at all of it.
+
+import type { Fact, Listed, Plan } from '../facts.ts'
+import { isGround, isListed, key, line, type Failure } from '../reconcile.ts'
+
+/** How long until it is tried again: at first, and at most for what the node needs and for what one peer does. Milliseconds. */
+const FIRST = 500
+const MOST = { node: 10_000, peer: 60_000 }
+
+/** What a look was at: all of the plan, what is not listed, or single facts. */
+export type Scope = 'everything' | 'rest' | Listed[]
+
+interface Refusal extends Failure {
+  wait: number
+  due: number
+}
+
+/** What is to be tried again now. `everything`: what failed is what all else stands on, or cannot even be read. */
+interface Due {
+  everything: boolean
+  rest: boolean
+  lacking: Listed[]
+  extra: Listed[]
+}
+
+export class Refusals {
+  readonly #all = new Map<string, Refusal>()
+
+  /** Takes in what came of a look, at a time in milliseconds. */
+  learn(scope: Scope, failed: Failure[], now: number): void {
+    const before = new Map(this.#all)
+    const looked = new Set(typeof scope === 'string' ? [] : scope.map(key))
+    const covered = ({ fact }: Failure) => scope === 'everything' || (fact !== undefined && (scope === 'rest' ? !isListed(fact) : isListed(fact) && looked.has(key(fact))))
+    const readable = failed.every(({ fact }) => fact !== undefined)
+    for (const [name, refusal] of before) if (readable && covered(refusal)) this.#all.delete(name)
+    for (const failure of failed) {
+      const most = failure.fact && isListed(failure.fact) ? MOST.peer : MOST.node
+      const wait = Math.min((before.get(nameOf(failure))?.wait ?? FIRST / 2) * 2, most)
+      this.#all.set(nameOf(failure), { ...failure, wait, due: now + wait })
+    }
+  }
+
+  /** Forgets what is no longer of the plan. */
+  keep(plan: Plan): void {
+    if (this.#all.size === 0) return
+    const lines = new Set(plan.map(line))
+    for (const [name, { fact, extra }] of this.#all) if (fact && lines.has(line(fact)) === (extra ?? false)) this.#all.delete(name)
+  }
+
+  get list(): Failure[] {
+    return [...this.#all.values()]
+  }
+
+  /** Whether the device itself is refused, or nothing can be read: all the rest is not even tried. */
+  get ground(): boolean {
+    return this.list.some((failure) => failure.fact === undefined || isGround(failure))
+  }
+
+  /** How long until something is to be tried again, milliseconds; undefined if there is nothing. */
+  next(now: number): number | undefined {
+    return this.#all.size === 0 ? undefined : Math.max(0, Math.min(...[...this.#all.values()].map(({ due }) => due)) - now)
+  }
+
+  due(now: number): Due {
+    const due = [...this.#all.values()].filter((refusal) => refusal.due <= now)
+    const listed = due.filter((failure): failure is Refusal & { fact: Listed } => failure.fact !== undefined && isListed(failure.fact))
+    return {
+      everything: due.some((failure) => failure.fact === undefined || isGround(failure)),
+      rest: due.some(({ fact }) => fact !== undefined && !isListed(fact)),
+      lacking: listed.filter(({ extra }) => !extra).map(({ fact }) => fact),
+      extra: listed.filter(({ extra }) => extra).map(({ fact }) => fact),
+    }
+  }
+}
+
+const nameOf = ({ fact, extra }: Failure): string => (fact === undefined ? '' : `${extra ? 'extra ' : ''}${isListed(fact) ? key(fact) : aboutWhat(fact)}`)
+
+/** What is not listed is the same although what is wanted of it has changed. */
+const aboutWhat = (fact: Fact): string => `${fact.fact} ${'key' in fact ? fact.key : 'name' in fact ? fact.name : ''}`
