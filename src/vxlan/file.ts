@@ -1,58 +1,113 @@
 // The nodes from a file, for people without Kubernetes. An edit is applied at once, written in place or renamed into it;
 // a broken one is named, and what was good before stays.
 
-import { readFileSync, watch, type FSWatcher } from 'node:fs'
+import { statSync, watch, type BigIntStats, type FSWatcher } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { CniError } from '../cni/error.ts'
 import { decodeText } from '../cni/json.ts'
 import { canonical, type Schema } from '../cni/schema.ts'
+import { textOf } from '../file.ts'
+import { Alarm } from './alarm.ts'
 import { MOST_NODES, nodesIn, quoted, type Node, type Nodes } from './node.ts'
-import type { Source } from './source.ts'
+import type { Handler, Source } from './source.ts'
 
 /** Who writes in place is not done with the first write. Milliseconds. */
 const SETTLE = 5
-/** How often a directory is looked for that is not there. Milliseconds. */
+/** How often it is looked whether the file is another although nobody said so. Milliseconds. */
 const AGAIN = 1000
+const MOST = 64 * 1024 * 1024 // bytes: 400 for each node
 
 /** Reads the file now and after each change, until closed. */
 export const peersFile = (file: string): Source => (handler) => {
-  let [known, before]: [string, Nodes] = ['', new Map()]
-  let timer: NodeJS.Timeout | undefined
-  const read = () => {
-    timer = undefined
+  const reader = new PeersReader(file, handler)
+  return { close: () => reader.close() }
+}
+
+/**
+ * The kernel tells of changes in a directory (man 7 inotify), but not of a directory that has come into the place of the watched one
+ * (made anew, renamed, mounted over), nor of a file in another that a symlink leads to. So each second it is looked, too.
+ */
+class PeersReader {
+  readonly #file: string
+  readonly #handler: Handler
+  #known = ''
+  #before: Nodes = new Map()
+  /** What was read, and what is watched: see identityOf, place. */
+  #asRead = ''
+  #watched = ''
+  #watcher: FSWatcher | undefined
+  readonly #soon = new Alarm(() => this.read())
+  readonly #first = setImmediate(() => this.#look())
+  readonly #interval = setInterval(() => this.#look(), AGAIN)
+
+  constructor(file: string, handler: Handler) {
+    this.#file = file
+    this.#handler = handler
+  }
+
+  close(): void {
+    clearImmediate(this.#first)
+    clearInterval(this.#interval)
+    this.#soon.cancel()
+    this.#watcher?.close()
+    this.#watcher = undefined
+  }
+
+  /** What cannot be read leaves what was good before. */
+  read(): void {
+    this.#asRead = identityOf(this.#file)
     try {
-      const text = readFileSync(file, 'utf8')
-      if (text === known) return
-      const nodes = unchanged(parsePeers(text, file), before)
-      known = text
-      before = nodes
-      handler.nodes(nodes)
-      handler.state({ phase: 'watching', reason: '' })
+      const text = textOf(this.#file, MOST, true)
+      if (text === undefined) throw new Error(`ENOENT: ${this.#file} is not there`)
+      if (text === this.#known) return
+      const nodes = unchanged(parsePeers(text, this.#file), this.#before)
+      this.#known = text
+      this.#before = nodes
+      this.#handler.nodes(nodes)
+      this.#handler.state({ phase: 'watching', reason: '' })
     } catch (error) {
-      known = ''
-      handler.state({ phase: 'failed', reason: (error as Error).message })
+      this.#known = ''
+      this.#handler.state({ phase: 'failed', reason: (error as Error).message })
     }
   }
-  // The directory is watched and not the file, so that one that is renamed into its place is seen (man 7 inotify); of a
-  // mounted ConfigMap it is the link ..data, through which the file is a link, that is renamed.
-  let watcher: FSWatcher | undefined
-  const begin = () => {
+
+  #look(): void {
+    const directory = dirname(this.#file)
+    if (this.#watcher === undefined || place(directory) !== this.#watched) this.#watch(directory)
+    if (identityOf(this.#file) !== this.#asRead) this.read()
+  }
+
+  /**
+   * The directory is watched and not the file, so that one that is renamed into its place is seen; of a mounted ConfigMap it is the
+   * link ..data, through which the file is a link, that is renamed. Where it cannot be watched, to look has to do.
+   */
+  #watch(directory: string): void {
+    this.#watcher?.close()
+    this.#watched = place(directory)
     try {
-      watcher = watch(dirname(file), (_, name) => {
-        if (name === null || name === basename(file) || name === '..data') timer ??= setTimeout(read, SETTLE)
+      const watcher = watch(directory, (_, name) => {
+        if (name === null || name === basename(this.#file) || name === '..data') this.#soon.within(SETTLE)
       })
-      read()
-    } catch (error) {
-      handler.state({ phase: 'failed', reason: (error as Error).message })
-      timer = setTimeout(begin, AGAIN)
+      watcher.on('error', () => watcher.close())
+      this.#watcher = watcher
+    } catch {
+      this.#watcher = undefined
     }
   }
-  setImmediate(begin)
-  return {
-    close: () => {
-      clearTimeout(timer)
-      watcher?.close()
-    },
+}
+
+/** Which directory stands under a name. */
+const place = (path: string): string => about(path, ({ dev, ino }) => [dev, ino])
+
+/** Which file stands under a name, and as of when. */
+const identityOf = (path: string): string => about(path, ({ dev, ino, size, mtimeNs, ctimeNs }) => [dev, ino, size, mtimeNs, ctimeNs])
+
+/** Some of what is known of a path, or what hinders to know it. */
+function about(path: string, some: (there: BigIntStats) => bigint[]): string {
+  try {
+    return some(statSync(path, { bigint: true })).join()
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'unknown'
   }
 }
 
