@@ -19,7 +19,7 @@ const INTERVAL = 60_000
 const GATHER = 2
 const BREATHE = 50
 /** How often it is tried again to listen, and everything is read, while the kernel does not let us. Milliseconds. */
-const DEAF = 5_000
+const DEAF = 2_000
 
 export interface Reports {
   /** What had to be made true: `wanted` because the plan changed, else `repair`. Milliseconds that it took. */
