@@ -243,7 +243,7 @@ class Agent {
   #heard(deaf: string): void {
     if (deaf === this.#situation.deaf) return
     this.#situation.deaf = deaf
-    if (deaf) log.error('deaf', { why: deaf })
+    if (deaf) log.error('the kernel cannot be listened to', { why: deaf })
     else log.info('the kernel is listened to again')
     this.#soon()
   }

@@ -117,7 +117,7 @@ export class Keeper {
 
   #goneDeaf(why: string): void {
     this.#monitor = undefined
-    this.#reports.deaf(`the kernel cannot be listened to, so what is changed is seen only every ${DEAF / 1000} seconds: ${why}`)
+    this.#reports.deaf(`the kernel cannot be listened to, and what is changed is seen every ${DEAF / 1000} seconds: ${why}`)
     this.#ears.within(DEAF)
   }
 

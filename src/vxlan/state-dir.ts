@@ -10,7 +10,7 @@ import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
 import { remove, removeEmpty, replaceText } from '../replace.ts'
 import type { SourceState } from './source.ts'
-import { statusOf } from './status-file.ts'
+import { statusOf } from './status.ts'
 import type { View } from './view.ts'
 
 /** status.json: the overlay as the agent last saw it. */
