@@ -5,9 +5,14 @@
 import { readFileSync, readlinkSync } from 'node:fs'
 import { dontNeed, trimHeap } from './libc.ts'
 
+/** As much as can be: nobody depends on it. */
 export function trim(): void {
-  for (const { from, to } of clean(readFileSync('/proc/self/smaps', 'utf8'), readlinkSync('/proc/self/exe'))) dontNeed(from, to)
-  trimHeap()
+  try {
+    for (const { from, to } of clean(readFileSync('/proc/self/smaps', 'utf8'), readlinkSync('/proc/self/exe'))) dontNeed(from, to)
+    trimHeap()
+  } catch {
+    // then it is kept
+  }
 }
 
 /** The mappings of a file that hold nothing but the file: one with pages of its own (relocations) would lose them. */

@@ -176,7 +176,7 @@ class Agent {
 
   /** Nodes to plan to kernel. */
   #evaluate(): void {
-    if (!this.#nodes) return this.#conclude()
+    if (!this.#nodes) return
     try {
       const view = viewOf(this.#netns, this.#nodes, this.#options.node, this.#options)
       this.#situation.trouble = ''

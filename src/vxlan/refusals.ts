@@ -59,11 +59,12 @@ export class Refusals {
 
   /** How long until something is to be tried again, milliseconds; undefined if there is nothing. */
   next(now: number): number | undefined {
-    return this.#all.size === 0 ? undefined : Math.max(0, Math.min(...[...this.#all.values()].map(({ due }) => due)) - now)
+    const first = this.#waiting().reduce((least, { due }) => Math.min(least, due), Infinity)
+    return first === Infinity ? undefined : Math.max(0, first - now)
   }
 
   due(now: number): Due {
-    const due = [...this.#all.values()].filter((refusal) => refusal.due <= now)
+    const due = this.#waiting().filter((refusal) => refusal.due <= now)
     const listed = due.filter((failure): failure is Refusal & { fact: Listed } => failure.fact !== undefined && isListed(failure.fact))
     return {
       everything: due.some((failure) => failure.fact === undefined || isGround(failure)),
@@ -72,9 +73,17 @@ export class Refusals {
       extra: listed.filter(({ extra }) => extra).map(({ fact }) => fact),
     }
   }
+
+  /** Where nothing can be read nothing else is tried before that. */
+  #waiting(): Refusal[] {
+    const unreadable = this.#all.get(UNREADABLE)
+    return unreadable ? [unreadable] : [...this.#all.values()]
+  }
 }
 
-const nameOf = ({ fact, extra }: Failure): string => (fact === undefined ? '' : `${extra ? 'extra ' : ''}${isListed(fact) ? key(fact) : aboutWhat(fact)}`)
+const UNREADABLE = ''
+
+const nameOf = ({ fact, extra }: Failure): string => (fact === undefined ? UNREADABLE : `${extra ? 'extra ' : ''}${isListed(fact) ? key(fact) : aboutWhat(fact)}`)
 
 /** What is not listed is the same although what is wanted of it has changed. */
 const aboutWhat = (fact: Fact): string => `${fact.fact} ${'key' in fact ? fact.key : 'name' in fact ? fact.name : ''}`

@@ -3,9 +3,8 @@
 
 import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { textOf } from '../file.ts'
-import { isErrno } from '../kernel/errno.ts'
-import { sleep, tryLock } from '../kernel/libc.ts'
+import { BadFile, textOf } from '../file.ts'
+import { prepared, sleep, tryLock } from '../kernel/libc.ts'
 import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
 import { remove, removeEmpty, replaceText } from '../replace.ts'
@@ -48,15 +47,17 @@ export class StateDir {
    */
   take(patience = PATIENCE): boolean {
     mkdirSync(this.path, { recursive: true })
-    for (const end = Date.now() + patience; ; sleep(AGAIN)) {
-      const fd = openSync(this.#lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644)
-      if (tryLock(fd) && isFile(this.#lock, fd)) {
-        this.#held = fd
-        return true
-      }
-      closeSync(fd)
-      if (Date.now() >= end) return false
+    for (const end = Date.now() + patience; this.#held === undefined; sleep(AGAIN)) {
+      let had = false
+      const fd = prepared(openSync(this.#lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644), (file) => {
+        if (!fstatSync(file).isFile()) throw new BadFile(this.#lock, 'is no file')
+        had = tryLock(file) && isStill(this.#lock, file)
+      })
+      if (had) this.#held = fd
+      else closeSync(fd)
+      if (Date.now() >= end) break
     }
+    return this.#held !== undefined
   }
 
   /** True if an agent has the directory now. Who asks shares the lock for a moment, with all others who ask. */
@@ -105,12 +106,7 @@ export class StateDir {
 }
 
 /** Whether a name leads to an open file still: what was removed meanwhile locks nobody out. */
-function isFile(path: string, fd: number): boolean {
-  try {
-    const [there, own] = [statSync(path), fstatSync(fd)]
-    return there.ino === own.ino && there.dev === own.dev
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false
-    throw error
-  }
+function isStill(path: string, fd: number): boolean {
+  const [there, own] = [statSync(path, { throwIfNoEntry: false }), fstatSync(fd)]
+  return there?.ino === own.ino && there.dev === own.dev
 }
