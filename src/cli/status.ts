@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Answer } from '../cni/serve.ts'
 import { Netns } from '../kernel/netns.ts'
-import { compare, line, type Difference } from '../reconcile.ts'
+import { compare, type Difference } from '../reconcile.ts'
 import { leases } from '../vxlan/leases.ts'
 import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import { StateDir, type Status } from '../vxlan/state-dir.ts'
@@ -69,7 +69,7 @@ function pageOf(report: Report | { problem?: string }, stateDir: string): string
 function reportOf(netns: Netns, known: Status, running: boolean): Omit<Report, 'ports'> {
   const { parts, device } = known
   const { differences, unread } = parts ? differencesOf(netns, known) : { differences: [], unread: [] }
-  const owner = ownersOf(parts)
+  const owners = parts && ownersOf(parts)
   const isRefused = ({ repair }: Difference) => known.problems.some(({ sentence }) => sentence.startsWith(`the kernel refuses ${repair}: `))
   return {
     node: known.node, ready: known.ready, reason: known.reason, agent: running, source: known.source,
@@ -80,7 +80,7 @@ function reportOf(netns: Netns, known: Status, running: boolean): Omit<Report, '
     peers: (parts?.peers ?? []).map(({ node, address, podCIDRs }) => ({ name: node.name, address, podCIDRs })),
     findings: [
       ...unread,
-      ...differences.filter((one) => !isRefused(one)).map(({ fact, sentence, repair }) => ({ peer: owner(line(fact)), sentence, repair })),
+      ...differences.filter((one) => !isRefused(one)).map(({ fact, sentence, repair }) => ({ peer: owners?.get(fact), sentence, repair })),
       ...known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' })),
     ],
   }

@@ -14,7 +14,7 @@ import { ending } from '../kernel/signals.ts'
 import { useProcSys } from '../kernel/sysctl.ts'
 import * as vxlan from '../kernel/vxlan.ts'
 import { pluginOf } from '../plugins.ts'
-import { isListed, line, uninstall as takeBack, type Outcome } from '../reconcile.ts'
+import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
 import { conflist, CONFLIST, NETWORK, writeConflist } from './conflist.ts'
 import { Alarm } from './alarm.ts'
@@ -194,8 +194,11 @@ class Agent {
     this.#view = view
     this.#status = { ...this.#status, parts: { self, podCIDRs, underlay, peers, options } }
     this.#applying = true // of what is done in steps nothing is concluded half way
-    this.#keeper.want(plan, underlay.dev)
-    this.#applying = false
+    try {
+      this.#keeper.want(plan, underlay.dev)
+    } finally {
+      this.#applying = false
+    }
     this.#conclude()
   }
 
@@ -231,11 +234,11 @@ class Agent {
 
   /** What one peer lacks since the kernel refuses it. */
   #refusedPeers(): Problem[] {
-    const refused = this.#keeper.refused.filter(({ fact }) => fact !== undefined && isListed(fact))
-    if (refused.length === 0) return []
-    const owner = ownersOf(this.#status.parts)
+    const { refused } = this.#keeper
+    if (refused.length === 0 || !this.#view) return []
+    const owners = ownersOf(this.#view)
     return refused.flatMap(({ fact, sentence }) => {
-      const node = owner(line(fact!))
+      const node = owners.get(fact)
       return node === undefined ? [] : [{ node, sentence: `the kernel refuses ${sentence}` }]
     })
   }

@@ -212,7 +212,7 @@ export class Keeper {
         if (news.gone || news.index !== this.#netns.indexes.get(news.name)) this.#netns.indexes.delete(news.name)
         if (news.name !== dev && news.index === this.#netns.indexes.get(dev)) return this.#renamed(dev)
         if (news.name === dev) return this.#dirty(news.gone || !news.up ? 'everything' : 'rest')
-        if (news.gone && this.#refusals.ground) this.#dirty('everything') // it may have been in the way
+        if ((news.gone || !news.up) && this.#refusals.ground) this.#dirty('everything') // it may have been in the way
         if (news.name !== this.#underlay && this.#underlay !== undefined) return
         this.#reports.underlay()
         return this.#dirty('everything')

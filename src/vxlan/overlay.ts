@@ -10,13 +10,12 @@
 // flannel began). Three entries for each peer, made beforehand, need neither: flannel's layout since 2017, and of Rancher,
 // k3s and others after it. The VTEP address is the network's own, which no pod gets.
 
-import type { Addr, Fdb, Neigh, Plan, Route } from '../facts.ts'
+import type { Addr, Fact, Fdb, Neigh, Plan, Route } from '../facts.ts'
 import { addressText, bits, contains, parseCidr, type Family } from '../ip.ts'
 import { vtepMac } from '../names.ts'
 import { clusterMasquerade } from '../nat.ts'
 import { forwarding, kept, optional, sysctl } from '../pod.ts'
 import type { Realm } from '../reconcile.ts'
-import { show } from '../show.ts'
 import type { Node } from './node.ts'
 import type { Peer, Underlay } from './peers.ts'
 
@@ -79,11 +78,9 @@ export function overlay(self: Node, podCIDRs: string[], underlay: Underlay, peer
   ]
 }
 
-/** Which peer's a fact is, by the line that makes it, in an overlay of these parts. */
-export function ownersOf(parts: { podCIDRs: string[]; underlay: Underlay; peers: Peer[]; options: OverlayOptions } | undefined): (line: string) => string | undefined {
-  const owners = new Map<string, string>()
-  for (const peer of parts?.peers ?? []) for (const fact of peerFacts(peer, parts!.podCIDRs, deviceName(parts!.options.vni), parts!.underlay, parts!.options)) owners.set(show(fact), peer.node.name)
-  return (line) => owners.get(line)
+/** The names of the peers whose the facts of an overlay of these parts are; the facts are the same objects. */
+export function ownersOf({ podCIDRs, underlay, peers, options }: { podCIDRs: string[]; underlay: Underlay; peers: Peer[]; options: OverlayOptions }): Map<Fact | undefined, string> {
+  return new Map(peers.flatMap((peer) => peerFacts(peer, podCIDRs, deviceName(options.vni), underlay, options).map((fact) => [fact, peer.node.name])))
 }
 
 type PeerFact = Neigh | Fdb | Route

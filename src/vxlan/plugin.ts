@@ -15,6 +15,7 @@ import { parsePeers } from './file.ts'
 import { nodesIn, type Nodes } from './node.ts'
 import { deviceName, realmOf } from './overlay.ts'
 import { NoUnderlay, type FindUnderlay } from './underlay.ts'
+import { isNeeded } from './verdict.ts'
 import { NotReady, viewOf, type View } from './view.ts'
 
 /** Makes the overlay true and passes on the result of the plugin before. */
@@ -22,7 +23,9 @@ export function add({ conf, notes }: Request): Result {
   if (!conf.prevResult) throw new CniError(7, 'Required prevResult missing', 'vxlan stands in a list behind the plugin that gives the pod its interface')
   withView(conf as VxlanConf, (netns, view) => {
     const { failed } = reconcile(netns, view.plan, realm(view))
-    if (failed.length > 0) throw new CniError(100, failed.map(({ sentence }) => sentence).join('; '), failed.flatMap(({ repair }) => (repair ? `to repair it: ${repair}` : [])).join('\n') || undefined)
+    const broken = failed.filter(isNeeded)
+    if (broken.length > 0) throw new CniError(100, broken.map(({ sentence }) => sentence).join('; '), broken.flatMap(({ repair }) => (repair ? `to repair it: ${repair}` : [])).join('\n') || undefined)
+    notes.push(...failed.map(({ sentence }) => `the kernel refuses ${sentence}`))
     notes.push(...state.check({ host: netns }, view.plan.filter(({ fact }) => fact === 'condition'), '').map(({ sentence }) => sentence))
     notes.push(...view.problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`))
   })

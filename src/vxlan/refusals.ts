@@ -41,11 +41,15 @@ export class Refusals {
     }
   }
 
-  /** Forgets what is no longer of the plan. */
+  /** Forgets what is no longer of the plan; what is, is the plan's own. */
   keep(plan: Plan): void {
     if (this.#all.size === 0) return
-    const lines = new Set(plan.map(line))
-    for (const [name, { fact, extra }] of this.#all) if (fact && lines.has(line(fact)) === (extra ?? false)) this.#all.delete(name)
+    const facts = new Map(plan.map((fact) => [line(fact), fact]))
+    for (const [name, refusal] of this.#all) {
+      const planned = refusal.fact && facts.get(line(refusal.fact))
+      if (refusal.fact && (planned !== undefined) === (refusal.extra ?? false)) this.#all.delete(name)
+      else refusal.fact = planned ?? refusal.fact
+    }
   }
 
   get list(): Failure[] {

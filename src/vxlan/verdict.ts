@@ -44,7 +44,7 @@ export function verdict({ podCIDRs, inherited, trouble, refused, promised, unwri
 }
 
 /** What one peer lacks hurts only that; what only protects is no need. */
-function isNeeded({ fact, extra }: Failure): boolean {
+export function isNeeded({ fact, extra }: Failure): boolean {
   if (fact === undefined) return true
   if (extra || fact.fact === 'neigh' || fact.fact === 'fdb' || fact.fact === 'route') return false
   return !(fact.fact === 'sysctl' && fact.optional)

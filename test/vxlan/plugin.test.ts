@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
+import { vtepMac } from '../../src/names.ts'
 
 const peers = [
   { name: 'a', addresses: ['192.0.2.1'], podCIDRs: ['10.244.1.0/24'] },
@@ -32,6 +33,19 @@ t.test('ADD makes the overlay and passes the result on; again, it changes nothin
   t.equal(state(), made)
   t.equal(call('vxlan', 'CHECK', { ...entry, prevResult }).status, 0)
   t.equal(call('vxlan', 'STATUS', entry).status, 0)
+})
+
+t.test('what the kernel refuses of one peer is a note: pods and other peers go on', async (t) => {
+  ip('link del podwire.1')
+  ip(`link add podwire.1 address ${vtepMac('a', 1)} mtu 1450 type vxlan id 1 dstport 8472 local 192.0.2.1 dev u0 nolearning df inherit maxaddress 1`)
+  const third = { name: 'c', addresses: ['192.0.2.3'], podCIDRs: ['10.244.3.0/24'] }
+  const added = add({ ...entry, peers: [...peers, third] })
+  t.equal(added.status, 0, added.stdout)
+  t.match(added.stderr, /the kernel refuses bridge fdb add .* dst 192\.0\.2\.3 .*: ENOSPC/)
+  t.match(sh('bridge fdb show dev podwire.1'), '192.0.2.2')
+  t.match(call('vxlan', 'CHECK', { ...entry, peers: [...peers, third], prevResult }).json, { code: 102, msg: /dst 192\.0\.2\.3 is missing/ })
+  ip('link del podwire.1')
+  t.equal(add().status, 0)
 })
 
 t.test('damage is found by CHECK and STATUS, and repaired by the next ADD', async (t) => {
