@@ -173,7 +173,8 @@ const blocked = (fact: Listed, there: Listed): boolean => fact.fact === 'route' 
 function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
   const found = checkFact({ host: netns }, fact, '')
   const holder = found && holderOf(netns, fact)
-  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: because(found.sentence, holder), repair: [holder?.repair, repairOf(fact, found, '')].filter(Boolean).join('\n') }
+  const repair = found && [holder?.repair, repairOf(fact, found, '')].filter(Boolean).join('\n')
+  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: because(found.sentence, holder), repair: repair! }
 }
 
 function listDifferences(netns: Netns, desired: Listed[], realm: Realm): Difference[] {
@@ -266,7 +267,8 @@ function attempt(netns: Netns, differences: Difference[], outcome: Outcome, act:
 }
 
 /** A sentence, and who is the reason. */
-const because = (sentence: string, holder: Holder | undefined): string => (holder && !sentence.includes(holder.sentence) ? `${sentence}: ${holder.sentence}` : sentence)
+const because = (sentence: string, holder: Holder | undefined): string =>
+  holder && !sentence.includes(holder.sentence) ? `${sentence}: ${holder.sentence}` : sentence
 
 /** Adds what is lacking, then removes what is too much, in batches. */
 function settleListed(netns: Netns, differences: Difference[], outcome: Outcome): void {

@@ -62,8 +62,8 @@ function overlayReport(netns: Netns, directory: StateDir): Omit<Report, 'ports'>
 
 function pageOf(report: Report | { problem?: string }, stateDir: string): string {
   if ('node' in report) return text(report)
-  const overlay = report.problem === undefined ? `none: no podwire agent has run here (${stateDir} has no status.json)` : `unknown: ${printable(report.problem)}`
-  return `overlay   ${overlay}\nhelp      podwire help\n`
+  const none = `none: no podwire agent has run here (${stateDir} has no status.json)`
+  return `${labelled('overlay', report.problem === undefined ? none : `unknown: ${report.problem}`)}help      podwire help\n`
 }
 
 function reportOf(netns: Netns, known: Status, running: boolean): Omit<Report, 'ports'> {
@@ -92,7 +92,8 @@ function differencesOf(netns: Netns, { parts, device }: Status): { differences: 
     const plan = overlay(parts!.self, parts!.podCIDRs, parts!.underlay, parts!.peers, parts!.options)
     return { differences: twice(() => compare(netns, plan, realmOf(device))), unread: [] }
   } catch (error) {
-    return { differences: [], unread: [{ peer: undefined, sentence: `what is there cannot be read: ${(error as Error).message}`, repair: '' }] }
+    const sentence = `what is there cannot be read: ${(error as Error).message}`
+    return { differences: [], unread: [{ peer: undefined, sentence, repair: '' }] }
   }
 }
 
@@ -123,7 +124,10 @@ function text({ node, ready, reason, agent, source, device, underlay, networks, 
 const labelled = (label: string, value: string): string => `${printable(`${label.padEnd(9)} ${value}`)}\n`
 
 /** What others say is one line; of a repair each line is one. */
-const wrongLines = ({ sentence, repair }: Finding): [string, string][] => [['wrong', sentence], ...repair.split('\n').filter(Boolean).map((one): [string, string] => ['repair', one])]
+function wrongLines({ sentence, repair }: Finding): [string, string][] {
+  const lines = repair.split('\n').filter(Boolean)
+  return [['wrong', sentence], ...lines.map((one): [string, string] => ['repair', one])]
+}
 
 function table(peers: Report['peers'], findings: Finding[]): string {
   const byPeer = Map.groupBy(findings, ({ peer }) => peer)
@@ -135,5 +139,6 @@ function table(peers: Report['peers'], findings: Finding[]): string {
     return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', wrong.length === 0 ? 'ok' : ''], wrong }
   })
   const [header, ...lines] = columns([['peer', 'address', 'pods', ''], ...rows.map(({ cells }) => cells)])
-  return `\n${header}${rows.map(({ wrong }, i) => lines[i] + wrong.flatMap(wrongLines).map(([label, value]) => `${printable(`  ${label.padEnd(6)}  ${value}`)}\n`).join('')).join('')}`
+  const below = (wrong: Finding[]) => wrong.flatMap(wrongLines).map(([label, value]) => `${printable(`  ${label.padEnd(6)}  ${value}`)}\n`)
+  return `\n${header}${rows.map(({ wrong }, i) => [lines[i], ...below(wrong)].join('')).join('')}`
 }

@@ -29,7 +29,10 @@ function ofPort(netns: Netns, dev: string): Holder | undefined {
   if (own?.kind !== 'vxlan' || own.up) return undefined
   const { port, families, receives } = vxlan.socketOf(own)
   const tunnels = link.list(netns).filter((there) => there.up && there.index !== own.index && tunnelPort(there) === port)
-  const other = tunnels.find((there) => there.kind !== 'vxlan' || (vxlan.socketOf(there).receives !== receives && vxlan.socketOf(there).families.some((one) => families.includes(one))))
+  const other = tunnels.find((there) => {
+    const socket = vxlan.socketOf(there)
+    return there.kind !== 'vxlan' || (socket.receives !== receives && socket.families.some((one) => families.includes(one)))
+  })
   if (other) return { sentence: `interface ${other.name} (${other.kind}) has UDP port ${port}`, repair: `ip link del ${word(other.name)}` }
   if (tunnels.length > 0) return undefined
   const socket = bound(netns, 'udp', port).find((there) => families.some((family) => takes(there, family)))
@@ -43,11 +46,13 @@ function tunnelPort({ kind = '', data }: link.LinkState): number | undefined {
 }
 
 /** Whether a socket leaves no room for one of the family that is bound to all addresses. man 7 ipv6, IPV6_V6ONLY */
-const takes = ({ address, only6 }: Socket, family: 4 | 6): boolean => (address!.includes(':') ? family === 6 || (address === '::' && !only6) : family === 4)
+const takes = ({ address, only6 }: Socket, family: 4 | 6): boolean =>
+  address!.includes(':') ? family === 6 || (address === '::' && !only6) : family === 4
 
 function ofSocket({ inode }: Socket, port: number): Holder {
   const pid = processOf(inode)
-  if (pid === undefined) return { sentence: `UDP port ${port} is taken, by whom cannot be seen from here`, repair: `ss -aunp 'sport = :${port}'` }
+  const unseen = { sentence: `UDP port ${port} is taken, by whom cannot be seen from here`, repair: `ss -aunp 'sport = :${port}'` }
+  if (pid === undefined) return unseen
   return { sentence: `process ${pid}${nameOf(pid)} has UDP port ${port}`, repair: `kill ${pid}` }
 }
 

@@ -70,7 +70,8 @@ export const has = (there: link.LinkState): string => `interface ${there.name} h
 export function socketOf(there: link.LinkState): { port: number; families: (4 | 6)[]; receives: string } {
   const data = info(there)
   const receives = RECEIVES.filter((attribute) => data.get(attribute)?.every((byte) => byte !== 0)) // a flag has no bytes
-  return { port: port(data), families: receives.includes(IFLA_VXLAN_COLLECT_METADATA) ? [4, 6] : [isIPv6(data) ? 6 : 4], receives: receives.join() }
+  const families: (4 | 6)[] = receives.includes(IFLA_VXLAN_COLLECT_METADATA) ? [4, 6] : [isIPv6(data) ? 6 : 4]
+  return { port: port(data), families, receives: receives.join() }
 }
 
 export function check(netns: Netns, fact: Vxlan): Difference | undefined {

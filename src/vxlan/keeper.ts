@@ -9,7 +9,8 @@ import * as link from '../kernel/link.ts'
 import * as neigh from '../kernel/neigh.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
-import { fingerprint, isGround, isListed, key, line, reconcile, reconcileRest, touch, type Failure, type Outcome, type Realm } from '../reconcile.ts'
+import { fingerprint, isGround, isListed, key, line, reconcile, reconcileRest, touch } from '../reconcile.ts'
+import type { Failure, Outcome, Realm } from '../reconcile.ts'
 import { Alarm } from './alarm.ts'
 import { Refusals, type Scope } from './refusals.ts'
 
@@ -168,7 +169,8 @@ export class Keeper {
     const outcome = attempt(run)
     const end = performance.now()
     this.#refusals.learn(scope, outcome.failed, end)
-    if (outcome.repaired.length > 0 || outcome.failed.length > 0 || this.#refusals.list.length !== failing) this.#reports.done(outcome, why, end - start)
+    const happened = outcome.repaired.length + outcome.failed.length > 0 || this.#refusals.list.length !== failing
+    if (happened) this.#reports.done(outcome, why, end - start)
     if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = end
     this.#again()
     return outcome

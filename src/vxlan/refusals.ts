@@ -31,7 +31,10 @@ export class Refusals {
   learn(scope: Scope, failed: Failure[], now: number): void {
     const before = new Map(this.#all)
     const looked = new Set(typeof scope === 'string' ? [] : scope.map(key))
-    const covered = ({ fact }: Failure) => scope === 'everything' || (fact !== undefined && (scope === 'rest' ? !isListed(fact) : isListed(fact) && looked.has(key(fact))))
+    const covered = ({ fact }: Failure) => {
+      if (fact === undefined || scope === 'everything') return scope === 'everything'
+      return isListed(fact) ? looked.has(key(fact)) : scope === 'rest'
+    }
     const readable = failed.every(({ fact }) => fact !== undefined)
     for (const [name, refusal] of before) if (readable && covered(refusal)) this.#all.delete(name)
     for (const failure of failed) {
@@ -87,7 +90,8 @@ export class Refusals {
 
 const UNREADABLE = ''
 
-const nameOf = ({ fact, extra }: Failure): string => (fact === undefined ? UNREADABLE : `${extra ? 'extra ' : ''}${isListed(fact) ? key(fact) : aboutWhat(fact)}`)
+const nameOf = ({ fact, extra }: Failure): string =>
+  fact === undefined ? UNREADABLE : `${extra ? 'extra ' : ''}${isListed(fact) ? key(fact) : aboutWhat(fact)}`
 
 /** What is not listed is the same although what is wanted of it has changed. */
 const aboutWhat = (fact: Fact): string => `${fact.fact} ${'key' in fact ? fact.key : 'name' in fact ? fact.name : ''}`

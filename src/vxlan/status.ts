@@ -41,13 +41,16 @@ const list = (check: Check): Check => (value, path) => {
 
 const object = (keys: Record<string, Check>): Check => (value, path) => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`${path || 'all of it'} is not an object`)
-  for (const [key, check] of Object.entries(keys)) check(Object.hasOwn(value, key) ? value[key as never] : undefined, path ? `${path}.${key}` : key)
+  for (const [key, check] of Object.entries(keys)) {
+    check(Object.hasOwn(value, key) ? value[key as never] : undefined, path ? `${path}.${key}` : key)
+  }
 }
 
 const matching = (what: string, right: (text: string) => boolean): Check => is(what, (value) => typeof value === 'string' && right(value))
 const text = is('a text', (value) => typeof value === 'string')
 const flag = is('true or false', (value) => typeof value === 'boolean')
-const number = (least: number, most: number): Check => is(`a number from ${least} to ${most}`, (value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most)
+const number = (least: number, most: number): Check =>
+  is(`a number from ${least} to ${most}`, (value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most)
 const address = matching('an IP address', (value) => parseAddress(value) !== undefined)
 const cidr = matching('a network', (value) => parseCidr(value) !== undefined)
 const dev = matching('the name of an interface', (value) => /^[\w@%+=,.-]{1,15}$/.test(value)) // IFNAMSIZ, <linux/if.h>
@@ -56,12 +59,14 @@ const mtu = number(0, 0x7fffffff)
 const NODE = object({ name: text, addresses: list(text), podCIDRs: list(text), created: optional(text) })
 
 const OPTIONS = object({
-  vni: number(1, 0xffffff), port: number(1, 0xffff), mtu: optional(mtu), directRouting: flag, masquerade: flag, nonMasqueradeCIDRs: list(cidr),
+  vni: number(1, 0xffffff), port: number(1, 0xffff), mtu: optional(mtu),
+  directRouting: flag, masquerade: flag, nonMasqueradeCIDRs: list(cidr),
   checksumOffload: optional(flag), uplinks: optional(list(dev)), advertised: list(dev), // before 0.2 there were no uplinks
 })
 
 const PARTS = object({
-  self: NODE, podCIDRs: list(cidr), underlay: object({ local: address, dev: optional(dev), mtu, onLink: list(cidr) }), options: OPTIONS,
+  self: NODE, podCIDRs: list(cidr), options: OPTIONS,
+  underlay: object({ local: address, dev: optional(dev), mtu, onLink: list(cidr) }),
   peers: list(object({ node: NODE, address, podCIDRs: list(cidr), onLink: object({ 4: optional(address), 6: optional(address) }) })),
 })
 

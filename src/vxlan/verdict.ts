@@ -52,6 +52,8 @@ export function isNeeded({ fact, extra }: Failure): boolean {
 
 /** Whether pods of a network need a fact: one that is not about one family is about both. */
 function concerns(fact: Fact | undefined, cidr: string): boolean {
-  const about = fact?.fact === 'addr' ? (fact.address.includes(':') ? 6 : 4) : fact?.fact === 'sysctl' ? Number(/^net\/ipv([46])\//.exec(fact.key)?.[1]) : NaN
-  return Number.isNaN(about) || about === (cidr.includes(':') ? 6 : 4)
+  const about = fact?.fact === 'addr' ? familyOf(fact.address) : fact?.fact === 'sysctl' ? /^net\/ipv([46])\//.exec(fact.key)?.[1] : undefined
+  return about === undefined || about === familyOf(cidr)
 }
+
+const familyOf = (text: string): string => (text.includes(':') ? '6' : '4')
