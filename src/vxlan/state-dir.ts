@@ -1,9 +1,10 @@
 // What the agent leaves for others to read: whether the overlay is ready (for the plugin, which reads it at each ADD), and
 // all that `podwire status` needs. In a directory that a reboot empties.
 
-import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { BadFile, textOf } from '../file.ts'
+import { makeDirectory } from '../directory.ts'
+import { openFile, textOf } from '../file.ts'
 import { prepared, sleep, tryLock } from '../kernel/libc.ts'
 import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
@@ -29,7 +30,7 @@ const PATIENCE = 3000
 const AGAIN = 20
 const MOST = 64 * 1024 * 1024 // bytes of status.json: 400 for each node
 
-const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
+const { O_CREAT, O_RDONLY, O_RDWR } = constants
 
 export class StateDir {
   readonly path: string
@@ -46,13 +47,10 @@ export class StateDir {
    * `patience` milliseconds: one that is about to end needs a moment, and who asks whether there is one is done at once.
    */
   take(patience = PATIENCE): boolean {
-    mkdirSync(this.path, { recursive: true })
+    makeDirectory(this.path)
     for (const end = Date.now() + patience; this.#held === undefined; sleep(AGAIN)) {
       let had = false
-      const fd = prepared(openSync(this.#lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644), (file) => {
-        if (!fstatSync(file).isFile()) throw new BadFile(this.#lock, 'is no file')
-        had = tryLock(file) && isStill(this.#lock, file)
-      })
+      const fd = prepared(openFile(this.#lock, O_RDWR | O_CREAT, 0o644), (file) => (had = tryLock(file) && isStill(this.#lock, file)))
       if (had) this.#held = fd
       else closeSync(fd)
       if (Date.now() >= end) break
@@ -63,7 +61,7 @@ export class StateDir {
   /** True if an agent has the directory now. Who asks shares the lock for a moment, with all others who ask. */
   taken(): boolean {
     try {
-      const fd = openSync(this.#lock, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+      const fd = openFile(this.#lock, O_RDONLY)
       try {
         return !tryLock(fd, 'shared')
       } finally {
