@@ -57,8 +57,7 @@ class PeersReader {
   read(): void {
     this.#asRead = identityOf(this.#file)
     try {
-      const text = textOf(this.#file, MOST, true)
-      if (text === undefined) throw new Error(`ENOENT: ${this.#file} is not there`)
+      const text = readPeers(this.#file)
       if (text === this.#known) return
       const nodes = unchanged(parsePeers(text, this.#file), this.#before)
       this.#known = text
@@ -94,6 +93,13 @@ class PeersReader {
       this.#watcher = undefined
     }
   }
+}
+
+/** The text of a file of peers. Errors: BadFile, and those of the system. */
+export function readPeers(file: string): string {
+  const text = textOf(file, MOST, true)
+  if (text === undefined) throw new Error(`ENOENT: ${file} is not there`)
+  return text
 }
 
 /** Which directory stands under a name. */

@@ -2,7 +2,6 @@
 // comes. It is shared by all pods and never taken back by one of them; what becomes untrue in between is repaired by the
 // next ADD.
 
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { CniError } from '../cni/error.ts'
 import type { Request } from '../cni/plugin.ts'
@@ -11,7 +10,7 @@ import { Netns } from '../kernel/netns.ts'
 import { compare, reconcile } from '../reconcile.ts'
 import * as state from '../state.ts'
 import type { VxlanConf } from './conf.ts'
-import { parsePeers } from './file.ts'
+import { parsePeers, readPeers } from './file.ts'
 import { nodesIn, type Nodes } from './node.ts'
 import { deviceName, realmOf } from './overlay.ts'
 import { NoUnderlay, type FindUnderlay } from './underlay.ts'
@@ -68,7 +67,7 @@ function nodesOf({ peers, peersFile }: VxlanConf): Nodes {
   if ((peers === undefined) === (peersFile === undefined)) throw new CniError(7, peers ? 'peers and peersFile are both given: expected one of them' : 'peers is missing: expected peers or peersFile')
   if (peers) return nodesIn(peers)
   try {
-    return parsePeers(readFileSync(peersFile!, 'utf8'), peersFile!)
+    return parsePeers(readPeers(peersFile!), peersFile!)
   } catch (error) {
     throw error instanceof CniError ? error : new CniError(5, (error as Error).message)
   }

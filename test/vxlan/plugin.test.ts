@@ -118,6 +118,18 @@ t.test('four at once from nothing come to one overlay', async (t) => {
   t.equal(call('vxlan', 'CHECK', { ...entry, prevResult }).status, 0)
 })
 
+for (const [what, line, sentence] of [
+  ['nothing', 'true', /ENOENT: \/run\/odd\.json is not there/],
+  ['a FIFO', 'mkfifo /run/odd.json', /is a FIFO, not a file/],
+  ['a directory', 'mkdir /run/odd.json', /is a directory, not a file/],
+  ['a file of gigabytes', 'truncate -s 3G /run/odd.json', /has more than \d+ bytes/],
+] as const)
+  t.test(`in the place of the file of peers is ${what}`, async (t) => {
+    sh(`rm -rf /run/odd.json; ${line}`)
+    const { peers: _, ...rest } = entry
+    t.match(add({ ...rest, peersFile: '/run/odd.json' }).json, { code: 5, msg: sentence })
+  })
+
 t.test('podwire uninstall takes it away', async (t) => {
   t.match(sh(`env -u NODE_OPTIONS ${process.execPath} --disable-warning=ExperimentalWarning src/main.ts uninstall --bin-dir /run/bin --conf-dir /run/net.d 2>&1 || true`), 'the overlay is gone')
   t.equal(state(), untouched)
