@@ -1,6 +1,6 @@
 // The nodes as peers: to whom packets for which networks go. What a node says of itself is a claim. This node's own come first,
-// then those of the others, the older node's before the younger's; a claim on what is somebody's already is void, and named.
-// So whatever a node says, it changes nothing for those that were there before it. Pure.
+// then those that were heeded before, then the others, each time the older node's before the younger's; a claim on what is somebody's
+// already is void, and named. So whatever a node says, it changes nothing for those that were there before it. Pure.
 //
 // Networks lie inside others where routes do: the longest prefix wins, so pods may have a part of the underlay's network. What
 // none may contain is an address to which the underlay has to reach: a node's, this node's own, a router's.
@@ -53,10 +53,12 @@ export interface Problem {
   sentence: string
 }
 
-/** Peers of a node, and what is wrong with the others. */
-export function peersOf(self: Node, nodes: Nodes, underlay: Underlay, bounds: Bounds = {}): { peers: Peer[]; problems: Problem[] } {
+/** Peers of a node, and what is wrong with the others. `before`: the peers that it had until now, which an older node's new claim takes nothing from. */
+export function peersOf(self: Node, nodes: Nodes, underlay: Underlay, bounds: Bounds = {}, before: readonly Peer[] = []): { peers: Peer[]; problems: Problem[] } {
   const others = [...nodes.values()].filter(({ name }) => name !== self.name).map(read).sort(bySeniority)
   const claims = new Claims(read(self), others, underlay, bounds)
+  const had = new Map(before.map((peer) => [peer.node.name, peer]))
+  for (const other of had.size > 0 ? others : []) claims.hold(other, had.get(other.node.name))
   const peers = others.flatMap((other) => claims.peer(other) ?? [])
   claims.search()
   return { peers, problems: claims.problems }
@@ -87,6 +89,8 @@ class Claims {
   readonly #vni: number | undefined
   /** Whose a MAC address in the overlay is: they are hashes of names, and names can be made until two have one. */
   readonly #macs = new Map<string, string>()
+  /** Networks that nodes had before, and have again. */
+  readonly #held = new Set<Cidr>()
   /** Addresses of nodes that are not used. */
   readonly #unused: { node: Node; address: Cidr }[] = []
 
@@ -113,20 +117,30 @@ class Claims {
     for (const cidr of me.cidrs) this.#networks.add(cidr, () => 'this node')
   }
 
+  /** What a node had as a peer, and still claims, is its own, before any claim is looked at that is new. */
+  hold(other: Read, had: Peer | undefined): void {
+    const owner = () => `node ${other.node.name}`
+    for (const cidr of had ? other.cidrs : []) if (had!.podCIDRs.includes(`${textOf(cidr)}/${cidr.prefix}`) && !this.#claim(other, cidr, owner)) this.#held.add(cidr)
+    const address = had && other.addresses.find((one) => textOf(one) === had.address)
+    if (!address || this.#unfit(address) || this.#taken(address) || this.#networks.around(address)) return
+    this.#networks.keep(address, () => `the address of ${owner()}`)
+    this.#addresses.set(textOf(address), owner())
+  }
+
   /** The node as a peer, or undefined. What is wrong with it becomes a problem, what is right its own. */
   peer(other: Read): Peer | undefined {
     const { node } = other
     for (const sentence of other.wrong) this.#say(node, sentence)
     const podCIDRs = other.cidrs.filter((cidr) => {
-      const wrong = this.#claim(other, cidr, () => `node ${node.name}`)
+      const wrong = this.#held.has(cidr) ? undefined : this.#claim(other, cidr, () => `node ${node.name}`)
       if (wrong) this.#say(node, wrong)
       return !wrong
     })
     const near = this.#nearOf(other)
     const usable = other.addresses.filter((address) => this.#passes(node, address, this.#refusal(address, podCIDRs, near)))
-    const endpoint = usable.find((address) => address.family === this.#family && this.#passes(node, address, this.#taken(address)))
+    const endpoint = usable.find((address) => address.family === this.#family && this.#passes(node, address, this.#taken(address, node)))
     if (!endpoint) this.#sayWhy(other)
-    const onLink = firsts(near.addresses.filter((address) => usable.includes(address) && !this.#taken(address)))
+    const onLink = firsts(near.addresses.filter((address) => usable.includes(address) && !this.#taken(address, node)))
     const used = [...(endpoint ? [endpoint] : []), ...(endpoint && this.#directRouting ? Object.values(onLink) : [])]
     for (const address of used) this.#networks.keep(address, () => `the address of node ${node.name}`)
     for (const address of usable) if (!used.includes(address)) this.#unused.push({ node, address })
@@ -191,9 +205,10 @@ class Claims {
     return holder
   }
 
-  #taken(address: Cidr): string | undefined {
+  /** Whose the address is, if it is not the node's own. */
+  #taken(address: Cidr, node?: Node): string | undefined {
     const holder = this.#addresses.get(textOf(address))
-    return holder && `is that of ${holder}`
+    return holder !== undefined && holder !== `node ${node?.name}` ? `is that of ${holder}` : undefined
   }
 
   #passes(node: Node, address: Cidr, wrong: string | undefined): boolean {

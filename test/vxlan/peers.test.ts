@@ -166,6 +166,36 @@ t.test('one more address inside the network of another takes nothing from that o
   }
 })
 
+t.test('what a node had is its own, whatever an older one says from now on', async (t) => {
+  const nodes = (...list: Node[]) => new Map([self, ...list].map((one) => [one.name, one]))
+  const { peers } = peersOf(self, nodes(b, c), underlay)
+  const lies: Partial<Node>[] = [{ addresses: ['10.244.3.7', '192.0.2.2'] }, { addresses: ['192.0.2.3'] }, { podCIDRs: ['10.244.2.0/24', '10.244.3.0/24'] }, { podCIDRs: ['10.244.0.0/16', 'fd00::/16'] }, { podCIDRs: ['192.0.2.2/31'] }]
+  for (const lie of lies) {
+    const liar = { ...b, ...lie }
+    const after = peersOf(self, nodes(liar, c), underlay, {}, peers)
+    t.same(after.peers.find(({ node }) => node === c), peers[1], JSON.stringify(lie))
+    t.ok(after.problems.length > 0 && after.problems.every(({ node }) => node === 'b'), 'and the liar is named')
+    t.same(peersOf(self, nodes(b, c), underlay, {}, after.peers).peers, peers, 'when it is over all is as before')
+  }
+  const moved = peersOf(self, nodes({ ...b, podCIDRs: ['10.244.7.0/24'] }, { ...c, podCIDRs: ['10.244.2.0/24'] }), underlay, {}, peers)
+  t.same(moved.peers.map(({ podCIDRs }) => podCIDRs), [['10.244.7.0/24'], ['10.244.2.0/24']], 'what a node gives up another may have')
+})
+
+t.test('whatever all others say from now on, what one had stays', async (t) => {
+  const address = fc.constantFrom('192.0.2.2', '192.0.2.3', '192.0.2.4', '10.244.3.1', '10.244.2.9', 'fd00:10:244:3::9', '2001:db8::3')
+  const cidr = fc.constantFrom('10.244.2.0/24', '10.244.3.0/24', '10.244.3.128/25', '10.244.0.0/16', '192.0.2.0/29', 'fd00:10:244:3::/64', 'fd00::/8', '0.0.0.0/0')
+  const claim = fc.record({ addresses: fc.array(address, { maxLength: 3 }), podCIDRs: fc.array(cidr, { maxLength: 3 }), created: fc.constantFrom('2025-01-01T00:00:00Z', '2026-01-02T00:00:00Z', '2027-01-01T00:00:00Z') })
+  const { peers } = peersOf(self, new Map([self, b, c].map((one) => [one.name, one])), underlay)
+  const had = peers.find(({ node }) => node === c)
+  fc.assert(
+    fc.property(claim, claim, (one, other) => {
+      const nodes = new Map([self, { ...one, name: 'b' }, c, { ...other, name: 'd' }].map((node) => [node.name, node]))
+      t.same(peersOf(self, nodes, underlay, {}, peers).peers.find(({ node }) => node === c), had)
+    }),
+    { numRuns: 300 },
+  )
+})
+
 t.test('an address inside the network of an older node is passed over for the next one', async (t) => {
   const young = node('young', 5, { addresses: ['10.244.2.9', '192.0.2.2', '192.0.2.5', '192.0.2.6'] })
   const { peers, problems } = peersOf(self, new Map([self, young, b].map((one) => [one.name, one])), underlay)
