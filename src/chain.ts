@@ -119,6 +119,14 @@ export function podOf(kernel: Kernel, request: Request, prev: Result): Pod {
   }
 }
 
+/** Whether another network has the pod's interface, of the same container and name: what is of it is not ours to take back. */
+export function isOfAnother(kernel: Kernel, attachment: Attachment): boolean {
+  const inside = kernel.pod && link.get(kernel.pod, attachment.ifname)
+  const alias = inside && hostEnd(kernel, inside)?.alias
+  const mine = owner(attachment)
+  return alias !== undefined && alias !== mine && alias.endsWith(mine.slice(mine.indexOf('/')))
+}
+
 /** The other end of a pod's veth pair, if it is in the host's namespace. */
 export function hostEnd(kernel: Kernel, { kind, index, peer }: link.LinkState): link.LinkState | undefined {
   const end = kind === 'veth' ? link.byIndex(kernel.host, peer) : undefined

@@ -26,6 +26,33 @@ t.test('DEL and GC of a container in another network take nothing of this one', 
   sh('ip netns del pod; ip netns del pod2; nft flush ruleset; rm -r /var/lib/cni')
 })
 
+t.test('routing by source of an interface stays when another network is told to take its own back', async (t) => {
+  netns('pod')
+  const prevResult = call('ptp', 'ADD', a).json
+  const sbr = (name: string) => ({ cniVersion: '1.1.0', name, type: 'sbr', prevResult })
+  t.equal(call('sbr', 'ADD', sbr('net-a')).status, 0)
+  const before = sh('ip -n pod rule; ip -n pod route show table all')
+  t.equal(call('sbr', 'DEL', sbr('net-b')).stdout, '')
+  t.equal(sh('ip -n pod rule; ip -n pod route show table all'), before)
+  t.equal(call('sbr', 'DEL', sbr('net-a')).stdout, '')
+  t.not(sh('ip -n pod rule'), before.split('\n').slice(0, 4).join('\n'))
+  call('ptp', 'DEL', a)
+  sh('ip netns del pod; nft flush ruleset; rm -r /var/lib/cni')
+})
+
+t.test('a host port whose pod is gone is free, also where another network has an interface of its name', async (t) => {
+  netns('pod')
+  const published = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] } }
+  call('ptp', 'ADD', { ...a, ...published })
+  sh('ip -n pod link del eth0')
+  call('ptp', 'ADD', b)
+  netns('pod2')
+  t.equal(call('ptp', 'ADD', { ...a, name: 'net-c', ipam: { type: 'host-local', subnet: '10.8.0.0/24' }, ...published }, { container: 'c2', netns: '/run/netns/pod2' }).status, 0)
+  call('ptp', 'DEL', { ...a, name: 'net-c', ipam: { type: 'host-local', subnet: '10.8.0.0/24' } }, { container: 'c2', netns: '/run/netns/pod2' })
+  call('ptp', 'DEL', b)
+  sh('ip netns del pod; ip netns del pod2; nft flush ruleset; rm -r /var/lib/cni')
+})
+
 t.test('a lease whose interface another network has now is a dead one', async (t) => {
   netns('pod')
   const dated = (network: string) => sh(`touch -d '2 minutes ago' /var/lib/cni/networks/${network}/10.*`)

@@ -39,7 +39,8 @@ export function heldBy(wanted: Element, { key, owner }: Element): string {
 function buried(kernel: Kernel, { owner }: Element): boolean {
   const own = nft.elements(kernel.host, (map) => /^(?:hostports|hostips|hairpin)_/.test(map), [owner]).filter((element) => element.owner === owner)
   const ends = own.filter(({ map }) => map === PUBLISHED)
-  if (ends.length === 0 || ends.some(({ key }) => link.get(kernel.host, JSON.parse(key)))) return false
+  const isEnd = (there: link.LinkState | undefined) => there !== undefined && (there.alias === undefined || there.alias === owner)
+  if (ends.length === 0 || ends.some(({ key }) => isEnd(link.get(kernel.host, JSON.parse(key))))) return false
   state.del(kernel, own)
   return true
 }

@@ -1,7 +1,7 @@
 // sbr as the protocol sees it. All that it makes is in the pod's namespace and ends with it: GC and STATUS have nothing to do.
 
 import { act, complain, podName, podNetns, refuse, requireNetns, withKernel } from '../act.ts'
-import { podOf, previous } from '../chain.ts'
+import { attachmentOf, isOfAnother, podOf, previous } from '../chain.ts'
 import type { Pod } from '../chained.ts'
 import { CniError } from '../cni/error.ts'
 import type { Plugin, Request } from '../cni/plugin.ts'
@@ -49,6 +49,7 @@ export const sbr: Plugin = {
     const netns = podNetns(request.env)
     if (netns === undefined) return
     withKernel(netns, (kernel) => {
+      if (isOfAnother(kernel, attachmentOf(request))) return
       lock(kernel.pod!, netns)
       const addresses = [...(link.get(kernel.pod!, ifname) ? addr.list(kernel.pod!, ifname) : []), ...previousAddresses(request)].map((text) => addressText(parseCidr(text)!))
       const left = state.del(kernel, remains(addresses, confOf(request), look(kernel.pod!, ifname)))
