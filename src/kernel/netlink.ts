@@ -18,7 +18,7 @@ export const NETLINK_NETFILTER = 12
 export const NETLINK_GENERIC = 16
 
 const NLM_F_REQUEST = 0x01
-const NLM_F_ACK = 0x04
+export const NLM_F_ACK = 0x04
 const NLM_F_DUMP_INTR = 0x10
 const NLM_F_CAPPED = 0x100
 const NLM_F_ACK_TLVS = 0x200
@@ -87,14 +87,17 @@ export class Netlink {
     })
   }
 
-  /** Asks for one object: undefined when the kernel answers with one of the codes in `absent`. */
+  /**
+   * Asks for one object: undefined when the kernel answers with one of the codes in `absent`. About what may not be there it can say
+   * nothing at all; who asks for that adds NLM_F_ACK.
+   */
   get(request: Request, ...absent: string[]): NetlinkMessage | undefined {
     const first = this.#send([request])
     let answer: NetlinkMessage | undefined
     this.#receive(request.what, first, (message) => {
       const error = refusal(message, request.what)
       if (error && !absent.includes(error.code)) throw error
-      if (!error) answer = { ...message, data: Buffer.from(message.data) } // the next answer overwrites the buffer
+      if (!error && message.type !== NLMSG_ERROR) answer = { ...message, data: Buffer.from(message.data) } // the next answer overwrites the buffer
       return true
     })
     return answer

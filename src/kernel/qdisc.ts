@@ -6,7 +6,7 @@ import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, type Out } from './attributes.ts'
-import { NLM_F_CREATE, NLM_F_EXCL, type Request } from './netlink.ts'
+import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 const RTM_NEWQDISC = 36
@@ -61,10 +61,10 @@ export function check(netns: Netns, fact: Qdisc): Difference | undefined {
 
 /** What stands in the place of a qdisc; undefined for none, and for one that nobody has put there. */
 function get(netns: Netns, fact: Qdisc): { kind: string; options: Buffer } | undefined {
-  // Without NLM_F_ECHO kernels before 6.8 tell everybody who listens, but not who asks.
+  // Without NLM_F_ECHO kernels before 6.8 tell everybody who listens, but not who asks. Of a default one they tell nobody.
   const { header, ...request } = message(netns, fact, RTM_GETQDISC, `tc qdisc show dev ${fact.dev}`)
   header.writeUInt32LE(0, 8) // of any handle
-  const answer = netns.rt.get({ ...request, header, flags: NLM_F_ECHO }, 'ENOENT', 'EINVAL')
+  const answer = netns.rt.get({ ...request, header, flags: NLM_F_ECHO | NLM_F_ACK }, 'ENOENT', 'EINVAL')
   if (!answer || answer.data.readUInt32LE(8) === 0) return undefined
   const found = attributes(answer.data.subarray(20))
   return { kind: found.get(TCA_KIND)?.toString('utf8').replace(/\0.*$/s, '') ?? '', options: found.get(TCA_OPTIONS) ?? Buffer.alloc(0) }
