@@ -43,5 +43,5 @@ function guardFindings(host: Netns): Finding[] {
 }
 
 /** What podwire opens are ends of pods, or bridges. An operator may have opened others, or, by `default`, all that are made. */
-const isOpen = (host: Netns): boolean =>
+export const isOpen = (host: Netns): boolean =>
   read(host, 'net/ipv4/conf/default/route_localnet') === '0' && link.list(host).some((one) => link.ipv4(one, 'route_localnet') === 1 && (one.kind === 'bridge' || one.kind === 'vlan' || (one.kind === 'veth' && one.alias !== undefined)))

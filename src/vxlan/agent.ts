@@ -6,6 +6,7 @@ import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { isSea } from 'node:sea'
 import { serve } from '../cni/serve.ts'
+import { lackingGuard } from '../exposure.ts'
 import { isErrno } from '../kernel/errno.ts'
 import * as link from '../kernel/link.ts'
 import { trim } from '../kernel/memory.ts'
@@ -16,6 +17,7 @@ import * as vxlan from '../kernel/vxlan.ts'
 import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
+import * as state from '../state.ts'
 import { conflist, CONFLIST, NETWORK, writeConflist } from './conflist.ts'
 import { Alarm } from './alarm.ts'
 import { peersFile } from './file.ts'
@@ -30,6 +32,7 @@ import { deviceName, ownersOf, realmOf } from './overlay.ts'
 import type { Peer, Problem } from './peers.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, type Status } from './state-dir.ts'
+import { findUnderlay } from './underlay.ts'
 import { verdict, type Verdict } from './verdict.ts'
 import { some, viewOf, type View, type Wishes } from './view.ts'
 
@@ -101,7 +104,7 @@ class Agent {
     this.#state = new StateDir(options.stateDir)
     const device = deviceName(options.vni)
     this.#keeper = new Keeper(this.#netns, realmOf(device), {
-      done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), deaf: (why) => this.#heard(why),
+      done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), look: () => this.#guard(), deaf: (why) => this.#heard(why),
     })
     const what = options.peers ?? options.kubeconfig ?? 'the API server of this cluster'
     const base = { node: options.node, device, problems: [], promised: [], conflist: `${options.confDir}/${CONFLIST}` }
@@ -178,7 +181,7 @@ class Agent {
   #evaluate(): void {
     if (!this.#nodes) return
     try {
-      const view = viewOf(this.#netns, this.#nodes, this.#options.node, this.#options)
+      const view = viewOf(this.#netns, this.#nodes, this.#options.node, this.#options, findUnderlay, this.#status.parts?.peers)
       this.#situation.trouble = ''
       this.#apply(view)
     } catch (error) {
@@ -241,6 +244,19 @@ class Agent {
       const node = owners.get(fact)
       return node === undefined ? [] : [{ node, sentence: `the kernel refuses ${sentence}` }]
     })
+  }
+
+  /** What pods share beside the overlay, and no pod's facts would bring back. */
+  #guard(): void {
+    try {
+      const lacking = lackingGuard(this.#netns)
+      if (lacking.length === 0) return
+      state.add({ host: this.#netns }, lacking, '')
+      this.#metrics.repairs.inc({ kind: 'chain' })
+      log.warn('repaired', { what: 'the guard of 127.0.0.0/8 was missing', count: 1 })
+    } catch (error) {
+      log.error('the kernel refuses', { what: (error as Error).message, count: 1 })
+    }
   }
 
   #heard(deaf: string): void {

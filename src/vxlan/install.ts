@@ -2,7 +2,7 @@
 // file busy"), and one that is half copied can't be run: so each file gets its name when it is whole.
 
 import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, openSync, readSync, statSync, utimesSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { makeDirectory } from '../directory.ts'
 import { PLUGINS } from '../plugins.ts'
 import { remove, removeEmpty, replace } from '../replace.ts'
@@ -11,6 +11,8 @@ import { remove, removeEmpty, replace } from '../replace.ts'
 const NAMES = Object.keys(PLUGINS).map((name) => `podwire-${name}`)
 const SHARED = 'loopback'
 /** What comes along in lib/podwire: a library that hosts may lack, and licences. */
+/** The name of a directory that is podwire's alone. */
+const OWN = 'podwire'
 const LIBRARY = ['LICENSE', 'LICENSES', 'libatomic.so.1', 'libatomic.so.1.LICENSE']
 
 /** Installs into `binDir` and, what a host may lack, into `libDir`. Returns the names that were put there anew. */
@@ -34,6 +36,7 @@ export function uninstall(binDir: string, libDir: string): void {
   const ino = existsSync(target) ? statSync(target).ino : undefined
   for (const name of [...NAMES, SHARED]) if (existsSync(join(binDir, name)) && statSync(join(binDir, name)).ino === ino) remove(join(binDir, name))
   remove(target)
+  if (basename(libDir) !== OWN) return // what else has these names there may be the machine's
   for (const name of LIBRARY) remove(join(libDir, name))
   removeEmpty(libDir)
 }

@@ -27,6 +27,8 @@ export interface Reports {
   done(outcome: Outcome, why: 'wanted' | 'repair', took: number): void
   /** The interface that carries the overlay, or a default route, has changed. */
   underlay(): void
+  /** Something of podwire's may be gone, from nf_tables too, or a minute is over. */
+  look(): void
   /** The kernel cannot be listened to, and why; empty: it can again. */
   deaf(why: string): void
 }
@@ -132,6 +134,7 @@ export class Keeper {
 
   /** Lists that are as they were when they were right are right; the rest is little, and looked at. */
   #minute(): void {
+    this.#reports.look()
     if (this.#plan.length === 0) return
     if (this.#right === '' || this.#right !== this.#fingerprint()) {
       const { repaired, failed } = this.verify()
@@ -284,6 +287,7 @@ export class Keeper {
   }
 
   #settle(): void {
+    this.#reports.look()
     if (this.#plan.length === 0) return
     if (this.#everything) return void this.verify()
     const [lacking, extra] = [[...this.#lacking.values()], [...this.#extra.values()]]

@@ -2,8 +2,10 @@
 
 import { existsSync } from 'node:fs'
 import { isOurs } from '../chains.ts'
+import { isOpen } from '../exposure.ts'
 import { Netns } from '../kernel/netns.ts'
 import * as nft from '../kernel/nft.ts'
+import { DROPS } from '../localhost.ts'
 import { uninstall as takeBack } from '../reconcile.ts'
 import type { AgentOptions } from './agent.ts'
 import { removeConflist } from './conflist.ts'
@@ -29,7 +31,7 @@ export function uninstall({ vni, stateDir, confDir, binDir, libDir }: Pick<Agent
     step(() => removeConflist(confDir))
     step(() => (device = state.read()?.device ?? device))
     step(() => problems.push(...takeBack(netns, realmOf(device))))
-    step(() => nft.removeIdle(netns, isOurs))
+    step(() => nft.removeIdle(netns, (family, chain) => isOurs(family, chain) && !(chain === DROPS.name && isOpen(netns)))) // the guard stays with what it guards
     step(() => removeFiles(binDir, libDir))
     step(() => state.remove())
     return problems

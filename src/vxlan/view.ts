@@ -42,8 +42,8 @@ export interface View {
 /** Why there can be no overlay yet; a person has to change something, or the controller has not come to it. */
 export class NotReady extends Error {}
 
-/** Throws NotReady, or the kernel's errors. `find` tells the underlay. */
-export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes, find: FindUnderlay = findUnderlay): View {
+/** Throws NotReady, or the kernel's errors. `find` tells the underlay; `before`: the peers until now. */
+export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes, find: FindUnderlay = findUnderlay, before: readonly Peer[] = []): View {
   const self = nodes.get(name)
   if (!self) throw new NotReady(`node ${name} is not among the nodes (${some([...nodes.keys()])}): say with --node which one this is`)
   requireReadable(self, nodes)
@@ -53,7 +53,7 @@ export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes,
   const bounds: Bounds = { ...reachable(netns, underlay, podCIDRs), clusterCIDRs, directRouting: wishes.directRouting, vni: wishes.vni }
   const wrong = ownProblem(self, underlay, bounds)
   if (wrong) throw new NotReady(`node ${name}, which is this one, cannot be used as it is: ${wrong}`)
-  const { peers, problems } = peersOf(self, nodes, underlay, bounds)
+  const { peers, problems } = peersOf(self, nodes, underlay, bounds, before)
   const has6 = podCIDRs.some((cidr) => cidr.includes(':'))
   const { vni, port, directRouting, masquerade, nonMasqueradeCIDRs } = wishes
   const { uplinks, advertised } = uplink(netns, has6 ? [4, 6] : [4])

@@ -4,6 +4,7 @@
 
 import { call, ip, works } from '../world.ts'
 import t from 'tap'
+import { uninstall } from '../../src/vxlan/uninstall.ts'
 import { Agent, inside, node, on, peers, pod, segment, until, wire } from './nodes.ts'
 
 segment('a', 'b')
@@ -56,4 +57,38 @@ t.test('arp_ignore, forwarding of interfaces that are made: pods reach each othe
     t.ok(works(`ip netns exec b ping -c1 -W2 ${p[0]}`), 'a node to a pod on the other')
     t.equal(wire(agent, 'STATUS', 'p').stdout, '')
   })
+})
+
+t.test('after nft flush ruleset the agent brings back what guards 127.0.0.0/8, and uninstall leaves it while it is open', async (t) => {
+  peers(four('a', 1))
+  const agent = await Agent.ready('a')
+  await agent.settled()
+  ip('netns add p')
+  const keys = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] } }
+  t.match(wire(agent, 'ADD', 'p', keys), { status: 0, stderr: '' })
+  const guarded = () => works("nsenter --net=/run/netns/a nft list chain inet podwire localhost | grep -q 'ip daddr 127.0.0.0/8 drop'")
+  for (const damage of ['nft flush ruleset', 'nft flush chain inet podwire localhost']) {
+    on('a', damage)
+    await until(`the guard is there again after ${damage}`, guarded)
+  }
+  t.match(agent.log, /msg=repaired what="the guard of 127\.0\.0\.0\/8 was missing"/)
+  await agent.stop()
+  on('a', `nft flush set inet podwire hostports_dev; for map in hostports_ip hairpin_ip; do nft flush map inet podwire $map; done 2>/dev/null; true`)
+  t.same(inside('a', () => uninstall({ vni: 1, stateDir: agent.stateDir, confDir: agent.confDir, binDir: agent.binDir, libDir: '/run/a/lib/podwire' })), [])
+  t.ok(guarded(), 'the pod is there still')
+  ip('netns del p')
+  on('a', 'ip link show type veth | grep -o "veth[0-9a-f]*" | while read name; do ip link del $name; done; true')
+  inside('a', () => uninstall({ vni: 1, stateDir: agent.stateDir, confDir: agent.confDir, binDir: agent.binDir, libDir: '/run/a/lib/podwire' }))
+  t.equal(on('a', 'nft list ruleset'), '', 'and then nothing is')
+})
+
+t.test('a node that says another address takes nothing from one that was there, however old it is', async (t) => {
+  const old = (name: string, n: number, more: object = {}) => ({ ...four(name, n), created: `2026-01-0${n}T00:00:00Z`, ...more })
+  peers(old('b', 2), old('a', 3), old('c', 4))
+  const agent = await Agent.ready('a')
+  peers(old('b', 2, { addresses: ['10.244.4.7', '192.0.2.4'] }), old('a', 3), old('c', 4))
+  await until('the liar is named', () => agent.log.includes('node=b why="its address 10.244.4.7'))
+  t.match(on('a', 'ip route show proto 119'), '10.244.4.0/24')
+  t.notMatch(on('a', 'ip route show proto 119'), '10.244.2.0/24', 'who has no address any more is no peer')
+  await agent.stop()
 })
