@@ -12,15 +12,16 @@ import * as state from './state.ts'
 import type { Finding } from './state.ts'
 
 /** The facts of the guard if it is lacking, and something of podwire's needs it. For each ADD: it asks once, and usually that is all. */
-export const lackingGuard = (host: Netns): Plan => (isWhole(host) || findings(host).length === 0 ? [] : GUARD)
+export const lackingGuard = (host: Netns): Plan => (isWhole(host) || lacking(host).length === 0 ? [] : GUARD)
 
 /** Error 51 if the guard is lacking. */
 export function requireGuard(host: Netns): void {
-  const [first] = findings(host)
+  const [first] = lacking(host)
   if (first) throw new CniError(51, `${first.sentence}: 127.0.0.0/8 of this node is open to pods with ports and to whoever is beside the node`, `the next ADD, or the agent, repairs it, or: ${first.repair}`)
 }
 
-function findings(host: Netns): Finding[] {
+/** What of the guard is lacking, where something of podwire's needs it. */
+export function lacking(host: Netns): Finding[] {
   const found = guardFindings(host)
   return found.length > 0 && isOpen(host) ? found : []
 }

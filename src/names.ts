@@ -57,6 +57,9 @@ const CONTAINER = 66
 export const owner = ({ network, containerID, ifname }: Attachment): string =>
   `${networkOwner(network)}${shorten(containerID, CONTAINER)}/${ifname}`
 
+/** Whether a link's alias is an owner, and not what somebody else has written there. */
+export const isOwner = (alias: string): boolean => /^[^/]+\/[^/]+\/[^/]+$/.test(alias)
+
 /** What every owner of a network begins with. */
 export const networkOwner = (network: string): string => `${shorten(network, NETWORK)}/`
 

@@ -2,6 +2,7 @@
 
 import { call, netns, podnet, sh, works } from './world.ts'
 import t from 'tap'
+import { cli } from '../src/cli/cli.ts'
 import { GUARD, opened } from '../src/localhost.ts'
 import { portmap } from '../src/portmap/portmap.ts'
 import { show } from '../src/show.ts'
@@ -26,6 +27,7 @@ for (const type of ['ptp', 'bridge'])
       call(type, 'DEL', other, { container: 'c2', netns: '/run/netns/pod2' })
     }
     sh('nft flush chain inet podwire localhost')
+    t.match(cli(['status', '--state-dir', '/run/none']), { status: 1, stdout: 'wrong     nft chain inet podwire localhost lacks the rule' })
     t.match(call(type, 'STATUS', conf).json, { code: 51, msg: 'nft chain inet podwire localhost lacks the rule' }, 'a chain without its rules is none')
     call(type, 'DEL', { ...conf, prevResult: json })
     sh('ip link del cni0 2>/dev/null; nft flush ruleset')

@@ -7,6 +7,7 @@ import { call, ip, netns, podnet, sh, works } from './world.ts'
 import t from 'tap'
 import { Netns } from '../src/kernel/netns.ts'
 import * as state from '../src/state.ts'
+import { cli } from '../src/cli/cli.ts'
 import { bridge } from '../src/bridge/bridge.ts'
 import { ptp } from '../src/ptp/ptp.ts'
 import { planOf } from '../src/wire.ts'
@@ -143,10 +144,13 @@ t.test('an uplink that does not forward is for its owner to change: noted, and s
           t.same([status, stderr], [0, `podwire: ${sentence}\n`])
           t.match(call(conf.type, 'CHECK', { ...conf, prevResult: result }).json, { code: 102, msg: sentence, details: 'to repair it: sysctl -qw net/ipv4/conf/up0/forwarding=1' })
           t.match(call(conf.type, 'STATUS', conf).json, { code: 51, msg: sentence })
+          const { status: code, stdout } = cli(['status', '--state-dir', '/run/none'])
+          t.equal(code, 1)
+          t.match(stdout, `wrong     ${sentence}\nrepair    sysctl -qw net/ipv4/conf/up0/forwarding=1\n`)
           t.notOk(from('outside', '10.1.2.2'))
         })
     })
-    withPod(four, (_, { stderr }) => t.equal(stderr, ''))
+    withPod(four, (_, { stderr }) => t.same([stderr, cli(['status', '--state-dir', '/run/none']).status], ['', 0]))
   })
 })
 
@@ -155,6 +159,7 @@ t.test("a pod's end that does not forward any more is said by CHECK and STATUS",
     const end = result.interfaces[0].name
     sh(`sysctl -qw net/ipv4/conf/${end}/forwarding=0`)
     t.match(call('ptp', 'CHECK', { ...both, prevResult: result }).json, { code: 102, msg: `sysctl net/ipv4/conf/${end}/forwarding is 0, not 1` })
+    t.match(cli(['status', '--state-dir', '/run/none']).stdout, `wrong     sysctl net/ipv4/conf/${end}/forwarding is 0, not 1`)
     t.match(call('ptp', 'STATUS', both).json, { code: 51, msg: `sysctl net/ipv4/conf/${end}/forwarding is 0, not 1`, details: `sysctl -qw net/ipv4/conf/${end}/forwarding=1` })
     sh('sysctl -qw net/ipv6/conf/all/forwarding=0')
     t.match(call('ptp', 'STATUS', both).json, { code: 51, msg: 'sysctl net/ipv6/conf/all/forwarding is 0, not 1' })

@@ -15,7 +15,7 @@ const CASES: [said: string, shown: string][] = [
 ]
 
 for (const [said, shown] of CASES)
-  t.test(JSON.stringify(said), async (t) => {
+  t.test(shown, async (t) => {
     t.equal(printable(said), shown)
     const line = logged(() => log.warn('a node cannot be used as it is', { node: said, why: `it is ${said}` }))
     t.match(line, /^time=\S+ level=warn msg="a node cannot be used as it is" node=.* why=.*\n$/)

@@ -11,6 +11,7 @@ import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import { StateDir, type Status } from '../vxlan/state-dir.ts'
 import { printable } from '../printable.ts'
 import { columns } from './columns.ts'
+import { nodeFindings } from './node.ts'
 import { ports, portTable, type Port } from './ports.ts'
 
 interface Finding {
@@ -36,13 +37,23 @@ interface Report {
   findings: Finding[]
 }
 
+/** Where there is no overlay to report, and why, if there should be one. */
+interface Nothing {
+  problem?: string
+  findings: Finding[]
+}
+
 export function status(args: string[]): Answer {
   const { values } = parseArgs({ args, options: { 'state-dir': { type: 'string', default: '/run/podwire' }, json: { type: 'boolean', default: false } } })
   const directory = new StateDir(values['state-dir'])
   const netns = new Netns()
   try {
-    const report = { ...overlayReport(netns, directory), ports: ports(netns) }
-    const well = 'node' in report ? report.ready && report.findings.length === 0 : report.problem === undefined
+    const overlayed = overlayReport(netns, directory)
+    const said = new Set(overlayed.findings.map(({ sentence }) => sentence))
+    const own = nodeFindings(netns).filter(({ sentence }) => !said.has(sentence))
+    const findings = [...own.map((one) => ({ peer: undefined, ...one })), ...overlayed.findings]
+    const report = { ...overlayed, findings, ports: ports(netns) }
+    const well = findings.length === 0 && ('node' in report ? report.ready : report.problem === undefined)
     return { status: well ? 0 : 1, stdout: values.json ? `${JSON.stringify(report, null, 2)}\n` : pageOf(report, values['state-dir']) + portTable(report.ports ?? []), stderr: '' }
   } finally {
     netns.close()
@@ -50,20 +61,21 @@ export function status(args: string[]): Answer {
 }
 
 /** `problem`: what is wrong with the agent's word, so that there is nothing to report. */
-function overlayReport(netns: Netns, directory: StateDir): Omit<Report, 'ports'> | { problem?: string } {
+function overlayReport(netns: Netns, directory: StateDir): Omit<Report, 'ports'> | Nothing {
   let known: Status | undefined
   try {
     known = directory.read()
   } catch (error) {
-    return { problem: (error as Error).message }
+    return { problem: (error as Error).message, findings: [] }
   }
-  return known ? reportOf(netns, known, directory.taken()) : {}
+  return known ? reportOf(netns, known, directory.taken()) : { findings: [] }
 }
 
-function pageOf(report: Report | { problem?: string }, stateDir: string): string {
+function pageOf(report: Report | Nothing, stateDir: string): string {
   if ('node' in report) return text(report)
+  const wrong = report.findings.flatMap(wrongLines).map(([label, value]) => labelled(label, value)).join('')
   const none = `none: no podwire agent has run here (${stateDir} has no status.json)`
-  return `${labelled('overlay', report.problem === undefined ? none : `unknown: ${report.problem}`)}help      podwire help\n`
+  return `${labelled('overlay', report.problem === undefined ? none : `unknown: ${report.problem}`)}${wrong}help      podwire help\n`
 }
 
 function reportOf(netns: Netns, known: Status, running: boolean): Omit<Report, 'ports'> {
