@@ -14,10 +14,10 @@ import { validators } from './validators.ts'
 const common: BuildOptions = { bundle: true, platform: 'node', format: 'cjs', target: 'node26', logLevel: 'warning', minifySyntax: true, minifyWhitespace: true, plugins: [validators, kubernetesClient], metafile: true, define: { 'import.meta.url': '"file:///"' } }
 
 // What src/later.ts loads by name in development is here an asset each.
-const external = ['./heavy.ts', './vxlan/agent.ts', './vxlan/kubernetes.ts', './re2.ts']
+const external = ['./heavy.ts', './daemon.ts', './vxlan/kubernetes.ts', './re2.ts']
 const main = await build({ ...common, entryPoints: ['src/main.ts'], outfile: 'dist/build/main.cjs', external })
 const heavy = await build({ ...common, entryPoints: ['src/heavy.ts'], outfile: 'dist/build/heavy.cjs', external })
-const agent = await build({ ...common, entryPoints: ['src/vxlan/agent.ts'], outfile: 'dist/build/agent.cjs', external })
+const agent = await build({ ...common, entryPoints: ['src/daemon.ts'], outfile: 'dist/build/agent.cjs', external })
 const kubernetes = await build({ ...common, entryPoints: ['src/vxlan/kubernetes.ts'], outfile: 'dist/build/kubernetes.cjs', external })
 const re2 = await build({ ...common, entryPoints: ['src/re2.ts'], outfile: 'dist/build/re2.cjs', external })
 

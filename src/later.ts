@@ -9,14 +9,14 @@ import { compileFunction } from 'node:vm'
 
 interface Assets {
   heavy: typeof import('./heavy.ts')
-  agent: typeof import('./vxlan/agent.ts')
+  agent: typeof import('./daemon.ts')
   kubernetes: typeof import('./vxlan/kubernetes.ts')
   re2: typeof import('./re2.ts')
 }
 
 const modules: { [Name in keyof Assets]: () => Assets[Name] } = {
   heavy: () => createRequire(import.meta.url)('./heavy.ts'),
-  agent: () => createRequire(import.meta.url)('./vxlan/agent.ts'),
+  agent: () => createRequire(import.meta.url)('./daemon.ts'),
   kubernetes: () => createRequire(import.meta.url)('./vxlan/kubernetes.ts'),
   re2: () => createRequire(import.meta.url)('./re2.ts'),
 }

@@ -36,9 +36,6 @@ import { findUnderlay } from './underlay.ts'
 import { verdict, type Verdict } from './verdict.ts'
 import { some, viewOf, type View, type Wishes } from './view.ts'
 
-export { install } from './install.ts'
-export { uninstall } from './uninstall.ts'
-
 export interface AgentOptions extends Wishes {
   node: string
   /** The file of peers; undefined: Kubernetes. */
