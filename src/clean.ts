@@ -23,7 +23,8 @@ import { ipamOf, parts } from './wire.ts'
 /** Everything in the kernel that belongs to owners whose name begins with one of `whose` and who are stale; `of`: their addresses, if that is all of them. */
 export function remains(host: Netns, { maps, links, with: along }: Belongings, whose: string[], stale: (owner: string) => boolean, of: string[] = []): Plan {
   const elements = nft.elements(host, maps, whose, of).filter((element) => stale(element.owner))
-  const named = links ? link.list(host, links.kind).flatMap(({ name, alias }) => (alias !== undefined && whose.some((begin) => alias.startsWith(begin)) && stale(alias) ? [linkFact(name, alias, links.kind)] : [])) : []
+  const isTheirs = (alias: string) => whose.some((begin) => alias.startsWith(begin)) && stale(alias)
+  const named = (links ? link.list(host, links.kind) : []).flatMap(({ name, alias, kind }) => (alias !== undefined && isTheirs(alias) ? [linkFact(name, alias, kind)] : []))
   return [...(along?.(elements) ?? []), ...named, ...elements]
 }
 

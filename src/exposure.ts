@@ -17,7 +17,8 @@ export const lackingGuard = (host: Netns): Plan => (isWhole(host) || lacking(hos
 /** Error 51 if the guard is lacking. */
 export function requireGuard(host: Netns): void {
   const [first] = lacking(host)
-  if (first) throw new CniError(51, `${first.sentence}: 127.0.0.0/8 of this node is open to pods with ports and to whoever is beside the node`, `the next ADD, or the agent, repairs it, or: ${first.repair}`)
+  const open = '127.0.0.0/8 of this node is open to pods with ports and to whoever is beside the node'
+  if (first) throw new CniError(51, `${first.sentence}: ${open}`, `the next ADD, or the agent, repairs it, or: ${first.repair}`)
 }
 
 /** What of the guard is lacking, where something of podwire's needs it. */
@@ -44,5 +45,8 @@ function guardFindings(host: Netns): Finding[] {
 }
 
 /** What podwire opens are ends of pods, or bridges. An operator may have opened others, or, by `default`, all that are made. */
-export const isOpen = (host: Netns): boolean =>
-  read(host, 'net/ipv4/conf/default/route_localnet') === '0' && link.list(host).some((one) => link.ipv4(one, 'route_localnet') === 1 && (one.kind === 'bridge' || one.kind === 'vlan' || (one.kind === 'veth' && one.alias !== undefined)))
+export function isOpen(host: Netns): boolean {
+  if (read(host, 'net/ipv4/conf/default/route_localnet') !== '0') return false
+  const mayBeOurs = ({ kind, alias }: link.LinkState) => kind === 'bridge' || kind === 'vlan' || (kind === 'veth' && alias !== undefined)
+  return link.list(host).some((one) => link.ipv4(one, 'route_localnet') === 1 && mayBeOurs(one))
+}

@@ -25,7 +25,8 @@ export function status(wirer: Wirer, request: Request): void {
     if (!ipam.occupied?.(lease)) return
     for (const { plugin, conf: own } of extras(conf)) STATUSES[plugin.schema.$id!]?.(host, own)
     const found = firstFindings(host, shared(wirer, host, request))
-    if (found.length > 0) throw new CniError(51, `${found.map(({ sentence }) => sentence).join('; ')}: pods that run may be cut off`, `to repair it: ${found.map(({ repair }) => repair).join('\n')}`)
+    const [sentences, repairs] = [found.map(({ sentence }) => sentence).join('; '), found.map(({ repair }) => repair).join('\n')]
+    if (found.length > 0) throw new CniError(51, `${sentences}: pods that run may be cut off`, `to repair it: ${repairs}`)
   } finally {
     host.close()
   }
@@ -48,7 +49,8 @@ function shared(wirer: Wirer, host: Netns, request: Request): Plan {
   const ends = link.list(host, 'veth').filter(({ alias }) => alias?.startsWith(networkOwner(conf.name)))
   const own = plan.find((fact): fact is Sysctl => fact.fact === 'sysctl' && fact.key === forwardingOf(hostIfname(attachment)))
   const deaf = ends.filter((end) => link.ipv4(end, 'forwarding') === 0)
-  return [...plan.filter((fact) => concernsAll(fact, ends.length > 0)), ...(own ? deaf.map(({ name }) => ({ ...own, key: forwardingOf(name) })) : [])]
+  const ofEnds = own ? deaf.map(({ name }) => ({ ...own, key: forwardingOf(name) })) : []
+  return [...plan.filter((fact) => concernsAll(fact, ends.length > 0)), ...ofEnds]
 }
 
 /** Of nf_tables what every configuration has: which chains hang on them is each one's own. The first pod is about to make it. */

@@ -77,7 +77,8 @@ export function distinct(plan: Plan): Plan {
 /** Settings of a pod's end that has IPv6 addresses. */
 export const podIPv6 = (dev: string): Fact[] => [
   { ...sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'), in: 'pod' },
-  ...[['keep_addr_on_down', '1'], ['accept_ra', '0']].map(([key, value]) => ({ ...optional(`net/ipv6/conf/${dev}/${key}`, value!), in: 'pod' as const })),
+  { ...optional(`net/ipv6/conf/${dev}/keep_addr_on_down`, '1'), in: 'pod' },
+  { ...optional(`net/ipv6/conf/${dev}/accept_ra`, '0'), in: 'pod' },
 ]
 
 /**
@@ -87,8 +88,11 @@ export const podIPv6 = (dev: string): Fact[] => [
  */
 export const nextToPods = (dev: string, has: (family: Family) => boolean, dad = false): Sysctl[] => [
   ...(has(4) ? [sysctl(`net/ipv4/conf/${dev}/forwarding`, '1'), { ...optional(`net/ipv4/conf/${dev}/arp_announce`, '2'), or: ['1'] }] : []),
-  ...(has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'), ...(dad ? [] : [unhesitant(dev)]), { ...optional(`net/ipv6/conf/${dev}/addr_gen_mode`, '0'), or: ['2', '3'] }] : []),
+  ...(has(6) ? [sysctl(`net/ipv6/conf/${dev}/disable_ipv6`, '0'), ...(dad ? [] : [unhesitant(dev)]), linkLocal(dev)] : []),
 ]
+
+/** The interface makes itself a link-local address, of whatever kind. */
+const linkLocal = (dev: string): Sysctl => ({ ...optional(`net/ipv6/conf/${dev}/addr_gen_mode`, '0'), or: ['2', '3'] })
 
 /** The link-local address can be used at once: for the second that duplicate address detection takes the node would ask nobody. */
 const unhesitant = (dev: string): Sysctl => optional(`net/ipv6/conf/${dev}/accept_dad`, '0')
@@ -103,12 +107,17 @@ interface Uplinks {
 
 /** The node forwards for pods. It then ignores router advertisements, and would lose its own default route, unless told otherwise. */
 export const forwarding = ({ uplinks, advertised }: Uplinks, has: (family: Family) => boolean): Plan => [
-  ...(has(4) ? [kept(sysctl('net/ipv4/ip_forward', '1')), ...uplinks.map((dev): Condition => ({ fact: 'condition', dev, name: 'forwarding' }))] : []),
-  ...(has(6) ? [...advertised.map((dev) => kept(optional(`net/ipv6/conf/${dev}/accept_ra`, '2'))), kept(sysctl('net/ipv6/conf/all/forwarding', '1'))] : []),
+  ...(has(4) ? [kept(sysctl('net/ipv4/ip_forward', '1')), ...uplinks.map(forwards)] : []),
+  ...(has(6) ? advertised.map((dev) => kept(optional(`net/ipv6/conf/${dev}/accept_ra`, '2'))) : []),
+  ...(has(6) ? [kept(sysctl('net/ipv6/conf/all/forwarding', '1'))] : []),
 ]
 
+/** An interface of others forwards what comes in there. */
+export const forwards = (dev: string): Condition => ({ fact: 'condition', dev, name: 'forwarding' })
+
 /** A pod answers the node, and others on its link, which ask for its address by ARP. */
-export const answers = (dev: string, address: Cidr): Condition => ({ fact: 'condition', in: 'pod', dev, name: 'arp_ignore', not: address.prefix === bits(4) ? [2, 8] : [8] })
+export const answers = (dev: string, { prefix }: Cidr): Condition =>
+  ({ fact: 'condition', in: 'pod', dev, name: 'arp_ignore', not: prefix === bits(4) ? [2, 8] : [8] })
 
 export const kept = (fact: Sysctl): Sysctl => ({ ...fact, keep: true })
 export const sysctl = (key: string, value: string): Sysctl => ({ fact: 'sysctl', key, value })

@@ -216,8 +216,10 @@ function otherLinks(kernel: Kernel, attachment: Attachment): boolean {
   if (there.includes(ifname)) throw new CniError(101, `interface ${ifname} already exists in the container's network namespace`, `container ${containerID}: send DEL first, or choose another CNI_IFNAME`)
   const [host, mine] = [hostIfname(attachment), owner(attachment)]
   const end = link.get(kernel.host, host)
-  if (end?.alias !== undefined && end.alias !== mine) throw new CniError(101, `container ${containerID} already has an interface ${ifname} in another network: its host end ${host} belongs to ${end.alias}`, 'send DEL for that network first, or choose another CNI_IFNAME')
-  if (end) throw new CniError(101, `container ${containerID} already has an interface ${ifname}: its host end ${host} exists`, 'send DEL for this container and interface first')
+  const already = `container ${containerID} already has an interface ${ifname}`
+  if (end?.alias !== undefined && end.alias !== mine)
+    throw new CniError(101, `${already} in another network: its host end ${host} belongs to ${end.alias}`, 'send DEL for that network first, or choose another CNI_IFNAME')
+  if (end) throw new CniError(101, `${already}: its host end ${host} exists`, 'send DEL for this container and interface first')
   return there.some((name) => name !== 'lo')
 }
 

@@ -16,7 +16,7 @@ const status = (...args: string[]) => cli(['status', ...args])
 
 t.test('nobody has a port', async (t) => {
   t.same(status(), { status: 0, stdout: NONE, stderr: '' })
-  t.same(status('--json').stdout, '{\n  "ports": []\n}\n')
+  t.same(status('--json').stdout, '{\n  "findings": [],\n  "ports": []\n}\n')
 })
 
 t.test('a table, aligned: families share a line, and so do ports in a row', async (t) => {

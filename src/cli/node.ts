@@ -2,12 +2,13 @@
 // whether what they open is guarded.
 
 import { lacking } from '../exposure.ts'
-import type { Condition, Plan, Sysctl } from '../facts.ts'
+import type { Plan } from '../facts.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
 import type { Netns } from '../kernel/netns.ts'
 import { uplink } from '../kernel/uplink.ts'
 import { isOwner } from '../names.ts'
+import { forwards, sysctl } from '../pod.ts'
 import * as state from '../state.ts'
 import type { Finding } from '../state.ts'
 
@@ -18,8 +19,8 @@ export function nodeFindings(netns: Netns): Finding[] {
   const routed = new Set(addr.all(netns).flatMap(({ ifindex, address }) => (address.endsWith('/32') ? [ifindex] : [])))
   const deaf = ends.filter((end) => routed.has(end.index) && link.ipv4(end, 'forwarding') === 0)
   const plan: Plan = [
-    ...uplink(netns, [4]).deaf.map((dev): Condition => ({ fact: 'condition', dev, name: 'forwarding' })),
-    ...deaf.map(({ name }): Sysctl => ({ fact: 'sysctl', key: `net/ipv4/conf/${name}/forwarding`, value: '1' })),
+    ...uplink(netns, [4]).deaf.map(forwards),
+    ...deaf.map(({ name }) => sysctl(`net/ipv4/conf/${name}/forwarding`, '1')),
   ]
   return [...state.check({ host: netns }, plan, ''), ...lacking(netns)]
 }

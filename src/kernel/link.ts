@@ -159,9 +159,10 @@ export const addIfb = (netns: Netns, { name, mac, mtu, alias }: Ifb, what: strin
 function createOwned(netns: Netns, name: string, alias: string, what: string, attrs: (out: Out) => void): void {
   netns.indexes.delete(name)
   const [creation = '', naming = ''] = what.split('\n')
+  const named = (out: Out) => out.push(IFLA_IFNAME, cstring(name))
   const refusals = netns.rt.batch([
     { what: creation, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, header: ifinfomsg({}), attrs },
-    { what: naming, type: RTM_SETLINK, header: ifinfomsg({}), attrs: (out) => (out.push(IFLA_IFNAME, cstring(name)), out.push(IFLA_IFALIAS, Buffer.from(alias))) },
+    { what: naming, type: RTM_SETLINK, header: ifinfomsg({}), attrs: (out) => (named(out), out.push(IFLA_IFALIAS, Buffer.from(alias))) },
   ])
   const [error] = refusals.values()
   if (error) throw error
@@ -265,8 +266,9 @@ export function delAll(netns: Netns, owned: Owned[]): void {
 function delGroup(netns: Netns, indexes: number[]): void {
   if (indexes.length === 1) return delIndex(netns, indexes[0]!)
   const group = u32(randomInt())
-  const join = indexes.map((index): Request => ({ what: `ip link set ifindex ${index} group`, type: RTM_SETLINK, header: ifinfomsg({ index }), attrs: (out) => out.push(IFLA_GROUP, group) }))
-  const refused = netns.rt.batch([...join, { what: 'ip link delete group', type: RTM_DELLINK, header: ifinfomsg({}), attrs: (out) => out.push(IFLA_GROUP, group) }])
+  const attrs = (out: Out) => out.push(IFLA_GROUP, group)
+  const join = indexes.map((index): Request => ({ what: `ip link set ifindex ${index} group`, type: RTM_SETLINK, header: ifinfomsg({ index }), attrs }))
+  const refused = netns.rt.batch([...join, { what: 'ip link delete group', type: RTM_DELLINK, header: ifinfomsg({}), attrs }])
   if ([...refused.values()].some((error) => error.code !== 'ENODEV')) for (const index of indexes) delIndex(netns, index)
 }
 
@@ -278,7 +280,10 @@ function delIndex(netns: Netns, index: number): void {
   }
 }
 
-/** The index of a link of that name, if it is of that kind and its owner's. One without alias is what podwire 0.1.0 left when it was killed. */
+/**
+ * The index of a link of that name, if it is of that kind and its owner's. One without alias is what podwire 0.1.0 left when it was
+ * killed.
+ */
 function indexOfOwned(netns: Netns, { fact, name, alias }: Owned): number | undefined {
   const there = get(netns, name)
   netns.indexes.delete(name)
@@ -345,7 +350,8 @@ export function check(host: Netns, pod: Netns | undefined, link: Link, said: str
   ]
   for (const { netns, where, command, name, mac } of ends) {
     const there = get(netns, name)
-    const otherwise = (what: string, setting: LinkSettings) => ({ ...differs(`interface ${name}${where} has ${what}`), repair: `${command} link set ${name} ${settingWords(setting)}` })
+    const otherwise = (what: string, setting: LinkSettings): Difference =>
+      ({ ...differs(`interface ${name}${where} has ${what}`), repair: `${command} link set ${name} ${settingWords(setting)}` })
     if (!there) return missing(`interface ${name} is missing${where}`)
     if (there.kind !== 'veth') return differs(`interface ${name}${where} is of type ${there.kind ?? 'unknown'}, not veth`)
     if (there.mac !== mac) return otherwise(`MAC address ${there.mac}, not ${mac}`, { mac })
@@ -355,8 +361,10 @@ export function check(host: Netns, pod: Netns | undefined, link: Link, said: str
   return undefined
 }
 
-export const otherAlias = ({ name, alias = '' }: LinkState, wanted: string): Difference =>
-  ({ ...differs(`interface ${name} has alias ${JSON.stringify(alias)}, not ${JSON.stringify(wanted)}`), repair: `ip link set ${name} alias ${word(wanted)}` })
+export function otherAlias({ name, alias = '' }: LinkState, wanted: string): Difference {
+  const sentence = `interface ${name} has alias ${JSON.stringify(alias)}, not ${JSON.stringify(wanted)}`
+  return { ...differs(sentence), repair: `ip link set ${name} alias ${word(wanted)}` }
+}
 
 /** What of a link's settings is not as it should be, or undefined. */
 export function checkSet(netns: Netns, { dev, up, ...wanted }: LinkSet): Difference | undefined {

@@ -93,7 +93,7 @@ t.test('a running node with net.ipv6.conf.all.disable_ipv6=1 gets an IPv6 networ
 
   await until('both are promised', () => networks().length === 2, BOUND)
   t.same(networks(), A.podCIDRs)
-  t.match(agent.status(), { ready: true, reason: '' })
+  await until('and nothing is wrong', () => agent.status().ready && agent.status().reason === '', BOUND)
   t.match(on('a', 'ip -6 addr show podwire.1'), 'fd00:10:244:1::/128')
   await agent.settled(BOUND)
   on('a', 'sysctl -qw net.ipv6.conf.all.disable_ipv6=0')
