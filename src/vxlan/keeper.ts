@@ -42,8 +42,8 @@ export class Keeper {
   /** The listed facts of the plan by what identifies them. */
   #wanted = new Map<string, Listed>()
   #underlay: string | undefined
-  /** What was heard and is not yet handled. */
-  #lacking = new Map<string, Listed>()
+  /** What was heard and is not yet handled: keys of the plan's facts, and facts that may be too much by their identities. */
+  #lacking = new Set<string>()
   #extra = new Map<string, Listed>()
   #rest = false
   #everything = false
@@ -261,18 +261,21 @@ export class Keeper {
   #judge(fact: Listed, gone: boolean): void {
     const name = key(fact)
     const wanted = this.#wanted.get(name)
-    const right = wanted && line(fact) === line(wanted)
+    const right = wanted && same(fact, wanted)
     if (gone) {
-      this.#extra.delete(name)
-      if (wanted && (right || wanted.fact !== 'route')) this.#note(this.#lacking, wanted)
+      this.#extra.delete(identity(fact))
+      if (wanted && (right || wanted.fact !== 'route')) this.#lack(name)
     } else if (right) this.#lacking.delete(name)
     else if (wanted?.fact === 'route') this.#dirty('everything') // in the place of ours, or beside it: the list tells
-    else if (wanted) this.#note(this.#lacking, wanted)
-    else this.#note(this.#extra, fact)
+    else if (wanted) this.#lack(name)
+    else {
+      this.#extra.set(identity(fact), fact)
+      this.#schedule()
+    }
   }
 
-  #note(where: Map<string, Listed>, fact: Listed): void {
-    where.set(key(fact), fact)
+  #lack(name: string): void {
+    this.#lacking.add(name)
     this.#schedule()
   }
 
@@ -290,7 +293,9 @@ export class Keeper {
     this.#reports.look()
     if (this.#plan.length === 0) return
     if (this.#everything) return void this.verify()
-    const [lacking, extra] = [[...this.#lacking.values()], [...this.#extra.values()]]
+    // The plan may have become another since they were noted.
+    const lacking = [...this.#lacking].flatMap((name) => this.#wanted.get(name) ?? [])
+    const extra = [...this.#extra.values()].filter((fact) => !inPlace(fact, this.#wanted.get(key(fact))))
     this.#lacking.clear()
     this.#extra.clear()
     if (lacking.length > 0 || extra.length > 0) this.#act('repair', [...lacking, ...extra], () => touch(this.#netns, lacking, extra))
@@ -319,6 +324,12 @@ function attempt(run: () => Outcome): Outcome {
     return { repaired: [], failed: [{ fact: undefined, sentence: (error as Error).message }] }
   }
 }
+
+/** What tells an entry from all others: of a key there may be more routes than one, appended by somebody. */
+const identity = (fact: Listed): string => (fact.fact === 'route' ? line(fact) : key(fact))
+
+/** Whether an entry is the wanted one, or has been replaced by it. */
+const inPlace = (fact: Listed, wanted: Listed | undefined): boolean => wanted !== undefined && identity(fact) === identity(wanted)
 
 const same = (a: Fact | undefined, b: Fact): boolean => a === b || (a !== undefined && line(a) === line(b))
 
