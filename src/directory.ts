@@ -1,7 +1,8 @@
 // Directories that are made and made to last. Not Node's recursive mkdir: below /proc, or where a directory was deleted, it tries
 // the same two names in turn for ever, and on a read-only file system it says ENOENT. man 2 mkdir, man 2 fsync
 
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { constants as os } from 'node:os'
 import { dirname } from 'node:path'
 import { isErrno } from './kernel/errno.ts'
 
@@ -16,9 +17,10 @@ export function makeDirectory(path: string, mode = 0o755): void {
   }
 }
 
-/** The nearest directory that is there of a path and what is above it; `/` and `.` always are. */
+/** The nearest directory that is there of a path and what is above it; `/` and `.` always are. Error: ENOTDIR if a file is in between. */
 export function nearest(path: string): string {
   const [uppermost] = lacking(path)
+  if (uppermost !== undefined && lstatSync(uppermost, { throwIfNoEntry: false })) throw notDirectory(uppermost)
   return uppermost === undefined ? path : dirname(uppermost)
 }
 
@@ -63,6 +65,9 @@ function make(directory: string, mode: number): void {
   try {
     mkdirSync(directory, mode)
   } catch (error) {
-    if (!isErrno(error, 'EEXIST') || !isDirectory(directory)) throw error // made in the meantime
+    if (!isErrno(error, 'EEXIST')) throw error
+    if (!isDirectory(directory)) throw notDirectory(directory) // else it was made in the meantime
   }
 }
+
+const notDirectory = (path: string): Error => Object.assign(new Error(`ENOTDIR: not a directory, mkdir '${path}'`), { code: 'ENOTDIR', errno: -os.errno.ENOTDIR, syscall: 'mkdir', path })

@@ -32,6 +32,13 @@ export function bytesOf(path: string, most: number, follow = false): Buffer | un
 /** The same as text. */
 export const textOf = (path: string, most: number, follow = false): string | undefined => bytesOf(path, most, follow)?.toString('utf8')
 
+/** The same of a file that an operator chose, which has to be there. */
+export function chosenText(path: string, most: number): string {
+  const text = textOf(path, most, true)
+  if (text === undefined) throw Object.assign(new Error(`ENOENT: ${path} is not there`), { code: 'ENOENT' })
+  return text
+}
+
 /**
  * Opens a regular file, and nothing else, without waiting: its descriptor. `flags` as of man 2 open; `mode` for one that is made.
  * Errors: BadFile, and those of the system.

@@ -362,7 +362,7 @@ function lookAt(path: string): Stats | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false })
   } catch (error) {
-    if (isErrno(error, 'ENAMETOOLONG')) return undefined
+    if (isErrno(error, 'ENAMETOOLONG', 'ENOTDIR')) return undefined
     throw error
   }
 }

@@ -6,7 +6,7 @@ import { basename, dirname } from 'node:path'
 import { CniError } from '../cni/error.ts'
 import { decodeText } from '../cni/json.ts'
 import { canonical, type Schema } from '../cni/schema.ts'
-import { textOf } from '../file.ts'
+import { chosenText } from '../file.ts'
 import { Alarm } from './alarm.ts'
 import { MOST_NODES, nodesIn, quoted, type Node, type Nodes } from './node.ts'
 import type { Handler, Source } from './source.ts'
@@ -96,11 +96,7 @@ class PeersReader {
 }
 
 /** The text of a file of peers. Errors: BadFile, and those of the system. */
-export function readPeers(file: string): string {
-  const text = textOf(file, MOST, true)
-  if (text === undefined) throw new Error(`ENOENT: ${file} is not there`)
-  return text
-}
+export const readPeers = (file: string): string => chosenText(file, MOST)
 
 /** Which directory stands under a name. */
 const place = (path: string): string => about(path, ({ dev, ino }) => [dev, ino])

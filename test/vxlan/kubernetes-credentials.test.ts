@@ -4,10 +4,10 @@
 import { BIN } from '../binary.ts'
 import { sh } from '../world.ts'
 import { spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import { ApiServer, directory, Follower, kubeconfig, node, refuse } from './apiserver.ts'
@@ -71,7 +71,7 @@ t.test('in a pod: the ServiceAccount, and its token and CA may rotate', async (t
   rmSync(`${SERVICE_ACCOUNT}/token`)
   server.endWatches()
   await follower.until((f) => f.state.phase === 'failed')
-  t.match(follower.state.reason, /no credentials for the API server: ENOENT.*serviceaccount\/token/)
+  t.match(follower.state.reason, /^the ServiceAccount: ENOENT: .*serviceaccount\/token is not there/)
 })
 
 t.test('neither a pod nor a kubeconfig', async (t) => {
@@ -90,12 +90,36 @@ t.test('a kubeconfig with CA and token, in the file and in files beside it', asy
     ['data', { 'certificate-authority-data': base64(ca.cert) }, { token: 'secret' }],
     ['relative paths', { 'certificate-authority': 'ca.pem' }, { token: 'secret' }],
     ['tokenFile', { 'certificate-authority': 'ca.pem' }, { tokenFile: join(path, 'token') }],
+    ['a relative tokenFile, which goes before a token', { 'certificate-authority': 'ca.pem' }, { tokenFile: 'token', token: 'old' }],
+    ['token-file', { 'certificate-authority': 'ca.pem' }, { 'token-file': join(path, 'token') }],
   ] as const) {
     const follower = follow(t, { kubeconfig: kubeconfig(path, { server: server.address, ...cluster }, user) })
     await follower.until((f) => f.nodes.length > 0, what)
     t.equal(follower.names, 'a', what)
     follower.close()
   }
+})
+
+t.test('what is no file in the place of a kubeconfig, or of a file that it names, is named, and nobody waits for it', async (t) => {
+  const server = await secured(t)
+  accept(server, 'secret')
+  const path = directory(t)
+  const at = (name: string) => join(path, name)
+  writeFileSync(at('ca.pem'), ca.cert)
+  writeFileSync(at('token'), 'secret')
+  const own = kubeconfig(path, { server: server.address, 'certificate-authority': 'ca.pem' }, { tokenFile: 'token' })
+  for (const [name, undo] of [['ca.pem', ca.cert], ['token', 'secret'], [basename(own), readFileSync(own, 'utf8')]] as const)
+    for (const [line, words] of [['mkfifo', /is a FIFO, not a file/], ['mkdir', /is a directory, not a file/], ['ln -s /dev/zero', /is a device, not a file/], ['truncate -s 1G', /has more than 1048576 bytes/]] as const) {
+      sh(`rm -rf ${at(name)} && ${line} ${at(name)}`)
+      const follower = follow(t, { kubeconfig: own })
+      await follower.until((f) => f.state.phase === 'failed', `${line} ${name}`)
+      t.match(follower.state.reason, words)
+      t.match(follower.state.reason, at(name))
+      sh(`rm -rf ${at(name)}`)
+      writeFileSync(at(name), undo)
+      await follower.until((f) => f.nodes.length > 0, `${name} is mended`)
+      follower.close()
+    }
 })
 
 t.test('a kubeconfig with a client certificate', async (t) => {

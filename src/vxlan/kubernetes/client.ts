@@ -1,6 +1,6 @@
 // A connection to the API server with the credentials of this moment.
 //
-// Credentials, CA, proxy and `exec` are the Kubernetes client library's (KubeConfig). It is read anew for each connection:
+// Credentials, CA, proxy and `exec` are the Kubernetes client library's (KubeConfig). It is made anew for each connection:
 // so tokens, certificates and kubeconfigs may rotate at any time. (The library itself reads a token's file again after a
 // minute on the wall clock, which never passes when the clock is set back; and it keeps an agent with the old CA.)
 //
@@ -9,11 +9,9 @@
 // after some of the errors. Of the library only config.js is imported: the generated API around it costs 75 MiB.
 
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { request as http, type IncomingMessage } from 'node:http'
 import { request as https, type Agent, type RequestOptions } from 'node:https'
-import { dirname } from 'node:path'
-import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
+import { credentials, IN_CLUSTER } from './credentials.ts'
 import { Failure, failureOf, refusal } from './failure.ts'
 
 export interface Patience {
@@ -29,7 +27,7 @@ export class Client {
 
   /** Reads the credentials: of a kubeconfig, or those that a pod has. An `exec` plugin is given `wait` milliseconds. */
   static async open(kubeconfig: string | undefined, wait: number, signal: AbortSignal): Promise<Client> {
-    const config = load(kubeconfig)
+    const config = credentials(kubeconfig)
     const options: RequestOptions = {}
     try {
       await within(config.applyToHTTPSOptions(options), wait, signal)
@@ -74,33 +72,6 @@ export class Client {
       if (!response?.complete) request.destroy()
     }
   }
-}
-
-const IN_CLUSTER = '/var/run/secrets/kubernetes.io/serviceaccount'
-
-function load(kubeconfig: string | undefined): KubeConfig {
-  const config = new KubeConfig()
-  try {
-    if (kubeconfig === undefined) inCluster(config)
-    else fromFile(config, kubeconfig)
-  } catch (error) {
-    throw failureOf(error, `the kubeconfig ${kubeconfig}`)
-  }
-  if (config.getCurrentCluster() && config.getCurrentUser()) return config
-  throw new Failure('refused', `the kubeconfig ${kubeconfig} has no cluster and user for its current-context: choose one with kubectl config use-context`)
-}
-
-function inCluster(config: KubeConfig): void {
-  if (!process.env.KUBERNETES_SERVICE_HOST || !process.env.KUBERNETES_SERVICE_PORT) throw new Failure('refused', 'KUBERNETES_SERVICE_HOST is not set, so this is no pod of a cluster: start the agent with --kubeconfig FILE or --peers FILE')
-  config.loadFromCluster()
-}
-
-/** The library reads a token's file under another name (token-file) than kubectl writes it (tokenFile). */
-function fromFile(config: KubeConfig, path: string): void {
-  const text = readFileSync(path, 'utf8')
-  if (text.trim() === '') throw new Failure('refused', `the kubeconfig ${path} is empty`)
-  config.loadFromString(text.includes('auth-provider') ? text : text.replace(/\btokenFile(?=["']?\s*:)/g, 'token-file'))
-  config.makePathsAbsolute(dirname(path))
 }
 
 /** The Status object of a refusal, or undefined if the body is something else. */
