@@ -71,7 +71,7 @@ t.test('after nft flush ruleset the agent brings back what guards 127.0.0.0/8, a
     on('a', damage)
     await until(`the guard is there again after ${damage}`, guarded)
   }
-  t.match(agent.log, /msg=repaired what="the guard of 127\.0\.0\.0\/8 was missing"/)
+  await until('it says so', () => agent.log.includes('msg=repaired what="the guard of 127.0.0.0/8 was missing"'))
   await agent.stop()
   on('a', `nft flush set inet podwire hostports_dev; for map in hostports_ip hairpin_ip; do nft flush map inet podwire $map; done 2>/dev/null; true`)
   t.same(inside('a', () => uninstall({ vni: 1, stateDir: agent.stateDir, confDir: agent.confDir, binDir: agent.binDir, libDir: '/run/a/lib/podwire' })), [])
