@@ -42,7 +42,7 @@ everything() {
   # A plugin of the list is killed at some moment of its ADD; containerd sends DEL by itself.
   local plugin seconds killed=0
   for plugin in "${@:2}"; do
-    for seconds in 0.01 0.02 0.03 0.04 0.06; do
+    for seconds in 0.004 0.008 0.012 0.016 0.02 0.03 0.05; do
       on tee "/run/kill-ADD-$plugin" <<<$seconds >/dev/null
       if run k "$(tcp 8080)" >/dev/null 2>&1; then end k; else killed=$((killed + 1)); fi
     done
