@@ -31,7 +31,7 @@ PICTURE
 
   title 'Agents: they make it true, install the plugins, and write the configuration for the container runtime'
   for at in a b; do on $at; agent; done
-  for at in a b; do await "node $at gets no conflist: $(tail -n 3 "$(root $at)/run/agent.log")" test -e "$(root $at)/run/cni/net.d/10-podwire.conflist"; done
+  for at in a b; do await 'node $at gets no conflist: $(tail -n 3 "$(root $at)/run/agent.log")' test -e "$(root $at)/run/cni/net.d/10-podwire.conflist"; done
   on a
   run 'cut -d" " -f2- /run/agent.log' 'ready\|conflist'
   run 'tr -d " \n" </run/cni/net.d/10-podwire.conflist; echo'
@@ -66,7 +66,7 @@ PICTURE
   run "kill -9 ${agent[a]}"
   wait "${agent[a]}" 2>/dev/null || true
   agent
-  await "the agent of a does not come back: $(tail -n 3 "$(root a)/run/agent.log")" grep -q msg=starting "$(root a)/run/agent.log"
+  await 'the agent of a does not come back: $(tail -n 3 "$(root a)/run/agent.log")' grep -q msg=starting "$(root a)/run/agent.log"
   wait $ping || true
   on ''
   run 'cat /run/ping' ' received'
@@ -133,12 +133,12 @@ stop() {
 
 # damage COMMAND QUESTION: types it, and says when QUESTION has the same answer as before again, and what the agent says.
 damage() {
-  local before since start
-  before=$(enter "$2")
+  local question=$2 before since start
+  before=$(enter "$question")
   since=$(repairs_told)
   start=${EPOCHREALTIME/./}
   run "$1"
-  await "not repaired: $(diff <(echo "$before") <(enter "$2") || true)" answer_is "$before" "$2"
+  await 'not repaired: $(diff <(echo "$before") <(enter "$question"))' answer_is "$before" "$question"
   say "As before after $(((${EPOCHREALTIME/./} - start) / 1000)) ms, the typing included. The agent says, with the milliseconds that it took:"
   await 'the agent tells of no repair' more_repairs "$since"
   on_log "$since"
@@ -149,11 +149,11 @@ repairs_told() { grep -c msg=repaired "$(root "$on")/run/agent.log" || true; }
 more_repairs() { [ "$(repairs_told)" -gt "$1" ]; }
 on_log() { grep -o 'msg=repaired.*' "$(root "$on")/run/agent.log" | tail -n "+$(($1 + 1))" | sed 's/^/   /'; }
 
-# await COMPLAINT COMMAND: until the command succeeds, a minute at most.
+# await COMPLAINT COMMAND: until the command succeeds, a minute at most. The complaint's $(...) are of the moment at which it is made.
 await() {
   local deadline=$((SECONDS + 60))
   until "${@:2}"; do
-    [ $SECONDS -lt $deadline ] || fail "$1"
+    [ $SECONDS -lt $deadline ] || eval "fail \"$1\""
     sleep 0.005
   done
 }
