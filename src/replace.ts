@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path'
 import { makeDirectory, openDirectory, sync } from './directory.ts'
 import { BadFile, openFile, textOf } from './file.ts'
 import { isErrno } from './kernel/errno.ts'
-import { sleep, tryLock } from './kernel/libc.ts'
+import { lockWithin } from './kernel/patience.ts'
 
 /**
  * Puts what `make` makes under a temporary name in the place of a file; if that fails, nothing of it stays. A name of the caller's
@@ -116,13 +116,8 @@ const PATIENCE = 100 // ms
  * lock it, so nobody depends on having the lock: without it, what others have left stays until the next time.
  */
 function isAlone(directory: number): boolean {
-  const start = Date.now()
   try {
-    while (!tryLock(directory)) {
-      if (Date.now() - start > PATIENCE) return false
-      sleep(1)
-    }
-    return true
+    return lockWithin(PATIENCE, directory)
   } catch {
     return false // a file system without locks
   }

@@ -80,6 +80,11 @@ t.test('other programs are run in one place, which the snapshot does not hold', 
   t.same(files.filter((file) => file.startsWith('cli/')).flatMap((file) => importers(file)).filter((file) => !file.startsWith('cli/')), ['heavy.ts'], 'and so are the commands of a person')
 })
 
+t.test('nobody waits by the clock on the wall', async (t) => {
+  const readers = files.filter((file) => /\bDate\.now\b/.test(readFileSync(join('src', file), 'utf8')))
+  t.same(readers, ['ipam/store.ts'], 'only a file has its age by it')
+})
+
 t.test('no file imports itself by way of others', async (t) => {
   const cycles: string[] = []
   const walk = (file: string, path: string[]): void => {

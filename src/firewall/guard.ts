@@ -11,6 +11,7 @@ import { add, del, sources } from '../kernel/firewalld.ts'
 import { checkPassage, hasLegacy } from '../kernel/iptables.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as nft from '../kernel/nft.ts'
+import { Patience } from '../kernel/patience.ts'
 import { networkOwner } from '../names.ts'
 import * as state from '../state.ts'
 import type { Kernel } from '../state.ts'
@@ -33,14 +34,14 @@ const PATIENCE = 1000 // ms; firewalld takes some 20 for each address, and the n
  * wrong with firewalld or the zone, the pod's own address will say.
  */
 function restored(host: Netns, conf: FirewallConf): string[] {
-  const [zone, end] = [zoneOf(conf), Date.now() + PATIENCE]
+  const [zone, end] = [zoneOf(conf), new Patience(PATIENCE)]
   let count = 0
   try {
     const there = sources(zone)
     if (!there) return []
     for (const element of nft.elements(host, hasAddresses, [networkOwner(conf.name)])) {
       const [source] = sourceOf(element)
-      if (!source || there.includes(source.address) || Date.now() > end) continue
+      if (!source || there.includes(source.address) || end.over) continue
       add({ ...source, zone }, show({ ...source, zone }))
       count++
       if (nft.check(host, element)) del(source) // its pod has left meanwhile

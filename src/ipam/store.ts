@@ -24,7 +24,7 @@ import { CniError } from '../cni/error.ts'
 import { makeDirectory, nearest, syncDirectory } from '../directory.ts'
 import { BadFile, openFile, textOf } from '../file.ts'
 import { isErrno } from '../kernel/errno.ts'
-import { sleep, tryLock } from '../kernel/libc.ts'
+import { lockWithin } from '../kernel/patience.ts'
 import { addressOf, cardOf, content, holderIn, isAddress, isTorn, LONGEST, nameOf, says, type Holder } from './lease.ts'
 import { byAddress, list, type Listing } from './listing.ts'
 
@@ -371,11 +371,7 @@ const tooLong = (directory: string): CniError =>
   new CniError(5, `state directory ${directory.slice(0, 100)}… is too long: with the name of a lease it would have more than ${PATH_MAX - 1} bytes`, 'choose another ipam.dataDir')
 
 function wait(fd: number, directory: string, patience: number): void {
-  const start = Date.now()
-  for (let pause = 1; !tryLock(fd); pause = Math.min(pause * 2, 20)) {
-    if (Date.now() - start > patience) throw new CniError(11, `state directory ${directory} has been locked by another process for ${patience / 1000} s`, `see which: fuser ${join(directory, 'lock')}`)
-    sleep(pause)
-  }
+  if (!lockWithin(patience, fd)) throw new CniError(11, `state directory ${directory} has been locked by another process for ${patience / 1000} s`, `see which: fuser ${join(directory, 'lock')}`)
 }
 
 /** A system error of the directory, or a file of it that is none, becomes error 5, which names the path. */

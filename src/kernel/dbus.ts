@@ -6,6 +6,7 @@ import { decodeMessage, encodeCall, ERROR, FIELD, lengthOf, METHOD_RETURN, type 
 import { systemBus } from './dbus-address.ts'
 import { isErrno } from './errno.ts'
 import * as libc from './libc.ts'
+import { Patience } from './patience.ts'
 
 const NO_REPLY = 'org.freedesktop.DBus.Error.NoReply'
 const GREETING = 5000 // ms for the bus itself, which answers at once
@@ -52,7 +53,7 @@ export class Bus {
   /** Calls a method and returns the values of its answer. Throws a BusError if that is an error, or none comes. */
   call(method: Method, ...args: string[]): Value[] {
     const serial = ++this.#serial
-    const end = Date.now() + this.#patience
+    const end = new Patience(this.#patience)
     writeSync(this.#fd, encodeCall(method, serial, args))
     for (;;) {
       const { type, fields, body } = decodeMessage(this.#take(lengthOf, end))
@@ -66,13 +67,13 @@ export class Bus {
   #authenticate(): void {
     const line = (read: Buffer) => (read.includes('\r\n') ? read.indexOf('\r\n') + 2 : undefined)
     writeSync(this.#fd, `\0AUTH EXTERNAL ${Buffer.from(String(process.getuid!())).toString('hex')}\r\n`)
-    const answer = this.#take(line, Date.now() + this.#patience).toString().trim()
+    const answer = this.#take(line, new Patience(this.#patience)).toString().trim()
     if (!answer.startsWith('OK ')) throw new BusError('org.freedesktop.DBus.Error.AuthFailed', `the message bus answered ${answer}`)
     writeSync(this.#fd, 'BEGIN\r\n')
   }
 
-  /** The next bytes, as many as `length` says as soon as it can, until a time of Date.now(). */
-  #take(length: (read: Buffer) => number | undefined, until: number): Buffer {
+  /** The next bytes, as many as `length` says as soon as it can. */
+  #take(length: (read: Buffer) => number | undefined, until: Patience): Buffer {
     for (;;) {
       const end = length(this.#read)
       if ((end ?? this.#read.length) > LARGEST) throw new BusError('org.freedesktop.DBus.Error.LimitsExceeded', `an answer of more than ${LARGEST} bytes`)
@@ -81,7 +82,7 @@ export class Bus {
         this.#read = this.#read.subarray(end)
         return taken
       }
-      if (!libc.readable([this.#fd], Math.max(0, until - Date.now()))) throw new BusError(NO_REPLY, `no answer in ${this.#patience / 1000} seconds`)
+      if (!libc.readable([this.#fd], until.left)) throw new BusError(NO_REPLY, `no answer in ${this.#patience / 1000} seconds`)
       const chunk = Buffer.alloc(4096)
       const count = readSync(this.#fd, chunk)
       if (count === 0) throw new BusError('org.freedesktop.DBus.Error.Disconnected', 'the message bus has closed the connection')

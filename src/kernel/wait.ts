@@ -6,6 +6,7 @@ import { isErrno } from './errno.ts'
 import * as libc from './libc.ts'
 import { NETLINK_ROUTE } from './netlink.ts'
 import type { Netns } from './netns.ts'
+import { Patience } from './patience.ts'
 
 const RTMGRP_LINK = 0x1 // <linux/rtnetlink.h>
 const RTMGRP_IPV6_IFADDR = 0x100
@@ -16,12 +17,12 @@ const RTMGRP_IPV6_ROUTE = 0x400
  * listened to before the first look, so nothing is missed. `changed` returns false when the time is up, milliseconds from now.
  */
 export function waiting(namespaces: Netns[], patience: number, look: (changed: () => boolean) => void): void {
-  const end = Date.now() + patience
+  const end = new Patience(patience)
   const sockets: number[] = []
   try {
     for (const netns of namespaces) sockets.push(netns.inside(open))
     look(() => {
-      const changed = libc.readable(sockets, Math.max(0, end - Date.now()))
+      const changed = libc.readable(sockets, end.left)
       for (const fd of sockets) drain(fd)
       return changed
     })

@@ -9,7 +9,7 @@ import { addressesOf } from '../cni/result.ts'
 import { addressText, parseCidr } from '../ip.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
-import { sleep, tryLock } from '../kernel/libc.ts'
+import { lockWithin } from '../kernel/patience.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
 import * as rule from '../kernel/rule.ts'
@@ -84,9 +84,5 @@ const PATIENCE = 10_000 // ms
  * if that was not to be had.
  */
 function lock(pod: Netns, netns: string): void {
-  const start = Date.now()
-  while (!tryLock(pod.fd)) {
-    if (Date.now() - start > PATIENCE) throw new CniError(11, `${netns} has been locked by another process for ${PATIENCE / 1000} s`, `see which: fuser ${netns}`)
-    sleep(1)
-  }
+  if (!lockWithin(PATIENCE, pod.fd)) throw new CniError(11, `${netns} has been locked by another process for ${PATIENCE / 1000} s`, `see which: fuser ${netns}`)
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { makeDirectory } from '../directory.ts'
 import { openFile, textOf } from '../file.ts'
 import { prepared, sleep, tryLock } from '../kernel/libc.ts'
+import { Patience } from '../kernel/patience.ts'
 import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
 import { remove, removeEmpty, replaceText } from '../replace.ts'
@@ -48,12 +49,12 @@ export class StateDir {
    */
   take(patience = PATIENCE): boolean {
     makeDirectory(this.path)
-    for (const end = Date.now() + patience; this.#held === undefined; sleep(AGAIN)) {
+    for (const end = new Patience(patience); this.#held === undefined; sleep(AGAIN)) {
       let had = false
       const fd = prepared(openFile(this.#lock, O_RDWR | O_CREAT, 0o644), (file) => (had = tryLock(file) && isStill(this.#lock, file)))
       if (had) this.#held = fd
       else closeSync(fd)
-      if (Date.now() >= end) break
+      if (end.over) break
     }
     return this.#held !== undefined
   }
