@@ -30,6 +30,7 @@ import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
 import { deviceName, ownersOf, realmOf } from './overlay.ts'
 import type { Peer, Problem } from './peers.ts'
+import type { Why } from './refusals.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, type Status } from './state-dir.ts'
 import { findUnderlay } from './underlay.ts'
@@ -273,8 +274,8 @@ class Agent {
       else log.error(ready ? 'the overlay stays as it was' : 'the overlay is not ready', { reason })
     }
     this.#metrics.ready.set(ready ? 1 : 0)
+    this.#writeSoon() // first what explains it, then what is waited for
     this.#save(() => this.#state.writeReadiness(this.#status))
-    this.#writeSoon()
   }
 
   #writeSoon(): void {
@@ -310,7 +311,7 @@ class Agent {
   }
 
   /** What the keeper did, by itself or since it was told to. */
-  #reconciled({ repaired, failed }: Outcome, why: 'wanted' | 'repair', took: number): void {
+  #reconciled({ repaired, failed }: Outcome, why: Why, took: number): void {
     this.#metrics.reconcile.observe({ why }, took / 1000)
     if (why === 'repair') for (const { fact } of repaired) this.#metrics.repairs.inc({ kind: fact.fact })
     for (const { sentence } of failed) this.#metrics.errors.inc({ code: / (E[A-Z]+)\b/.exec(sentence)?.[1] ?? 'unknown' })

@@ -12,7 +12,7 @@ import * as route from '../kernel/route.ts'
 import { fingerprint, isGround, isListed, key, line, reconcile, reconcileRest, touch } from '../reconcile.ts'
 import type { Failure, Outcome, Realm } from '../reconcile.ts'
 import { Alarm } from './alarm.ts'
-import { Refusals, type Scope } from './refusals.ts'
+import { Refusals, type Scope, type Why } from './refusals.ts'
 
 /** How often everything is read again, milliseconds. */
 const INTERVAL = 60_000
@@ -24,7 +24,7 @@ const DEAF = 2_000
 
 export interface Reports {
   /** What had to be made true: `wanted` because the plan changed, else `repair`. Milliseconds that it took. */
-  done(outcome: Outcome, why: 'wanted' | 'repair', took: number): void
+  done(outcome: Outcome, why: Why, took: number): void
   /** The interface that carries the overlay, or a default route, has changed. */
   underlay(): void
   /** Something of podwire's may be gone, from nf_tables too, or a minute is over. */
@@ -80,7 +80,7 @@ export class Keeper {
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
     this.#refusals.keep(plan)
     if (first || device(before) !== device(plan)) return this.#begin()
-    if (this.#refusals.ground) return void this.#act('wanted', 'everything', () => reconcile(this.#netns, plan, this.#realm))
+    if (this.#refusals.ground) return void this.#act(this.#refusals.why, 'everything', () => reconcile(this.#netns, plan, this.#realm))
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     const other = changed(before, plan)
@@ -166,12 +166,12 @@ export class Keeper {
     this.#monitor?.close()
   }
 
-  #act(why: 'wanted' | 'repair', scope: Scope, run: () => Outcome): Outcome {
+  #act(why: Why, scope: Scope, run: () => Outcome): Outcome {
     const start = performance.now()
     const failing = this.#refusals.list.length
     const outcome = attempt(run)
     const end = performance.now()
-    this.#refusals.learn(scope, outcome.failed, end)
+    this.#refusals.learn(scope, why, outcome.failed, end)
     const happened = outcome.repaired.length + outcome.failed.length > 0 || this.#refusals.list.length !== failing
     if (happened) this.#reports.done(outcome, why, end - start)
     if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = end
@@ -184,12 +184,13 @@ export class Keeper {
     if (next !== undefined) this.#another.within(next)
   }
 
-  /** Tries again what the kernel refused. That is no repair: nobody else has changed it. */
+  /** Tries again what the kernel refused. */
   #retry(): void {
+    const { why } = this.#refusals
     const { everything, rest, lacking, extra } = this.#refusals.due(performance.now())
-    if (everything) this.#act('wanted', 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
-    else if (rest) this.#act('wanted', 'rest', () => reconcileRest(this.#netns, this.#plan, this.#realm))
-    if (!everything && lacking.length + extra.length > 0) this.#act('wanted', [...lacking, ...extra], () => touch(this.#netns, lacking, extra))
+    if (everything) this.#act(why, 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
+    else if (rest) this.#act(why, 'rest', () => reconcileRest(this.#netns, this.#plan, this.#realm))
+    if (!everything && lacking.length + extra.length > 0) this.#act(why, [...lacking, ...extra], () => touch(this.#netns, lacking, extra))
     this.#again()
   }
 

@@ -11,7 +11,11 @@ const MOST = { node: 10_000, peer: 60_000 }
 /** What a look was at: all of the plan, what is not listed, or single facts. */
 export type Scope = 'everything' | 'rest' | Listed[]
 
+/** Why something had to be made true: the plan changed, or somebody changed the kernel. It is the same when it succeeds only later. */
+export type Why = 'wanted' | 'repair'
+
 interface Refusal extends Failure {
+  why: Why
   wait: number
   due: number
 }
@@ -28,7 +32,7 @@ export class Refusals {
   readonly #all = new Map<string, Refusal>()
 
   /** Takes in what came of a look, at a time in milliseconds. */
-  learn(scope: Scope, failed: Failure[], now: number): void {
+  learn(scope: Scope, why: Why, failed: Failure[], now: number): void {
     const before = new Map(this.#all)
     const looked = new Set(typeof scope === 'string' ? [] : scope.map(key))
     const covered = ({ fact }: Failure) => {
@@ -39,8 +43,9 @@ export class Refusals {
     for (const [name, refusal] of before) if (readable && covered(refusal)) this.#all.delete(name)
     for (const failure of failed) {
       const most = failure.fact && isListed(failure.fact) ? MOST.peer : MOST.node
-      const wait = Math.min((before.get(nameOf(failure))?.wait ?? FIRST / 2) * 2, most)
-      this.#all.set(nameOf(failure), { ...failure, wait, due: now + wait })
+      const last = before.get(nameOf(failure))
+      const wait = Math.min((last?.wait ?? FIRST / 2) * 2, most)
+      this.#all.set(nameOf(failure), { ...failure, why: last?.why ?? why, wait, due: now + wait })
     }
   }
 
@@ -62,6 +67,11 @@ export class Refusals {
   /** Whether the device itself is refused, or nothing can be read: all the rest is not even tried. */
   get ground(): boolean {
     return this.list.some((failure) => failure.fact === undefined || isGround(failure))
+  }
+
+  /** Why what is refused was tried at first: a repair, if any of it was. */
+  get why(): Why {
+    return [...this.#all.values()].some(({ why }) => why === 'repair') ? 'repair' : 'wanted'
   }
 
   /** How long until something is to be tried again, milliseconds; undefined if there is nothing. */

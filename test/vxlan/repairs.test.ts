@@ -99,6 +99,17 @@ t.test('damage is repaired', async (t) => {
   for (const [who, line] of table(MANAGERS)) await t.test(`${who}: ${line}`, (t) => damaged(t, one, line))
   for (const [who, line] of table(MANAGERS)) await t.test(`direct routes, ${who}`, (t) => damaged(t, direct, line))
 
+  await t.test('what the kernel grants at the second attempt is counted, too', async () => {
+    const refused = () => a.status().reason.includes('x has VNI 1')
+    on('a', `kill -STOP ${a.pid}; ip link del podwire.1 && ip link add x type vxlan id 1 local 192.0.2.1 dstport 8472; kill -CONT ${a.pid}`)
+    await until('it is refused', refused)
+    const [before, logged] = [a.metric('podwire_repairs_total{kind="vxlan"}'), a.log.length]
+    on('a', 'ip link del x')
+    await until('it is counted', () => a.metric('podwire_repairs_total{kind="vxlan"}') > before)
+    await until('it is told', () => a.log.slice(logged).includes('msg="the overlay is ready"'))
+    await a.settled()
+  })
+
   await t.test('nothing is repaired that is not broken', async (t) => {
     const before = a.log
     on('a', 'ip link add other0 type veth && ip link set other0 up && ip addr add 10.99.0.1/24 dev other0 && ip route add 198.51.100.0/24 dev other0; nft add table ip other; ip link del other0; nft delete table ip other')
