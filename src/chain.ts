@@ -12,7 +12,8 @@ import type { Plan } from './facts.ts'
 import { filtersOf } from './filters.ts'
 import { FORMER, GUARDS, STATUSES } from './guards.ts'
 import * as link from './kernel/link.ts'
-import { networkOwner, owner, type Attachment } from './names.ts'
+import type { Netns } from './kernel/netns.ts'
+import { hostIfname, networkOwner, owner, type Attachment } from './names.ts'
 import * as state from './state.ts'
 import type { Kernel } from './state.ts'
 
@@ -29,6 +30,11 @@ export interface Memory {
 
 export function chain(plugin: Chained<never>, memory?: Memory): Plugin {
   const conf = (request: Request) => request.conf as never
+  const made = (request: Request, kernel: Kernel): Plan => {
+    const pod = podOf(kernel, request, previous(request))
+    refuse(plugin.problems?.(pod, conf(request)) ?? [])
+    return plugin.plan(pod, conf(request))
+  }
   return {
     schema: plugin.schema,
 
@@ -52,14 +58,12 @@ export function chain(plugin: Chained<never>, memory?: Memory): Plugin {
     },
 
     check(request) {
-      const prev = previous(request)
+      previous(request)
       requireNetns(request.env, 3)
-      withKernel(request.env.netns, (kernel) => {
-        const pod = podOf(kernel, request, prev)
-        refuse(plugin.problems?.(pod, conf(request)) ?? [])
-        complain(state.check(kernel, plugin.plan(pod, conf(request)), podName(request.env.netns)))
-      })
+      withKernel(request.env.netns, (kernel) => complain(state.check(kernel, made(request, kernel), podName(request.env.netns))))
     },
+
+    made,
 
     del(request) {
       const mine = attachmentOf(request)
@@ -103,8 +107,8 @@ export function previous({ conf }: Request): Result {
 export function podOf(kernel: Kernel, request: Request, prev: Result): Pod {
   const { interfaces, routes } = prev
   const attachment = attachmentOf(request)
-  const inside = link.get(kernel.pod!, attachment.ifname)
-  const end = inside && hostEnd(kernel, inside)
+  const inside = kernel.pod && link.get(kernel.pod, attachment.ifname)
+  const end = kernel.pod ? inside && hostEnd(kernel, inside) : ownEnd(kernel.host, attachment)
   const master = end && end.master !== 0 ? link.byIndex(kernel.host, end.master) : undefined
   return {
     attachment,
@@ -112,11 +116,17 @@ export function podOf(kernel: Kernel, request: Request, prev: Result): Pod {
     routes,
     host: end?.name,
     bridge: master?.kind === 'bridge' ? { name: master.name, promisc: (master.flags & link.IFF_PROMISC) !== 0, gate: interfaces.find(({ name, sandbox }) => !sandbox && name.startsWith(`${master.name}.`))?.name ?? master.name } : undefined,
-    ...(!inside && { absent: true as const }),
-    mtu: inside?.mtu,
+    ...(kernel.pod && !inside && { absent: true as const }),
+    mtu: (inside ?? end)?.mtu,
     filters: filtersOf(kernel.host),
     mac: request.env.args.mac,
   }
+}
+
+/** The node's end of an interface that podwire made. */
+function ownEnd(host: Netns, attachment: Attachment): link.LinkState | undefined {
+  const end = link.get(host, hostIfname(attachment))
+  return end?.alias === owner(attachment) ? end : undefined
 }
 
 /** Whether another network has the pod's interface, of the same container and name: what is of it is not ours to take back. */

@@ -11,6 +11,7 @@ import type { Fact, Ifb, Link, Plan } from './facts.ts'
 import { former } from './former.ts'
 import { FORMER } from './guards.ts'
 import { addressText, parseCidr } from './ip.ts'
+import type { Ipam } from './ipam/ipam.ts'
 import { tables } from './kernel/former.ts'
 import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
@@ -18,6 +19,7 @@ import * as nft from './kernel/nft.ts'
 import { hostIfname, networkOwner, owner, type Attachment } from './names.ts'
 import { MASQUERADED } from './nat.ts'
 import * as state from './state.ts'
+import type { Kernel } from './state.ts'
 import { ipamOf, parts } from './wire.ts'
 
 /** Everything in the kernel that belongs to owners whose name begins with one of `whose` and who are stale; `of`: their addresses, if that is all of them. */
@@ -73,27 +75,44 @@ const tracked = (fact: Fact): boolean => fact.fact === 'flows' || fact.fact === 
 
 export function gc(request: Request): void {
   const { conf, lease } = parts(request)
-  const { validAttachments: valid, name } = conf
-  const ipam = ipamOf(request)
+  const { validAttachments: valid } = conf
   withKernel(undefined, (kernel) => {
-    const links = ['veth', ...holdings().flatMap((one) => one.links?.kind ?? [])].flatMap((kind) => link.list(kernel.host, kind))
-    const ends = new Map(links.flatMap((one) => (one.kind === 'veth' ? [[one.name, one.alias]] : [])))
-    const aliases = new Set(ends.values())
-    const living = valid && new Set(valid.map((attachment) => owner({ network: name, ...attachment })))
-    const dead = (attachment: Attachment) => !ends.has(hostIfname(attachment)) || isAnothers(ends.get(hostIfname(attachment)), attachment)
-    const stale = (whose: string) => whose.startsWith(networkOwner(name)) && (living ? !living.has(whose) : !aliases.has(whose))
-    const left = remains(kernel.host, ALL, [networkOwner(name)], stale)
-    const stray = links.flatMap((one) => (one.alias !== undefined && stale(one.alias) ? [linkFact(one.name, one.alias, one.kind)] : []))
-    const holders = living ? (ipam.holders?.(lease) ?? []).map((holder) => ({ network: name, ...holder })) : []
-    const leased = holders.filter((holder) => !living!.has(owner(holder))).map((holder) => linkFact(hostIfname(holder), owner(holder)))
-    const problems = state.del(kernel, distinct([...left, ...stray, ...leased]))
+    const { facts, isDead } = stale(kernel, request)
+    const problems = state.del(kernel, facts)
     try {
-      ipam.gc({ conf: lease.conf, dead, ...(valid && { valid }) })
+      ipamOf(request).gc({ conf: lease.conf, dead: isDead, ...(valid && { valid }) })
     } catch (error) {
       problems.push((error as Error).message)
     }
     if (problems.length > 0) throw new CniError(107, `GC could not remove everything: ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}`, problems.join('\n'))
   })
+}
+
+/** What GC would take back: facts of the kernel, and leases. */
+export function garbage(request: Request): { facts: Plan; leases: ReturnType<NonNullable<Ipam['stale']>> } {
+  const { conf, lease } = parts(request)
+  const { validAttachments: valid } = conf
+  return withKernel(undefined, (kernel) => {
+    const { facts, isDead } = stale(kernel, request)
+    return { facts, leases: ipamOf(request).stale?.({ conf: lease.conf, dead: isDead, ...(valid && { valid }) }) ?? [] }
+  })
+}
+
+/** What in the kernel is of attachments of a network that do not live: by the request's list, or provably. */
+function stale(kernel: Kernel, request: Request): { facts: Plan; isDead: (attachment: Attachment) => boolean } {
+  const { conf, lease } = parts(request)
+  const { validAttachments: valid, name } = conf
+  const links = ['veth', ...holdings().flatMap((one) => one.links?.kind ?? [])].flatMap((kind) => link.list(kernel.host, kind))
+  const ends = new Map(links.flatMap((one) => (one.kind === 'veth' ? [[one.name, one.alias]] : [])))
+  const aliases = new Set(ends.values())
+  const living = valid && new Set(valid.map((attachment) => owner({ network: name, ...attachment })))
+  const isDead = (attachment: Attachment) => !ends.has(hostIfname(attachment)) || isAnothers(ends.get(hostIfname(attachment)), attachment)
+  const isStale = (whose: string) => whose.startsWith(networkOwner(name)) && (living ? !living.has(whose) : !aliases.has(whose))
+  const left = remains(kernel.host, ALL, [networkOwner(name)], isStale)
+  const stray = links.flatMap((one) => (one.alias !== undefined && isStale(one.alias) ? [linkFact(one.name, one.alias, one.kind)] : []))
+  const holders = living ? (ipamOf(request).holders?.(lease) ?? []).map((holder) => ({ network: name, ...holder })) : []
+  const leased = holders.filter((holder) => !living!.has(owner(holder))).map((holder) => linkFact(hostIfname(holder), owner(holder)))
+  return { facts: distinct([...left, ...stray, ...leased]), isDead }
 }
 
 const isAnothers = (alias: string | undefined, attachment: Attachment): boolean => alias !== undefined && alias !== owner(attachment)

@@ -36,6 +36,8 @@ interface Noun<F> {
   del?(kernel: Kernel, fact: F): void
   /** `pod` names the namespace in what repairs it. */
   check?(kernel: Kernel, fact: F, pod: string): Difference | undefined
+  /** Makes true what is there otherwise; without it `add` does. */
+  change?(kernel: Kernel, fact: F, what: string): void
 }
 
 const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
@@ -43,6 +45,7 @@ const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
     add: (kernel, fact, what) => link.add(kernel.host, place(kernel, 'pod'), fact, what),
     del: (kernel, fact) => link.delInside(place(kernel, 'pod'), kernel.host, fact), // those of the node go together
     check: (kernel, fact, pod) => link.check(kernel.host, kernel.pod, fact, pod),
+    change: ({ host, pod }, fact, what) => link.change(host, pod, fact, what),
   },
   'link set': {
     add: (kernel, fact, what) => setLink(place(kernel, fact.in), fact, what),
@@ -54,8 +57,17 @@ const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
   vlans: { add: ({ host }, fact, what) => vlan.addMember(host, fact, what), check: ({ host }, fact) => vlan.checkMember(host, fact) },
   vlan: { add: ({ host }, fact, what) => vlan.add(host, fact, what), check: ({ host }, fact) => vlan.check(host, fact) },
   ifb: { add: ({ host }, fact, what) => ifb.add(host, fact, what), check: ({ host }, fact) => ifb.check(host, fact) },
-  qdisc: { add: ({ host }, fact, what) => qdisc.add(host, fact, what), del: ({ host }, fact) => qdisc.del(host, fact), check: ({ host }, fact) => qdisc.check(host, fact) },
-  filter: { add: ({ host }, fact, what) => filter.add(host, fact, what), check: ({ host }, fact) => filter.check(host, fact) },
+  qdisc: {
+    add: ({ host }, fact, what) => qdisc.add(host, fact, what),
+    del: ({ host }, fact) => qdisc.del(host, fact),
+    check: ({ host }, fact) => qdisc.check(host, fact),
+    change: ({ host }, fact, what) => qdisc.replace(host, fact, what),
+  },
+  filter: {
+    add: ({ host }, fact, what) => filter.add(host, fact, what),
+    check: ({ host }, fact) => filter.check(host, fact),
+    change: ({ host }, fact, what) => filter.replace(host, fact, what),
+  },
   vxlan: { add: ({ host }, fact, what) => vxlan.add(host, fact, what), check: ({ host }, fact) => vxlan.check(host, fact) },
   feature: { add: ({ host }, fact, what) => feature.set(host, fact, what), check: ({ host }, fact) => feature.check(host, fact) },
   neigh: {
@@ -72,6 +84,7 @@ const NOUNS: { [F in Single as F['fact']]: Noun<F> } = {
     add: (kernel, fact, what) => (fact.absent ? route.del(place(kernel, fact.in), fact) : route.add(place(kernel, fact.in), fact, what)),
     del: (kernel, fact) => (fact.absent ? route.restore : route.del)(place(kernel, fact.in), fact),
     check: (kernel, fact) => route.check(place(kernel, fact.in), fact),
+    change: (kernel, fact, what) => place(kernel, fact.in).rt.change({ what, ...route.addition(place(kernel, fact.in), fact) }),
   },
   rule: {
     add: (kernel, fact, what) => rule.add(place(kernel, fact.in), fact, what),

@@ -15,11 +15,11 @@ import { ptp } from './ptp/ptp.ts'
 import { sbr } from './sbr/plugin.ts'
 import { backup } from './tuning/backup.ts'
 import { VXLAN } from './vxlan/conf.ts'
-import { add, check, type Wirer } from './wire.ts'
+import { add, check, made, type Wirer } from './wire.ts'
 import type { Plugin } from './cni/plugin.ts'
 
 /** A plugin that wires: its plan, and what all of them do. */
-const wire = (wirer: Wirer): Plugin => ({ schema: wirer.schema, add: (request) => add(wirer, request), del, check: (request) => check(wirer, request), gc, status: (request) => status(wirer, request) })
+const wire = (wirer: Wirer): Plugin => ({ schema: wirer.schema, add: (request) => add(wirer, request), del, check: (request) => check(wirer, request), made: (request, kernel) => made(wirer, request, kernel), gc, status: (request) => status(wirer, request) })
 
 /** The plugins that are plans. */
 export const WIRERS: Record<string, Wirer> = { ptp, podwire: ptp, bridge }

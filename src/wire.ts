@@ -156,26 +156,37 @@ function behind(prev: Result | undefined, own: Result): Result {
 }
 
 export function check(wirer: Wirer, request: Request): void {
-  const { env, conf, attachment, lease } = parts(request)
-  const prev = conf.prevResult
-  if (!prev) throw new CniError(7, 'Required prevResult missing', 'CHECK compares with the result of ADD, which the runtime passes as prevResult')
+  const { env, conf, lease } = parts(request)
+  requireResult(conf)
   requireNetns(env, 3)
   withKernel(env.netns, (kernel) => {
-    const ours = prev.interfaces.find(({ name, sandbox }) => name === attachment.ifname && sandbox)
-    if (!ours) throw new CniError(7, `prevResult.interfaces has no ${attachment.ifname} in a sandbox`)
-    if (ours.sandbox !== env.netns) throw new CniError(102, `Sandbox in prevResult ${ours.sandbox} doesn't match configured netns: ${env.netns}`)
-    const ips = addressesOf(prev, attachment.ifname)
-    // Other plugins' routes may be in the result too: ours are those of our configuration, where IPAM has no others.
-    const ipam = ipamOf(request)
-    const configured = ipamRoutes(lease.conf)
-    const routes = ipam.preview ? prev.routes.filter(({ dst }) => configured.some((route) => route.dst === dst)) : prev.routes
-    const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
-    const asAdd = wiringOf(wirer, kernel.host, request, own)
-    const wiring: Wiring = { ...asAdd, chosen: asAdd.mtu, mtu: ours.mtu ?? link.get(kernel.pod!, attachment.ifname)?.mtu, mac: ours.mac }
-    refuse(wirer.problems(wiring))
-    const findings = [...ipam.check(lease), ...state.check(kernel, planOf(wirer, wiring), podName(env.netns))]
-    complain(findings)
+    const plan = made(wirer, request, kernel)
+    complain([...ipamOf(request).check(lease), ...state.check(kernel, plan, podName(env.netns))])
   })
+}
+
+/** What ADD made, by its result. Errors 7 and 102: that is not one of this configuration and this pod. */
+export function made(wirer: Wirer, request: Request, kernel: Kernel): Plan {
+  const { env, conf, attachment, lease } = parts(request)
+  const prev = requireResult(conf)
+  const ours = prev.interfaces.find(({ name, sandbox }) => name === attachment.ifname && sandbox)
+  if (!ours) throw new CniError(7, `prevResult.interfaces has no ${attachment.ifname} in a sandbox`)
+  if (ours.sandbox !== env.netns) throw new CniError(102, `Sandbox in prevResult ${ours.sandbox} doesn't match configured netns: ${env.netns}`)
+  const ips = addressesOf(prev, attachment.ifname)
+  // Other plugins' routes may be in the result too: ours are those of our configuration, where IPAM has no others.
+  const configured = ipamRoutes(lease.conf)
+  const routes = ipamOf(request).preview ? prev.routes.filter(({ dst }) => configured.some((route) => route.dst === dst)) : prev.routes
+  const own = wirer.result?.({ conf, ips, routes }) ?? { ips, routes }
+  const asAdd = wiringOf(wirer, kernel.host, request, own)
+  const end = kernel.pod ? link.get(kernel.pod, attachment.ifname) : link.get(kernel.host, hostIfname(attachment))
+  const wiring: Wiring = { ...asAdd, chosen: asAdd.mtu, mtu: ours.mtu ?? end?.mtu, mac: ours.mac }
+  refuse(wirer.problems(wiring))
+  return planOf(wirer, wiring)
+}
+
+function requireResult({ prevResult }: NetConf): Result {
+  if (prevResult) return prevResult
+  throw new CniError(7, 'Required prevResult missing', 'CHECK compares with the result of ADD, which the runtime passes as prevResult')
 }
 
 /** What a request is about, and how its addresses are leased. */

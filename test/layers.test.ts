@@ -51,6 +51,10 @@ t.test('the plugins know nothing of the API server, of metrics and of watching f
   t.same(breaches(['plugins.ts'], agents), [])
 })
 
+t.test('what pods were promised is no concern of plugins', async (t) => {
+  t.same(breaches(['plugins.ts', 'main.ts'], (name) => name.startsWith('pods/') || name === 'mend.ts'), [])
+})
+
 t.test('only kernel/libc.ts knows the foreign function interface', async (t) => {
   t.same(importers('node:ffi'), ['kernel/libc.ts'], 'by its name')
   t.same(files.filter((file) => /\bdlopen\b/.test(readFileSync(join('src', file), 'utf8'))), ['kernel/libc.ts'], 'and by its function')
@@ -58,7 +62,7 @@ t.test('only kernel/libc.ts knows the foreign function interface', async (t) => 
 
 t.test('a namespace is opened where a request is served; state.ts and the nouns of the kernel are handed theirs', async (t) => {
   const openers = files.filter((file) => /\bnew Netns\(/.test(readFileSync(join('src', file), 'utf8')))
-  t.same(openers, ['act.ts', 'cli/bridge.ts', 'cli/plan.ts', 'cli/status.ts', 'health.ts', 'loopback/loopback.ts', 'vxlan/agent.ts', 'vxlan/plugin.ts', 'vxlan/uninstall.ts'], 'who opens')
+  t.same(openers, ['act.ts', 'cli/bridge.ts', 'cli/gc.ts', 'cli/plan.ts', 'cli/pods.ts', 'cli/status.ts', 'health.ts', 'loopback/loopback.ts', 'pods/report.ts', 'vxlan/agent.ts', 'vxlan/plugin.ts', 'vxlan/uninstall.ts'], 'who opens')
   t.same(files.filter((file) => /\bnew Netlink\(/.test(readFileSync(join('src', file), 'utf8'))), ['kernel/netns.ts'], 'and its sockets with it')
 })
 
@@ -66,6 +70,7 @@ t.test('the kernel knows nothing of CNI', async (t) => {
   const above = (name: string) => /^(cni|ipam|cli|ptp|bridge|loopback|portmap|bandwidth|firewall|tuning|sbr|vxlan)\//.test(name) || ['state.ts', 'nouns.ts', 'act.ts', 'wire.ts', 'chain.ts', 'clean.ts', 'main.ts', 'plugins.ts'].includes(name)
   t.same(breaches(files.filter(kernel), above), [], 'it brings nothing from above')
   t.same(imports.get('state.ts')!.filter((name) => !['show.ts', 'nouns.ts'].includes(name) && !kernel(name)), [], 'state.ts has facts and the kernel, no more')
+  t.same(imports.get('mend.ts')!.filter((name) => !['show.ts', 'state.ts', 'nouns.ts', 'names.ts'].includes(name) && !kernel(name)), [], 'so has mend.ts')
   t.same(imports.get('reconcile.ts')!.filter((name) => !['show.ts', 'state.ts', 'nouns.ts'].includes(name) && !kernel(name)), [], 'and so has reconcile.ts')
 })
 
@@ -82,7 +87,7 @@ t.test('other programs are run in one place, which the snapshot does not hold', 
 
 t.test('nobody waits by the clock on the wall', async (t) => {
   const readers = files.filter((file) => /\bDate\.now\b/.test(readFileSync(join('src', file), 'utf8')))
-  t.same(readers, ['ipam/store.ts'], 'only a file has its age by it')
+  t.same(readers, ['cli/age.ts', 'ipam/store.ts'], 'only a file has its age by it')
 })
 
 t.test('no file imports itself by way of others', async (t) => {

@@ -4,12 +4,14 @@ import { CniError } from '../cni/error.ts'
 import type { Answer } from '../cni/serve.ts'
 import { agent, uninstall } from './agent.ts'
 import { explain } from './explain.ts'
+import { gc } from './gc.ts'
 import { help } from './help.ts'
 import { plan } from './plan.ts'
+import { check, pods, repair } from './pods.ts'
 import { status } from './status.ts'
 import { version } from './version.ts'
 
-const COMMANDS: Record<string, (args: string[]) => string | Answer> = { status, agent: () => help(['agent']), uninstall, plan, explain, version, help }
+const COMMANDS: Record<string, (args: string[]) => string | Answer> = { status, pods, check, repair, gc, agent: () => help(['agent']), uninstall, plan, explain, version, help }
 
 /** Runs `podwire ARGS`. Wrong usage is exit status 1 and a line that says what is right. */
 export function cli(args: string[]): Answer {

@@ -7,6 +7,10 @@ const PAGES: Record<string, string> = {
 
 Usage
   podwire [status]        this node, its overlay, each peer, and what is wrong with them; its ports; changes nothing
+  podwire pods            the pods of this node: address, interface, ports, age, and how each is
+  podwire check [POD]     what of a pod is not as its ADD made it; changes nothing
+  podwire repair [POD]    makes that so again
+  podwire gc [NETWORK]    takes back what is left of dead pods
   podwire plan CONF       what ADD would do, as ip and nft lines; changes nothing
   podwire agent …         keeps the overlay between this node and the others true, until it is ended
   podwire uninstall       takes the overlay away, or a bridge that nobody is on
@@ -39,6 +43,58 @@ Options
   --container ID  container ID (default: example)
   --ifname NAME   the pod's interface (default: eth0)
   --json          the same facts as JSON
+`,
+  pods: `podwire pods - the pods of this node
+
+Usage
+  podwire pods [--library DIR] [--bin-dir DIR] [--json]
+
+  Lists the pods that a container runtime has given a network here: Kubernetes name or container ID, addresses, network,
+  interface on the node, ports of the node, age, and whether all is as ADD made it. A pod of another program's plugin is
+  listed and not looked at. Exit status 0 if nothing is wrong.
+
+Options
+  --library DIR    where the runtime's library (libcni) keeps what pods were promised (default: /var/lib/cni/results)
+  --bin-dir DIR    where the runtime looks for plugins, to tell podwire's from others of their names
+                   (default: /opt/cni/bin)
+  --json           the same, complete, as JSON
+`,
+  check: `podwire check - what of pods is not as ADD made it
+
+Usage
+  podwire check [POD] [--library DIR] [--bin-dir DIR] [--json]
+
+  POD is a name (namespace/name), a container ID or what that begins with, an address, or an interface of the node; all
+  pods without it. Says for each what is wrong, a line on each, and the lines that repair it. Changes nothing. Exit
+  status 0 if nothing is wrong.
+
+Options
+  as of podwire pods
+`,
+  repair: `podwire repair - makes pods as ADD made them
+
+Usage
+  podwire repair [POD] [--library DIR] [--bin-dir DIR] [--json]
+
+  Makes true what podwire check says is not: on the node, in nf_tables, among the leases, and in the pod's network
+  namespace. An interface that is gone is made again. podwire agent does this by itself, for all but what is in a pod's
+  namespace, which is the pod's to change. Exit status 0 if nothing is wrong any more.
+
+Options
+  as of podwire pods
+`,
+  gc: `podwire gc - takes back what is left of dead pods
+
+Usage
+  podwire gc [NETWORK] [--dry-run] [--data-dir DIR]
+
+  Takes back leases, nf_tables elements and interfaces of pods that are provably dead: their interface on the node is
+  gone, and a lease is older than a minute. Of one network, or of all. podwire agent does it every five minutes;
+  containerd and podman never send GC.
+
+Options
+  --dry-run        says what would go, and changes nothing
+  --data-dir DIR   where the networks have their leases (default: /var/lib/cni/networks)
 `,
   status: `podwire status - this node, its overlay, its peers, its ports
 

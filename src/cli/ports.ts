@@ -57,6 +57,10 @@ export function portTable(list: Port[]): string {
   return `\n${columns([['port', 'to', 'pod', ''], ...ranges(list).map((range) => cells(range[0]!, range.at(-1)!))]).join('')}`
 }
 
+/** The ports of one owner, `network/container/ifname`: `8080/tcp 9000-9005/udp`. */
+export const portsOf = (list: Port[], owner: string): string =>
+  ranges(list.filter(({ network, container, ifname }) => `${network}/${container}/${ifname}` === owner)).map((range) => portText(range[0]!, range.at(-1)!)).join(' ')
+
 /** Ports in rows; each is one of a family, or of both. */
 function ranges(list: Port[]): Port[][][] {
   const found: Port[][][] = []
@@ -74,10 +78,12 @@ function ranges(list: Port[]): Port[][][] {
 }
 
 function cells(first: Port[], last: Port[]): string[] {
-  const [{ protocol, port, address, network, container, ifname, conditional, gone }] = first as [Port]
+  const [{ network, container, ifname, conditional, gone }] = first as [Port]
   const to = first.map((one, i) => at(one.to.address, one.to.port, last[i]!.to.port)).join(' ')
-  return [`${at(address, port, last[0]!.port)}/${protocol}`, `${to}${conditional ? ', under conditions' : ''}`, `${network}/${container}/${ifname}`, gone ? 'is gone: GC takes it back' : '']
+  return [portText(first, last), `${to}${conditional ? ', under conditions' : ''}`, `${network}/${container}/${ifname}`, gone ? 'is gone: GC takes it back' : '']
 }
+
+const portText = ([first]: Port[], last: Port[]): string => `${at(first!.address, first!.port, last[0]!.port)}/${first!.protocol}`
 
 /** `192.0.2.1:8000-8005`, `[::1]:80`, `8080`. */
 function at(address: string | undefined, port: number, last: number): string {

@@ -63,21 +63,32 @@ export const hostLocal: Ipam = {
   },
 
   check({ conf, attachment }) {
-    const store = peek(directory(conf))
-    const held = store.exactly(attachment, leased(conf)) ?? store.of(attachment, leased(conf))
-    const sets = rangeSets(conf)
-    const ours = leased(conf).filter((text) => sets.some((set) => rangeFor(set, parseAddress(text)!)))
+    const { held, lost } = holdings(peek(directory(conf)), conf, attachment)
     if (held.length === 0) return [finding(`host-local: Failed to find address added by container ${attachment.containerID}`)]
-    return ours.filter((text) => !held.includes(text)).map((text) => finding(`host-local: ${text} is not leased to container ${attachment.containerID} (${attachment.ifname}) in ${directory(conf)}`))
+    return lost.map((text) => finding(`host-local: ${text} is not leased to container ${attachment.containerID} (${attachment.ifname}) in ${directory(conf)}`))
+  },
+
+  restore({ conf, attachment }) {
+    if (holdings(peek(directory(conf)), conf, attachment).lost.length === 0) return []
+    return locked(directory(conf), (store) => {
+      const { held, lost } = holdings(store, conf, attachment)
+      const taken = lost.filter((text) => store.has(text))
+      const free = lost.filter((text) => !taken.includes(text))
+      if (free.length > 0) {
+        store.release(held)
+        store.forget(attachment)
+        store.reserve([...held, ...free], attachment)
+      }
+      return taken.map((text) => finding(`host-local: ${text} is leased to another by now: ${holderText(store.lease(text))}`))
+    })
   },
 
   gc(request) {
     if (!isPresent(directory(request.conf))) return
-    locked(directory(request.conf), (store) => {
-      const isStale = staleness(store, request)
-      give(store, store.leases().filter((lease) => isStale(lease) || store.isLeft(lease)).map(({ address }) => address))
-    })
+    locked(directory(request.conf), (store) => give(store, staleIn(store, request).map(({ address }) => address)))
   },
+
+  stale: (request) => staleIn(peek(directory(request.conf)), request),
 
   status({ conf }) {
     const store = ready(directory(conf))
@@ -106,6 +117,11 @@ function give(store: Store, addresses: string[]): void {
 /** Whether a file says who holds the address; one of the reference's first days names no interface. */
 const isHeld = (lease: Lease): lease is Lease & Holder => lease.containerID !== undefined
 
+function staleIn(store: Store, request: GcRequest): Lease[] {
+  const isStale = staleness(store, request)
+  return store.leases().filter((lease) => isStale(lease) || store.isLeft(lease))
+}
+
 /** Which leases nobody needs. Without a list of who lives, those of podwire's that are a minute old or older and provably dead. */
 function staleness(store: Store, { conf, valid, dead }: GcRequest): (lease: Lease) => boolean {
   if (valid) return absent(store, valid)
@@ -127,6 +143,14 @@ function absent(store: Store, valid: Holder[]): (lease: Lease) => boolean {
     if (card !== undefined) return !(cards ??= new Set(valid.map((one) => nameOf(one)))).has(card)
     return containerID !== undefined && !containers.has(containerID)
   }
+}
+
+/** Of the addresses that an attachment was told to have: all that it holds, and those of our ranges that it does not. */
+function holdings(store: Store, conf: ConfWithIpam, attachment: Attachment): { held: string[]; lost: string[] } {
+  const held = store.exactly(attachment, leased(conf)) ?? store.of(attachment, leased(conf))
+  const sets = rangeSets(conf)
+  const ours = leased(conf).filter((text) => sets.some((set) => rangeFor(set, parseAddress(text)!)))
+  return { held, lost: ours.filter((text) => !held.includes(text)) }
 }
 
 /** Leases one address from each set, all or none. */

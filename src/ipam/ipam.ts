@@ -30,7 +30,11 @@ export interface Ipam {
   del(request: IpamRequest): void
   /** Sentences about what is not as ADD left it. */
   check(request: IpamRequest): Finding[]
+  /** Leases again, of the addresses in prevResult, those that the attachment has lost and nobody else has. Sentences about the rest. */
+  restore?(request: IpamRequest): Finding[]
   gc(request: GcRequest): void
+  /** What gc would release. */
+  stale?(request: GcRequest): { address: string; containerID?: string; ifname?: string }[]
   /** Error 50 when no address can be leased. */
   status(request: { conf: ConfWithIpam }): void
   /** The addresses of an attachment, if that can be told without prevResult. */

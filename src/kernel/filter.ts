@@ -12,6 +12,7 @@ import type { Netns } from './netns.ts'
 import { cstring, INGRESS, TCA_KIND, TCA_OPTIONS, tcmsg } from './qdisc.ts'
 
 const RTM_NEWTFILTER = 44
+const RTM_DELTFILTER = 45
 const RTM_GETTFILTER = 46
 
 const PRIORITY = 1
@@ -47,6 +48,13 @@ export function add(netns: Netns, fact: Filter, what: string): void {
       })
     },
   })
+}
+
+/** Adds the filter in the place of all that look at what comes in by the interface. */
+export function replace(netns: Netns, fact: Filter, what: string): void {
+  const { dev } = fact
+  netns.rt.change({ what: `tc filter del dev ${dev} parent ffff:`, type: RTM_DELTFILTER, header: tcmsg(link.index(netns, dev), 0, INGRESS) })
+  add(netns, fact, what)
 }
 
 /** The filter is there and is alone: what another takes does not get to it, or is not shaped. */

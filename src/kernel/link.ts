@@ -202,8 +202,18 @@ export const createPlain = (netns: Netns, { name, kind, mac, mtu, lower }: { nam
     },
   })
 
+interface Configuration {
+  up?: true
+  promisc?: true
+  mac?: string
+  /** Bytes. */
+  mtu?: number
+  master?: number
+  alias?: string
+}
+
 /** Sets what is given of a link that is there. `master` is an interface index. */
-export const configure = (netns: Netns, name: string, what: string, { up, promisc, mac, mtu, master }: { up?: true; promisc?: true; mac?: string; mtu?: number; master?: number }): void =>
+export const configure = (netns: Netns, name: string, what: string, { up, promisc, mac, mtu, master, alias }: Configuration): void =>
   netns.rt.change({
     what,
     type: RTM_SETLINK,
@@ -212,6 +222,7 @@ export const configure = (netns: Netns, name: string, what: string, { up, promis
       if (mac !== undefined) out.push(IFLA_ADDRESS, macBytes(mac))
       if (mtu !== undefined) out.push(IFLA_MTU, u32(mtu))
       if (master !== undefined) out.push(IFLA_MASTER, u32(master))
+      if (alias !== undefined) out.push(IFLA_IFALIAS, Buffer.from(alias))
     },
   })
 
@@ -359,6 +370,20 @@ export function check(host: Netns, pod: Netns | undefined, link: Link, said: str
     if (netns === host && there.alias !== link.alias) return otherAlias(there, link.alias)
   }
   return undefined
+}
+
+/** Gives both ends of a veth pair back what they have lost. Throws if an interface of another kind has the name of one. */
+export function change(host: Netns, pod: Netns | undefined, { name, mac, mtu, alias, peer }: Link, what: string): void {
+  const ends = [{ netns: host, name, mac, alias }, ...(pod ? [{ netns: pod, name: peer.name, mac: peer.mac, alias: undefined }] : [])]
+  for (const end of ends) {
+    const there = get(end.netns, end.name)
+    if (there?.kind !== 'veth') throw new Error(`${what}: interface ${end.name} is of type ${there?.kind ?? 'unknown'}, not veth`)
+    configure(end.netns, end.name, what, {
+      ...(there.mac !== end.mac && { mac: end.mac }), // with it the kernel would forget all neighbours there
+      ...(mtu !== undefined && there.mtu !== mtu && { mtu }),
+      ...(end.alias !== undefined && there.alias !== end.alias && { alias: end.alias }),
+    })
+  }
 }
 
 export function otherAlias({ name, alias = '' }: LinkState, wanted: string): Difference {

@@ -6,7 +6,7 @@ import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
 import { attributes, type Out } from './attributes.ts'
-import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, type Request } from './netlink.ts'
+import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 const RTM_NEWQDISC = 36
@@ -26,10 +26,15 @@ const PLACES = { tbf: { parent: 0xffffffff, handle: 0x10000 }, ingress: { parent
 export const INGRESS = PLACES.ingress.handle
 
 /** Adds the qdisc. Where another was put there is an error; the one that every interface begins with is not another. */
-export function add(netns: Netns, fact: Qdisc, what: string): void {
+export const add = (netns: Netns, fact: Qdisc, what: string): void => make(netns, fact, what, NLM_F_CREATE | NLM_F_EXCL)
+
+/** Adds the qdisc in the place of another one, of whatever kind. */
+export const replace = (netns: Netns, fact: Qdisc, what: string): void => make(netns, fact, what, NLM_F_CREATE | NLM_F_REPLACE)
+
+function make(netns: Netns, fact: Qdisc, what: string, flags: number): void {
   netns.rt.change({
     ...message(netns, fact, RTM_NEWQDISC, what),
-    flags: NLM_F_CREATE | NLM_F_EXCL,
+    flags,
     attrs: (out) => {
       out.push(TCA_KIND, cstring(fact.kind))
       if (fact.kind === 'tbf') out.push(TCA_OPTIONS, (options) => tbf(options, fact))

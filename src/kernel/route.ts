@@ -1,6 +1,6 @@
 // Routes. <linux/rtnetlink.h>, man 7 rtnetlink
 
-import { addressBytes, addressText, bits, bytesText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
+import { addressBytes, addressText, bits, bytesText, cidrText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import type { Route } from '../facts.ts'
 import { routeWords } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
@@ -201,6 +201,14 @@ export function defaults(netns: Netns, family: Family): RouteState[] {
     header: rtmsg({ family, prefix: 0, value: 0n }, { table: RT_TABLE_MAIN, protocol: 0, scope: 0, flags: 0, type: RTN_UNICAST }),
   })
   return all.map(parse).filter((route) => route.dst.endsWith('/0'))
+}
+
+/** The interface by which packets to an address leave, if a route of its own says so. */
+export function ownWay(netns: Netns, dst: string): link.LinkState | undefined {
+  const cidr = parseCidr(dst)!
+  const answer = lookup(netns, cidr)
+  const there = answer && parse(answer)
+  return there && there.dst === cidrText(cidr) ? link.byIndex(netns, there.oif) : undefined
 }
 
 /** True if an address is one of the namespace's own. */

@@ -5,12 +5,14 @@ import { COMMON } from '../cni/conf.ts'
 import { CniError } from '../cni/error.ts'
 import type { Plugin } from '../cni/plugin.ts'
 import type { Result } from '../cni/result.ts'
+import type { LinkSet } from '../facts.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
 import { Netns, netnsKind } from '../kernel/netns.ts'
 import { requireNetns } from '../act.ts'
 
 const DEV = 'lo'
+const UP: LinkSet = { fact: 'link set', in: 'pod', dev: DEV, up: true }
 
 export const loopback: Plugin = {
   schema: { $id: 'loopback', type: 'object', properties: COMMON },
@@ -20,7 +22,7 @@ export const loopback: Plugin = {
     return inside(env.netns, (pod) => {
       const before = addr.list(pod, DEV).filter((address) => !LOOPBACK.test(address))
       if (before.length > 0) throw new CniError(100, `loopback interface has a non-loopback address: ${before.join(', ')}`)
-      link.set(pod, { fact: 'link set', in: 'pod', dev: DEV, up: true }, 'ip link set lo up')
+      link.set(pod, UP, 'ip link set lo up')
       if (conf.prevResult) return conf.prevResult
       const ips = addr.list(pod, DEV).map((address) => ({ address, interface: 0 }))
       return { interfaces: [{ name: DEV, mac: '00:00:00:00:00:00', sandbox: env.netns }], ips, routes: [], dns: {} }
@@ -34,9 +36,11 @@ export const loopback: Plugin = {
 
   check({ env }): void {
     requireNetns(env, 3)
-    const finding = inside(env.netns, (pod) => link.checkSet(pod, { fact: 'link set', in: 'pod', dev: DEV, up: true }))
+    const finding = inside(env.netns, (pod) => link.checkSet(pod, UP))
     if (finding) throw new CniError(102, finding.sentence, `to repair it: ip netns exec NETNS ip link set lo up`)
   },
+
+  made: () => [UP],
 
   gc(): void {},
 

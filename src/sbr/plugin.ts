@@ -6,6 +6,7 @@ import type { Pod } from '../chained.ts'
 import { CniError } from '../cni/error.ts'
 import type { Plugin, Request } from '../cni/plugin.ts'
 import { addressesOf } from '../cni/result.ts'
+import type { Plan } from '../facts.ts'
 import { addressText, parseCidr } from '../ip.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
@@ -14,6 +15,7 @@ import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
 import * as rule from '../kernel/rule.ts'
 import * as state from '../state.ts'
+import type { Kernel } from '../state.ts'
 import { expected, plan, problems, remains, SBR, type SbrConf, type There } from './sbr.ts'
 
 const confOf = ({ conf }: Request): SbrConf => conf as SbrConf
@@ -36,13 +38,12 @@ export const sbr: Plugin = {
   },
 
   check(request) {
-    const prev = previous(request)
+    previous(request)
     requireNetns(request.env, 3)
-    withKernel(request.env.netns, (kernel) => {
-      const pod = wired(podOf(kernel, request, prev), request)
-      complain(state.check(kernel, expected(pod, confOf(request), look(kernel.pod!, request.env.ifname)), podName(request.env.netns)))
-    })
+    withKernel(request.env.netns, (kernel) => complain(state.check(kernel, made(request, kernel), podName(request.env.netns))))
   },
+
+  made: (request, kernel) => (kernel.pod ? made(request, kernel) : []),
 
   del(request) {
     const { ifname } = request.env
@@ -60,6 +61,11 @@ export const sbr: Plugin = {
   gc() {},
 
   status() {},
+}
+
+function made(request: Request, kernel: Kernel): Plan {
+  const pod = wired(podOf(kernel, request, previous(request)), request)
+  return expected(pod, confOf(request), look(kernel.pod!, request.env.ifname))
 }
 
 /** The pod, if it has what rules and tables are made of: addresses, and the interface whose routes are moved. Errors 7 and 100. */
