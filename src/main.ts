@@ -1,7 +1,7 @@
 // Who am I? The name I was started by says which plugin; `podwire` is a plugin when a runtime calls it (CNI_COMMAND and a
 // configuration whose type is ours), else a person's command. This is what the startup snapshot holds.
 
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, constants, existsSync, openSync, readSync, writeSync } from 'node:fs'
 import { basename } from 'node:path'
 import { setFlagsFromString, startupSnapshot } from 'node:v8'
 import { CniError, errorJson } from './cni/error.ts'
@@ -11,9 +11,9 @@ import { CURRENT, VERSIONS } from './cni/version.ts'
 import { isErrno } from './kernel/errno.ts'
 import { leave, sleep } from './kernel/libc.ts'
 import { later } from './later.ts'
+import { didYouMean } from './nearest.ts'
 import { pluginOf, PLUGINS } from './plugins.ts'
 import { warm } from './warm.ts'
-
 
 function main(): void {
   process.umask(0o022)
@@ -38,13 +38,15 @@ function calledAs(): string {
 }
 
 function asPlugin(name: string, command: string | undefined): Answer {
-  if (!command) return { status: 0, stdout: '', stderr: about(name) }
+  if (!command) return process.argv.length > 2 ? { status: 1, stdout: '', stderr: mistaken(name) } : { status: 0, stdout: '', stderr: about(name) }
   let bytes: Uint8Array | undefined
   const stdin = () => (bytes ??= readStdin(command === 'VERSION'))
   const type = name === 'podwire' && command !== 'VERSION' ? typeIn(stdin) : name
   const plugin = pluginOf(type)
   if (plugin) return serve(plugin, process.env, stdin)
-  const error = new CniError(7, `type is ${JSON.stringify(type)}: expected one of ${Object.keys(PLUGINS).join(', ')}, or podwire, which is ptp`)
+  const near = didYouMean(type, Object.keys(PLUGINS))
+  const expected = `${near ? ' E' : ': e'}xpected one of ${Object.keys(PLUGINS).join(', ')}, or podwire, which is ptp`
+  const error = new CniError(7, `type is ${JSON.stringify(type)}${near}${expected}`)
   return { status: 1, stdout: `${errorJson(error, CURRENT)}\n`, stderr: '' }
 }
 
@@ -58,7 +60,17 @@ function typeIn(stdin: () => Uint8Array): string {
   }
 }
 
+/** Without a command and arguments a plugin says what it is, and that is no error: so do the reference's (PluginMain of pkg/skel). */
 const about = (name: string): string => `${name}: a CNI plugin (podwire; CNI protocol versions supported: ${VERSIONS.join(', ')}), started by a container runtime; see: podwire help\n`
+
+/** With arguments somebody means another program, whose line must not seem to have done its work. */
+function mistaken(name: string): string {
+  const other = OTHERS[name]?.find((file) => existsSync(file))
+  return `${name}: this is a CNI plugin (podwire), which takes no arguments; a container runtime starts it. ${other ? `The one of iproute2 is ${other}` : 'See: podwire help'}\n`
+}
+
+/** Programs that have the name of a plugin, and where they are. */
+const OTHERS: Record<string, string[]> = { bridge: ['/usr/sbin/bridge', '/sbin/bridge', '/usr/bin/bridge'] } // man 8 bridge
 
 /** Standard input to its end. For VERSION only what is there already: nobody waits for a configuration it does not need. */
 function readStdin(onlyWhatIsThere: boolean): Uint8Array {

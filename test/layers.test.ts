@@ -40,7 +40,7 @@ t.test('the reader of imports sees them all', async (t) => {
 })
 
 t.test('what is pure has no kernel, no disk, no process, no network', async (t) => {
-  const pure = ['facts.ts', 'show.ts', 'names.ts', 'chains.ts', 'nat.ts', 'pod.ts', 'chained.ts', 'extras.ts', 'former.ts', 'ip.ts', 'ipam/conf.ts', 'ipam/ranges.ts', 'ipam/static.ts', 'cni/result.ts', 'cni/version.ts', 'cni/error.ts', 'cni/json.ts', 'cni/conf.ts', 'cni/schema.ts', 'cni/request.ts', 'vxlan/node.ts', 'vxlan/peers.ts', 'vxlan/networks.ts', 'vxlan/special.ts', 'vxlan/overlay.ts', ...files.filter((file) => /^(ptp|bridge|portmap|bandwidth|firewall|tuning|sbr)\/(?!guard|backup|plugin)/.test(file))]
+  const pure = ['facts.ts', 'show.ts', 'names.ts', 'chains.ts', 'nat.ts', 'pod.ts', 'nearest.ts', 'chained.ts', 'extras.ts', 'former.ts', 'ip.ts', 'ipam/conf.ts', 'ipam/ranges.ts', 'ipam/static.ts', 'cni/result.ts', 'cni/version.ts', 'cni/error.ts', 'cni/json.ts', 'cni/conf.ts', 'cni/schema.ts', 'cni/request.ts', 'vxlan/node.ts', 'vxlan/peers.ts', 'vxlan/networks.ts', 'vxlan/special.ts', 'vxlan/overlay.ts', ...files.filter((file) => /^(ptp|bridge|portmap|bandwidth|firewall|tuning|sbr)\/(?!guard|backup|plugin)/.test(file))]
   const impure = (name: string) => kernel(name) || ['state.ts', 'nouns.ts', 'reconcile.ts', 'act.ts', 'wire.ts', 'chain.ts', 'clean.ts', 'guards.ts', 'health.ts', 'main.ts', 'later.ts'].includes(name) || name.startsWith('node:')
   t.same(pure.filter((file) => !files.includes(file)), [], 'all of them are there')
   t.same(breaches(pure, impure), [], 'neither do what they import')
@@ -62,7 +62,7 @@ t.test('only kernel/libc.ts knows the foreign function interface', async (t) => 
 
 t.test('a namespace is opened where a request is served; state.ts and the nouns of the kernel are handed theirs', async (t) => {
   const openers = files.filter((file) => /\bnew Netns\(/.test(readFileSync(join('src', file), 'utf8')))
-  t.same(openers, ['act.ts', 'cli/bridge.ts', 'cli/gc.ts', 'cli/plan.ts', 'cli/pods.ts', 'cli/status.ts', 'health.ts', 'loopback/loopback.ts', 'pods/report.ts', 'vxlan/agent.ts', 'vxlan/plugin.ts', 'vxlan/uninstall.ts'], 'who opens')
+  t.same(openers, ['act.ts', 'cli/bridge.ts', 'cli/gc.ts', 'cli/parts.ts', 'cli/pods.ts', 'cli/status.ts', 'health.ts', 'loopback/loopback.ts', 'pods/report.ts', 'vxlan/agent.ts', 'vxlan/plugin.ts', 'vxlan/uninstall.ts'], 'who opens')
   t.same(files.filter((file) => /\bnew Netlink\(/.test(readFileSync(join('src', file), 'utf8'))), ['kernel/netns.ts'], 'and its sockets with it')
 })
 

@@ -1,10 +1,10 @@
 // `podwire agent` and `podwire uninstall`: options to what the agent wants.
 
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { CniError } from '../cni/error.ts'
 import { agentLater } from '../later.ts'
 import type { AgentOptions } from '../vxlan/agent.ts'
+import { parse } from './args.ts'
 import { removeBridge } from './bridge.ts'
 import { WISHES, wishesOf } from './wishes.ts'
 
@@ -25,7 +25,7 @@ const OPTIONS = {
 const UNINSTALL = { ...OPTIONS, bridge: { type: 'string' } } as const
 
 export async function agent(args: string[]): Promise<string> {
-  const { values } = parseArgs({ args, options: OPTIONS })
+  const { values } = parse(args, OPTIONS)
   const options = optionsOf(values)
   if (values.uninstall) return takeAway(options)
   if (values['install-only']) return installed(options)
@@ -36,11 +36,11 @@ export async function agent(args: string[]): Promise<string> {
 
 /** The same options, so that what was said to the agent can be said here; or a bridge, and of the overlay nothing. */
 export function uninstall(args: string[]): string {
-  const { values } = parseArgs({ args, options: UNINSTALL })
+  const { values } = parse(args, UNINSTALL)
   return values.bridge === undefined ? takeAway(optionsOf(values)) : removeBridge(values.bridge)
 }
 
-type Values = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values']
+type Values = ReturnType<typeof parse<typeof OPTIONS>>['values']
 
 function optionsOf(values: Values): AgentOptions {
   const binDir = values['bin-dir']

@@ -2,7 +2,10 @@
 
 import { CniError } from '../cni/error.ts'
 import type { Answer } from '../cni/serve.ts'
+import { didYouMean } from '../nearest.ts'
+import { pluginOf } from '../plugins.ts'
 import { agent, uninstall } from './agent.ts'
+import { Usage } from './args.ts'
 import { explain } from './explain.ts'
 import { gc } from './gc.ts'
 import { help } from './help.ts'
@@ -18,7 +21,7 @@ export function cli(args: string[]): Answer {
   const [word = 'status', ...rest] = args
   const name = { '--help': 'help', '-h': 'help', '--version': 'version', '-V': 'version' }[word] ?? word
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (!command) return failed(`there is no command ${JSON.stringify(word)}. Commands: ${Object.keys(COMMANDS).join(', ')}`)
+  if (!command) return failed(unknown(word))
   if (rest.includes('--help') || rest.includes('-h')) return done(help([name]))
   try {
     const answer = command(rest)
@@ -38,9 +41,15 @@ export async function daemon(args: string[]): Promise<Answer> {
   }
 }
 
+function unknown(word: string): string {
+  if (word !== 'podwire' && pluginOf(word)) return `${word} is a plugin, which a container runtime starts, and no command. See: podwire help ${word}`
+  const near = word.startsWith('-') ? ': options stand behind a command, as in podwire status --json.' : didYouMean(word, Object.keys(COMMANDS))
+  return `there is no command ${JSON.stringify(word)}${near || '.'} Commands: ${Object.keys(COMMANDS).join(', ')}`
+}
+
 function sentence(error: Error, command: string): Answer {
-  if (error instanceof CniError) return failed([`${error.message} (code ${error.code})`, error.details].filter(Boolean).join('\n  '))
-  if (error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')) return failed(`${error.message}. See: podwire help ${command}`)
+  if (error instanceof CniError) return failed([`${error.message} (code ${error.code})`, ...(error.details ? error.details.split('\n') : [])].join('\n  '))
+  if (error instanceof Usage) return failed(command === 'help' ? error.message : `${error.message}${/[.?]$/.test(error.message) ? '' : '.'} See: podwire help ${command}`)
   return failed(error.message)
 }
 

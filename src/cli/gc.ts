@@ -1,10 +1,8 @@
 // `podwire gc`: what is provably dead goes, and is said before. What a runtime does that calls GC, which containerd and podman do not.
 
 import { readdirSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { garbage, gc as collect } from '../clean.ts'
 import { checkName, type NetConf } from '../cni/conf.ts'
-import { CniError } from '../cni/error.ts'
 import type { Request } from '../cni/plugin.ts'
 import { readEnvironment } from '../cni/request.ts'
 import type { Answer } from '../cni/serve.ts'
@@ -16,13 +14,13 @@ import { Netns } from '../kernel/netns.ts'
 import * as nft from '../kernel/nft.ts'
 import { isOwner } from '../names.ts'
 import { printable } from '../printable.ts'
+import { parse } from './args.ts'
 import { columns } from './columns.ts'
 
 const OPTIONS = { 'data-dir': { type: 'string', default: '/var/lib/cni/networks' }, 'dry-run': { type: 'boolean', default: false } } as const
 
 export function gc(args: string[]): Answer {
-  const { values, positionals: [network, ...more] } = parseArgs({ args, options: OPTIONS, allowPositionals: true })
-  if (more.length > 0) throw new CniError(4, `${more.join(' ')}: expected one network`)
+  const { values, positionals: [network] } = parse(args, OPTIONS, 1)
   const requests = (network === undefined ? networksIn(values['data-dir']) : [checkName(network)]).map((name) => requestOf(name, values['data-dir']))
   const rows = requests.flatMap((request) => rowsOf(request))
   if (rows.length === 0) return { status: 0, stdout: 'nothing is left of dead pods\n', stderr: '' }

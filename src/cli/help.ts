@@ -1,6 +1,9 @@
-// `podwire help`: what it is and what to type.
+// `podwire help`: what it is and what to type; of a command, and of a plugin.
 
+import { didYouMean } from '../nearest.ts'
 import { PLUGINS } from '../plugins.ts'
+import { parse, Usage } from './args.ts'
+import { pluginPage } from './page.ts'
 
 const PAGES: Record<string, string> = {
   '': `podwire - wires Linux pods
@@ -11,12 +14,12 @@ Usage
   podwire check [POD]     what of a pod is not as its ADD made it; changes nothing
   podwire repair [POD]    makes that so again
   podwire gc [NETWORK]    takes back what is left of dead pods
-  podwire plan CONF       what ADD would do, as ip and nft lines; changes nothing
+  podwire plan CONF|DIR   what ADD would do, as ip and nft lines; changes nothing
   podwire agent …         keeps the overlay between this node and the others true, until it is ended
   podwire uninstall       takes the overlay away, or a bridge that nobody is on
   podwire explain [CODE]  what an error code means and what to do
   podwire version         version of podwire, of Node.js and of CNI
-  podwire help [COMMAND]  this page, or that of a command
+  podwire help [WORD]     this page, or that of a command, or of a plugin with its keys
 
 As a plugin
   A container runtime starts podwire by the name of a plugin, or the same with the prefix podwire-, with CNI_COMMAND set:
@@ -30,19 +33,23 @@ As a plugin
   plan: `podwire plan - what ADD would do
 
 Usage
-  podwire plan CONF [--netns NAME] [--container ID] [--ifname NAME] [--json]
-  podwire plan PEERS --node NAME [--json]
+  podwire plan CONF|DIR [--port PORT:PORT] [--netns NAME] [--container ID] [--ifname NAME] [--strict] [--json]
+  podwire plan PEERS --node NAME [--strict] [--json]
 
   CONF is the file of a network configuration or of a list of plugins, or - for standard input.
   Prints the lines that would do by hand what ADD does, in its order. Nothing is changed and nothing leased;
   the address is the one that would be next. Needs no privileges.
+  DIR is a directory of such files, as /etc/cni/net.d: says which of them a runtime takes, and why, and plans that.
   PEERS is a file of nodes: then it is what podwire agent would make on that node, and takes its options, too.
 
 Options
-  --netns NAME    the pod's network namespace, by name or path (default: pod)
-  --container ID  container ID (default: example)
-  --ifname NAME   the pod's interface (default: eth0)
-  --json          the same facts as JSON
+  --port PORT:PORT  a port of the node and the port of the pod to which it leads, as a runtime would ask for it; with an address
+                    of the node before it, a protocol behind it: 192.0.2.1:53:5353/udp, [2001:db8::1]:80:80. Can be repeated
+  --netns NAME      the pod's network namespace, by name or path (default: pod)
+  --container ID    container ID (default: example)
+  --ifname NAME     the pod's interface (default: eth0)
+  --strict          status 1 also if something is only warned of: a plugin that is nowhere, a key that is probably mistyped
+  --json            the same facts as JSON
 `,
   pods: `podwire pods - the pods of this node
 
@@ -166,7 +173,7 @@ Usage
 
 Usage
   podwire explain         all codes
-  podwire explain CODE    one of them
+  podwire explain CODE    one of them, with what to do
 `,
   version: `podwire version - versions
 
@@ -176,4 +183,12 @@ Usage
 }
 PAGES.help = PAGES['']!
 
-export const help = ([command = '']: string[]): string => (Object.hasOwn(PAGES, command) ? PAGES[command]! : PAGES['']!)
+/** The page of a command or a plugin; without a word the first. Errors: Usage. */
+export function help(args: string[]): string {
+  const [word = ''] = parse(args, {}, 1).positionals
+  if (Object.hasOwn(PAGES, word)) return PAGES[word]!
+  const plugin = word.replace(/^podwire-/, '')
+  if (Object.hasOwn(PLUGINS, plugin)) return pluginPage(plugin)
+  const words = [...Object.keys(PAGES).filter(Boolean), ...Object.keys(PLUGINS)]
+  throw new Usage(`there is no page ${JSON.stringify(word)}${didYouMean(word, words) || '.'} Pages: ${words.join(', ')}.`)
+}

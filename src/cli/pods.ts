@@ -1,7 +1,6 @@
 // `podwire pods`, `podwire check`, `podwire repair`: the pods of this node, what of each is not as its ADD made it, and the same
 // made so again.
 
-import { parseArgs } from 'node:util'
 import { CniError } from '../cni/error.ts'
 import type { Answer } from '../cni/serve.ts'
 import { isErrno } from '../kernel/errno.ts'
@@ -12,6 +11,7 @@ import { executablesIn } from '../pods/pod.ts'
 import { isCalled, reportOf, subjectsOf, type PodReport } from '../pods/report.ts'
 import { printable } from '../printable.ts'
 import { ageText } from './age.ts'
+import { parse } from './args.ts'
 import { columns } from './columns.ts'
 import { ports, portsOf } from './ports.ts'
 
@@ -55,8 +55,7 @@ interface Command {
 }
 
 function answer(args: string[], { named, repair: mends, text }: Command): Answer {
-  const { values, positionals: [word, ...more] } = parseArgs({ args, options: OPTIONS, allowPositionals: named })
-  if (more.length > 0) throw new CniError(4, `${more.join(' ')}: expected one pod`)
+  const { values, positionals: [word] } = parse(args, OPTIONS, named ? 1 : 0)
   const host = new Netns()
   try {
     const node = podsOf(host, { library: values.library, binDir: values['bin-dir'] }, mends, word)

@@ -2,7 +2,6 @@
 // of the node that lead to pods. Computed from what the agent last wrote and from the kernel as it is now, so it also tells when no agent runs.
 
 import { existsSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import type { Answer } from '../cni/serve.ts'
 import { Netns } from '../kernel/netns.ts'
 import { compare, type Difference } from '../reconcile.ts'
@@ -10,6 +9,7 @@ import { leases } from '../vxlan/leases.ts'
 import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import { StateDir, type Status } from '../vxlan/state-dir.ts'
 import { printable } from '../printable.ts'
+import { parse } from './args.ts'
 import { columns } from './columns.ts'
 import { nodeFindings } from './node.ts'
 import { ports, portTable, type Port } from './ports.ts'
@@ -44,7 +44,7 @@ interface Nothing {
 }
 
 export function status(args: string[]): Answer {
-  const { values } = parseArgs({ args, options: { 'state-dir': { type: 'string', default: '/run/podwire' }, json: { type: 'boolean', default: false } } })
+  const { values } = parse(args, { 'state-dir': { type: 'string', default: '/run/podwire' }, json: { type: 'boolean', default: false } })
   const directory = new StateDir(values['state-dir'])
   const netns = new Netns()
   try {

@@ -1,6 +1,11 @@
 // `podwire version`
 
 import { VERSIONS } from '../cni/version.ts'
+import { parse } from './args.ts'
 import manifest from '../../package.json' with { type: 'json' }
 
-export const version = (): string => `podwire  ${manifest.version}\nnode     ${process.version}\ncni      ${VERSIONS.join(', ')}\n`
+/** Errors: Usage. */
+export function version(args: string[]): string {
+  parse(args, {})
+  return `podwire  ${manifest.version}\nnode     ${process.version}\ncni      ${VERSIONS.join(', ')}\n`
+}

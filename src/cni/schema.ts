@@ -15,6 +15,7 @@
 import type { ErrorObject, ValidateFunction } from 'ajv'
 import { CniError } from './error.ts'
 import { excerpt } from './json.ts'
+import { nearest } from '../nearest.ts'
 
 export interface Schema {
   /** The plugin's name. */
@@ -95,7 +96,7 @@ export function canonical(schema: Schema, object: Record<string, unknown>, notes
       if (name !== key && key.toLowerCase() === key) notes.push(`${at} is read as ${name}`)
       return [[name, inside(schema.properties![name]!, value, notes, twice, at)]]
     }
-    const near = key === 'cniVersions' ? undefined : ours.find((our) => isNear(our, key)) // a key of lists, CNI 1.1 §1
+    const near = key === 'cniVersions' ? undefined : nearKey(key, ours) // a key of lists, CNI 1.1 §1
     if (near) notes.push(`${at} is not a key of podwire: did you mean ${near}?`)
     return schema.additionalProperties && value === null ? [] : [[key, value]]
   })
@@ -111,13 +112,8 @@ function inside(schema: Schema, value: unknown, notes: string[], twice: string[]
   return map && typeof value === 'object' && value !== null ? canonical(schema, value as Record<string, unknown>, notes, twice, path) : value
 }
 
-/** One edit away (a letter more, less, changed, or two swapped), or the same but for case. */
-function isNear(ours: string, key: string): boolean {
-  const [a, b] = [ours.toLowerCase(), key.toLowerCase()]
-  if (a === b) return true
-  if (a.length < 4 || Math.abs(a.length - b.length) > 1) return false
-  let i = 0
-  while (i < a.length && a[i] === b[i]) i++
-  const [restA, restB] = [a.slice(i), b.slice(i)]
-  return restA.slice(1) === restB || restA === restB.slice(1) || restA.slice(1) === restB.slice(1) || (restA[0] === restB[1] && restA[1] === restB[0] && restA.slice(2) === restB.slice(2))
-}
+/** A key of ours that another one is probably to be: the same but for case, or one edit away; not of the shortest, which other plugins have. */
+const nearKey = (key: string, ours: string[]): string | undefined =>
+  nearest(key, ours.filter((our) => our.length >= SHORTEST || our.toLowerCase() === key.toLowerCase()), 1)
+
+const SHORTEST = 4 // letters

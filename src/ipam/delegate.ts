@@ -8,6 +8,7 @@ import { excerpt } from '../cni/json.ts'
 import { EMPTY, parseResult, type Result } from '../cni/result.ts'
 import type { Command } from '../cni/version.ts'
 import { later } from '../later.ts'
+import { didYouMean } from '../nearest.ts'
 import type { ConfWithIpam } from './conf.ts'
 import type { Ipam } from './ipam.ts'
 
@@ -85,8 +86,8 @@ const USE = 'use "host-local" or "static", which podwire serves itself, or the n
 
 /** Looks for an executable file in CNI_PATH. Errors: 7 for one that is no IPAM, 106. */
 export function find(type: string, path: string[]): string {
-  const name = type.replace(/^podwire-/, '')
-  if (NO_IPAM.has(name)) throw new CniError(7, `ipam.type is ${excerpt(type)}, which is no IPAM plugin`, USE)
+  const name = plainOf(type)
+  refuseNoIpam(type)
   for (const directory of path) {
     const file = join(directory, type)
     const found = executable(file)
@@ -94,8 +95,16 @@ export function find(type: string, path: string[]): string {
     if (IPAM.has(name) || !isThisProgram(found)) return file
     throw new CniError(7, `ipam.type is ${excerpt(type)}, but ${file} is podwire, which is no IPAM plugin by that name`, USE)
   }
-  throw new CniError(106, `failed to find plugin ${excerpt(type)} in path [${path.join(':')}]`, 'ipam.type names it: install it in a directory of CNI_PATH, or use "host-local" or "static", which podwire serves itself')
+  const near = didYouMean(type, IPAM)
+  throw new CniError(106, `failed to find plugin ${excerpt(type)} in path [${path.join(':')}]`, near ? `ipam.type is ${excerpt(type)}${near}` : 'ipam.type names it: install it in a directory of CNI_PATH, or use "host-local" or "static", which podwire serves itself')
 }
+
+/** Error 7 for a plugin that leases nothing. */
+export function refuseNoIpam(type: string): void {
+  if (NO_IPAM.has(plainOf(type))) throw new CniError(7, `ipam.type is ${excerpt(type)}, which is no IPAM plugin`, USE)
+}
+
+const plainOf = (type: string): string => type.replace(/^podwire-/, '')
 
 /** What the file system says of an executable file; undefined if it is none. */
 function executable(file: string): Stats | undefined {

@@ -70,6 +70,7 @@ t.test('R28 a type is the name of a file and no path', async (t) => {
   t.match((await call('ptp', ADD, { ...CONF, type: '../bin/ptp' })).json, { code: 7, msg: 'type is "../bin/ptp"' })
   for (const type of ['../host-local', '/bin/sh', 'a\0']) t.match(inside('ptp', ADD, ipam({ type })).json, { code: 7, msg: 'ipam.type is ' }, type)
   for (const type of ['.', '..', 'nothing-of-this-name']) t.match(inside('ptp', ADD, ipam({ type })).json, { code: 106, msg: 'failed to find plugin' }, type)
+  t.match(inside('ptp', ADD, ipam({ type: 'hostlocal' })).json, { code: 106, details: 'ipam.type is "hostlocal": did you mean host-local?' })
 })
 
 t.test('R29 keys are read in any case, as runtimes send them', async (t) => {
@@ -133,6 +134,7 @@ t.test('podwire is the plugin of the type in the configuration, when a runtime c
     await call('podwire', request('DEL'), conf)
   }
   t.same(interfaces, { podwire: 2, 'podwire-ptp': 2, 'host-local': 0, loopback: 1 })
+  t.match((await call('podwire', ADD, { ...CONF, type: 'brigde' })).json, { code: 7, msg: 'type is "brigde": did you mean bridge? Expected one of ptp, bridge' })
   for (const type of ['macvlan', 'constructor']) t.match((await call('podwire', ADD, { ...CONF, type })).json, { code: 7, msg: `type is "${type}": expected one of ptp, bridge, loopback, host-local, static` })
   t.match((await call('podwire', ADD, { ...CONF, type: 5 })).json, { code: 7, msg: 'type is 5: expected the name of a plugin' })
   t.match((await call('podwire', ADD, '{"type":')).json, { code: 6 })

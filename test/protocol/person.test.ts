@@ -3,9 +3,12 @@
 import { BIN, CONF, run } from '../binary.ts'
 import { sh } from '../world.ts'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import t from 'tap'
 import { cli } from '../../src/cli/cli.ts'
+import { commonKeys, ownKeys } from '../../src/cli/keys.ts'
 import { CODES } from '../../src/cni/error.ts'
+import { PLUGINS } from '../../src/plugins.ts'
 
 const words = (line: string) => line.split(' ').filter(Boolean)
 /** Types a line at the executable, or in this process, for the many ways to say one thing. */
@@ -23,7 +26,17 @@ t.test('podwire help says what it is and what to type', async (t) => {
   t.same([alone.status, alone.stderr], [0, ''])
   for (const line of ['help', '--help', '-h']) t.same(typed(line), { status: 0, stdout: alone.stdout, stderr: '' }, line)
   for (const line of ['help plan', 'plan --help', 'plan x -h']) t.match(typed(line), { status: 0, stdout: /^podwire plan - [^]*--netns NAME/ }, line)
-  t.match(typed('help constructor').stdout, 'wires Linux pods', 'of an unknown word, the first page')
+})
+
+t.test('podwire help PLUGIN has each of its keys, with what it means and what is expected', async (t) => {
+  for (const name of Object.keys(PLUGINS)) {
+    const { status, stdout } = typed(`help ${name}`)
+    t.match([status, stdout], [0, new RegExp(`^${name} - [a-z"].+\n\nPlace\n  [A-Z]`)], name)
+    for (const { path } of [...ownKeys(name), ...commonKeys()]) t.ok(stdout.includes(`\n  ${path}\n      `), `${name}: ${path}`)
+    t.same(stdout.split('\n').filter((line) => line.length > 100 && !line.startsWith('      example: ')), [], 'no line is longer than a terminal')
+    t.same(typed(`help podwire-${name}`).stdout, stdout)
+  }
+  t.match(typed('help bridge').stdout, /\n  mtu\n {6}bytes[^]*?\n {6}expected: an MTU in bytes[^]*?\(default: 0\)\n {6}example: 1450\n/)
 })
 
 t.test('podwire alone is podwire status, which says that there is no overlay', async (t) => {
@@ -41,26 +54,61 @@ t.test('podwire explain', async (t) => {
   const all = await podwire('explain')
   for (const [code, { meaning }] of Object.entries(CODES)) t.match(all.stdout, new RegExp(`^ *${code}  ${meaning.slice(0, 30).replace(/[().]/g, '.')}`, 'm'))
   t.match(typed('explain 102').stdout, /^code 102\n  meaning  CHECK found[^]*\n  remedy   /)
-  t.match(typed('explain 999'), { status: 1, stdout: '', stderr: /^podwire: there is no code "999"\. Codes: 1, 2,/ })
 })
 
-t.test('wrong usage is one line on stderr and status 1', async (t) => {
+t.test('wrong usage is one line on stderr and status 1: no argument is ignored, and what is mistyped has its neighbour named', async (t) => {
+  const peers = resolve('conf/peers.json')
+  writeFileSync('/run/conf', JSON.stringify(CONF))
   const lines: [string, RegExp][] = [
-    ['status-of-things', /^podwire: there is no command "status-of-things". Commands: status, agent, uninstall, plan, explain, version, help/],
+    ['status-of-things', /^podwire: there is no command "status-of-things"\. Commands: status, agent, uninstall, plan, explain, version, help/],
+    ['stauts', /there is no command "stauts": did you mean status\?/],
     ['constructor', /there is no command "constructor"/],
     ['__proto__', /there is no command "__proto__"/],
-    ['--json', /there is no command "--json"/],
-    ['plan', /expected one configuration: podwire plan CONF/],
-    ['plan a b', /expected one configuration/],
-    ['plan --frob a', /Unknown option '--frob'.*podwire help plan/],
-    ['plan a --netns', /netns.*podwire help plan/],
-    ['plan /nonexistent', /ENOENT.*\/nonexistent.*\(code 5\)/],
-    ['plan /', /EISDIR.*\(code 5\)/],
+    ['--json', /there is no command "--json": options stand behind a command, as in podwire status --json/],
+    ['ptp', /ptp is a plugin.*See: podwire help ptp/],
+    ['status now', /"now" is one argument too many\. See: podwire help status/],
+    ['status --jsno', /there is no option --jsno: did you mean --json\? See: podwire help status/],
+    ['status --json=yes', /--json takes no value: --json=yes/],
+    ['status --state-dir a --state-dir b', /--state-dir stands twice/],
+    ['status --state-dir --json', /--state-dir needs a value: --json is an option itself/],
+    ['explain 3 4', /"4" is one argument too many\. See: podwire help explain/],
+    ['explain --all', /there is no option --all\./],
+    ['explain 999', /there is no code "999"\. Codes: 1, 2,/],
+    ['explain 1103', /there is no code "1103": did you mean 103\?/],
+    ['version x', /"x" is one argument too many/],
+    ['--version x', /"x" is one argument too many/],
+    ['version --jsno', /there is no option --jsno/],
+    ['help a b', /"b" is one argument too many/],
+    ['help nonsense', /^podwire: there is no page "nonsense"\. Pages: /],
+    ['help brigde', /there is no page "brigde": did you mean bridge\?/],
+    ['help constructor', /there is no page "constructor"/],
+    ['uninstall x', /"x" is one argument too many/],
+    ['uninstall --brige x', /there is no option --brige: did you mean --bridge\?/],
+    ['plan', /expected one configuration: podwire plan CONF\. See: podwire help plan/],
+    ['plan a b', /"b" is one argument too many/],
+    ['plan --frob a', /there is no option --frob\. See: podwire help plan/],
+    ['plan a --netsn x', /there is no option --netsn: did you mean --netns\?/],
+    ['plan a --netns', /--netns needs a value\. See: podwire help plan/],
+    ['plan /run/conf --vni 5', /--vni is for a file of nodes, and \/run\/conf is a network configuration/],
+    ['plan /run/conf --node a', /--node is for a file of nodes/],
+    [`plan ${peers} --node a --ifname x`, /--ifname is for a network configuration, and .*peers\.json is a file of nodes/],
+    [`plan ${peers} --node a --port 1 --port 2`, /--port stands twice/],
+    ['plan /nonexistent', /^podwire: \/nonexistent: there is no such file \(code 5\)\n$/],
+    ['plan /non/existent', /^podwire: \/non\/existent: there is no such directory \(code 5\)\n$/],
+    ['plan /run/conf/x', /^podwire: \/run\/conf\/x: what should be a directory on the way there is a file \(code 5\)\n$/],
     ['plan /etc/passwd', /\/etc\/passwd is not JSON/],
     ['plan /dev/null', /\/dev\/null is empty/],
   ]
   for (const [line, said] of lines) t.match(typed(line), { status: 1, stdout: '', stderr: said }, line)
-  t.match(await podwire('plan /nonexistent'), { status: 1, stdout: '', stderr: /^podwire: ENOENT[^\n]*\n$/ })
+  t.match(await podwire('agent x'), { status: 1, stdout: '', stderr: /^podwire: "x" is one argument too many\. See: podwire help agent\n$/ })
+  t.match(await podwire('agent --pers x'), { status: 1, stdout: '', stderr: /there is no option --pers: did you mean --peers\?/ })
+  t.match(await podwire('plan -'), { status: 1, stdout: '', stderr: /^podwire: standard input is empty: expected a JSON object \(code 6\)\n$/ })
+})
+
+t.test('a plugin says what it is; with arguments, somebody means another program', async (t) => {
+  t.match(await run(`${BIN}/bridge`, [], {}, ''), { status: 0, stdout: '', stderr: /^bridge: a CNI plugin \(podwire; CNI protocol versions supported: / })
+  t.match(await run(`${BIN}/bridge`, words('vlan add dev veth0 vid 5'), {}, ''), { status: 1, stdout: '', stderr: /^bridge: this is a CNI plugin \(podwire\), which takes no arguments; a container runtime starts it\. The one of iproute2 is \/.*bin\/bridge\n$/ })
+  t.match(await run(`${BIN}/podwire-tuning`, ['--help'], {}, ''), { status: 1, stdout: '', stderr: /^podwire-tuning: this is a CNI plugin[^]*See: podwire help\n$/ })
 })
 
 t.test('podwire plan of a configuration: what ADD would do, and nothing is done', async (t) => {
@@ -72,7 +120,7 @@ t.test('podwire plan of a configuration: what ADD would do, and nothing is done'
   t.ok(typed('plan /run/conf --netns /proc/7/ns/net').stdout.includes('netns /proc/7/ns/net'), 'a namespace by its path')
   t.equal((await podwire('plan - --netns blue --container c9 --ifname net1', JSON.stringify(CONF))).stdout, stdout, 'from standard input')
   const [part] = JSON.parse(typed('plan /run/conf --json').stdout)
-  t.match(part, { type: 'ptp', notes: [], plan: [{ fact: 'flows', address: '10.1.2.2' }, { fact: 'sysctl', key: 'net/ipv4/ip_forward', value: '1' }] })
+  t.match(part, { type: 'ptp', notes: [], warnings: [], plan: [{ fact: 'flows', address: '10.1.2.2' }, { fact: 'sysctl', key: 'net/ipv4/ip_forward', value: '1' }] })
   t.equal(sh('ip -d addr; find /run /var/lib | sort'), before)
   t.match(typed('plan /run/conf --ifname a/b'), { status: 1, stderr: /CNI_IFNAME="a\/b": interface name contains \/.*\(code 4\)/ })
 })
@@ -81,7 +129,9 @@ t.test('podwire plan of a list, with a plugin in it that is not ours', async (t)
   const { status, stdout, stderr } = await podwire('plan -', JSON.stringify(LIST))
   t.equal(status, 0)
   t.match(stdout, /^# ptp\n[^]*nft add element inet podwire masquerade_ip[^]*\n# portmap\n[^]*nft add element inet podwire hostports_ip '\{ tcp \. 8080 comment \"podnet\/example\/eth0\" : 10\.1\.2\.2 \. 80 \}'\nsysctl -qw net\/ipv4\/conf\/veth\w+\/route_localnet=1\n\n# macvlan\n\n# loopback\nip -n pod link set lo up\n$/)
-  t.match(stderr, /^podwire: type "macvlan" is not podwire's: its executable does its own work\n$/)
+  t.match(stderr, /^podwire: no plugin "macvlan" in podwire, nor in CNI_PATH \(\/opt\/cni\/bin\)\n$/)
+  sh('mkdir -p /run/bin; touch /run/bin/macvlan')
+  t.match(await run(`${BIN}/podwire`, ['plan', '-', '--strict'], { CNI_PATH: '/run/bin' }, JSON.stringify(LIST)), { status: 0, stderr: /^podwire: type "macvlan" is not podwire's: its executable does its own work\n$/ })
   const lists: [object, RegExp][] = [
     [{ ...LIST, plugins: [] }, /plugins is \[\]: expected a list/],
     [{ ...LIST, plugins: {} }, /plugins is {}: expected a list/],
