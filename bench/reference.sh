@@ -9,7 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/podwire-bench/$suite
 # With lists and a source of its own, so that apt verifies what it fetches and the machine's apt stays as it is.
 fetch() {
   local mirror
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/$')
+  read -r mirror < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$')
   mkdir -p "$cache/lists/partial"
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$cache/sources.list"
   apt() {

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Builds dist/bin: the podwire executable and, as hard links to it, one name per plugin, so that dist/bin is a CNI_PATH;
 # and dist/lib/podwire, what a host may lack. From a clean clone, with npm alone.
+#
+#   ./scripts/build-sea.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/setup.sh
+nothing_else "$@"
 
 [ -d node_modules/esbuild ] || npm ci --ignore-scripts --no-audit --no-fund
 node=$(bash scripts/node.sh)

@@ -66,6 +66,10 @@ function standard({ expected, format, items, properties, description = expected,
 }
 
 if (import.meta.main) {
+  if (process.argv.length > 2) {
+    console.error(`configuration.ts: ${process.argv.slice(2).join(' ')}: expected no argument`)
+    process.exit(2)
+  }
   for (const file of PAGES) writeFileSync(file, page(readFileSync(file, 'utf8')))
   writeFileSync(PEERS_SCHEMA, peersSchema())
 }

@@ -2,7 +2,11 @@
 # What podwire does, to watch. First on one node: a pod gets its network, loses a part of it, gets that back, and goes. Then
 # between two nodes (scripts/demo/nodes.sh): agents keep the overlay true, whatever is done to it. Without root, in namespaces
 # of its own, so this machine stays as it is. Fails if any step does not come out as it should.
-# --no-build takes dist/bin as it is.
+#
+#   ./scripts/demo.sh [--step] [--no-build]
+#
+#   --step      waits for Enter before each scene, so that there is time to read
+#   --no-build  takes dist/bin as it is
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
@@ -13,12 +17,21 @@ NODE=$PWD/node_modules/node-linux-$(node_arch)/bin/node
 
 main() {
   if [ "${PODWIRE_DEMO:-}" = inside ]; then demo; return; fi
-  need unshare:util-linux nsenter:util-linux ip:iproute2 nft:nftables ping:iputils-ping
+  helps "$@"
+  local word build=yes
+  for word; do
+    case $word in
+      --step) export PODWIRE_DEMO_STEP=yes ;;
+      --no-build) build='' ;;
+      *) wrong "expected --step, --no-build or nothing, not $word" ;;
+    esac
+  done
+  need unshare:util-linux setpriv:util-linux nsenter:util-linux ip:iproute2 nft:nftables ping:iputils-ping
   [ -d /proc/sys/net/ipv6 ] || fail 'this kernel has no IPv6, and the demo shows both families'
   case $PWD/ in /run/* | /var/lib/* | /var/run/*) fail "the demo covers /run and /var/lib with empty directories, and this clone is in $PWD: move it" ;; esac
   local how
   how=$(namespaces)
-  [ "${1:-}" = --no-build ] || build
+  [ -z "$build" ] || build
   [ -x "$BIN/podwire" ] || fail 'dist/bin/podwire is missing: run scripts/build-sea.sh'
   PODWIRE_DEMO=inside exec unshare "$how" --propagation private bash scripts/demo.sh
 }
@@ -40,6 +53,7 @@ namespaces() {
 
 demo() {
   trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+  [ -z "${PODWIRE_DEMO_STEP:-}" ] || reader
   mount -t tmpfs run /run && mkdir /run/netns && mount -t tmpfs lib /var/lib
   one_node
   two_nodes
@@ -129,11 +143,11 @@ PICTURE
     'forwarding, and the name of the address that was leased last.'
 }
 
-# answers COUNT COMMAND: started by COMMAND, answers TCP connections with the address that they come from, never longer than a minute.
+# answers COUNT COMMAND: started by COMMAND, answers TCP connections with the address that they come from, never longer than the demo.
 answers() {
   local server='require("net").createServer((c) => { c.end(c.remoteAddress.replace("::ffff:", "") + "\n"); if (++n == '$1') s.close() }).listen(80, () => console.log("listening")); var n = 0'
   rm -f /run/ready && mkfifo /run/ready
-  "${@:2}" timeout 60 "$NODE" -e "var s = $server" >/run/ready &
+  "${@:2}" setpriv --pdeathsig KILL "$NODE" -e "var s = $server" >/run/ready &
   read -r _ </run/ready || fail 'nobody listens'
 }
 
@@ -161,9 +175,26 @@ left() {
   find /var/lib/cni -type f ! -name lock ! -name 'last_reserved_ip.*' 2>/dev/null || true
 }
 
-# title WORDS: the next step.
-step_number=0
-title() { printf '\n%s%d. %s%s\n' "$bold" $((++step_number)) "$*" "$plain"; }
+# title WORDS: the next scene.
+scene=0
+title() {
+  [ $scene = 0 ] || pause
+  printf '\n%s%d. %s%s\n' "$bold" $((++scene)) "$*" "$plain"
+}
+
+# reader: where Enter comes from: the terminal, else standard input.
+reader() {
+  local where=/dev/tty
+  { exec {enter_from}</dev/tty; } 2>/dev/null || { where='standard input' && exec {enter_from}<&0; }
+  say "Step by step: each scene waits for Enter, from $where."
+}
+
+# pause: until Enter; where nobody is left to type it the demo goes on.
+pause() {
+  [ -n "${enter_from:-}" ] || return 0
+  printf '\n   (Enter) '
+  read -r _ <&"$enter_from" || { enter_from='' && printf 'nobody is there: going on'; }
+}
 
 say() { printf '   %s\n' "$@"; }
 

@@ -18,15 +18,16 @@ keep=
 . scripts/e2e-cluster/kubernetes.sh
 . scripts/e2e-cluster/checks.sh
 
+helps "$@"
+case ${1:-} in '' | keep | down) ;; *) wrong "expected keep, down or nothing, not $1" ;; esac
+[ $# -le 1 ] || wrong "expected one word, not $#"
 [ "$(id -u)" = 0 ] || { echo "the machines need root: sudo $0 $*" >&2; exit 1; }
 mkdir -p "$cache"
 exec {lock}>"$cache/cluster.lock"
 flock -n "$lock" || { echo "another run is under way: $cache/cluster.lock is locked" >&2; exit 1; }
 case ${1:-} in
-  '') ;;
   keep) keep=yes ;;
   down) all_off; exit ;;
-  *) echo "expected keep, down or nothing, not $1" >&2; exit 1 ;;
 esac
 
 prepare() {
@@ -54,22 +55,11 @@ host() {
 # say WORDS: what the next minutes are about, and when it began.
 say() { echo "# $SECONDS s: $*"; }
 
-# count: passes lines on as they come (awk would wait for a block of them), then says how many were what.
-count() {
-  local line passed=0 failed=0
-  while IFS= read -r line; do
-    echo "$line"
-    case $line in 'ok '*) passed=$((passed + 1)) ;; 'not ok '*) failed=$((failed + 1)) ;; esac
-  done
-  printf '\n%d passed, %d failed, in %d s\n' $passed $failed $SECONDS
-  [ $failed = 0 ] && [ $passed -gt 0 ]
-}
-
 main() {
   set +e
   say 'the API server alone: what the agent asks it, pages, resumed watches, compaction'
   ETCD=$cache/etcd/etcd KUBE_APISERVER=${PODWIRE_E2E_KUBERNETES:-$cache/kubernetes}/kube-apiserver \
-    PATH=$PWD/node_modules/node-linux-$(node_arch)/bin:$PATH node_modules/.bin/tap --reporter=tap test/vxlan/kubernetes-real.test.ts | grep -E '^(not )?ok'
+    PATH=$PWD/node_modules/node-linux-$(node_arch)/bin:$PATH node_modules/.bin/tap --reporter=tap test/vxlan/kubernetes-real.test.ts | grep --line-buffered -E '^(not )?ok'
   say 'control plane: etcd, API server, controller manager, scheduler'
   wire_up
   control_plane

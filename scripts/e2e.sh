@@ -12,12 +12,13 @@ cd "$(dirname "$0")/.."
 . scripts/setup.sh
 . scripts/e2e/lib.sh
 
-[ "$(id -u)" = 0 ] || { echo "the clients need root: sudo $0 $*" >&2; exit 1; }
+helps "$@"
 clients='ctr cri cri-ports podman podman-ports cnitool cnitool-lists change-over'
 [ $# -gt 0 ] || set -- $clients
 for client; do
-  case " $clients " in *" $client "*) ;; *) echo "$client is no client: expected one of $clients" >&2; exit 1 ;; esac
+  case " $clients " in *" $client "*) ;; *) wrong "$client is no client: expected one of $clients" ;; esac
 done
+[ "$(id -u)" = 0 ] || { echo "the clients need root: sudo $0 $*" >&2; exit 1; }
 mkdir -p "$cache"
 exec {lock}>"$cache/lock"
 flock -n "$lock" || { echo "another run is under way: $cache/lock is locked" >&2; exit 1; }
@@ -62,7 +63,4 @@ cgroups_gone # of a run that was killed
     esac
   done
   same 'this machine is as it was' "$before" host
-} | awk '
-  { print; fflush() }
-  /^ok/ { passed++ } /^not ok/ { failed++ } /^skip/ { skipped++ }
-  END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }'
+} | count

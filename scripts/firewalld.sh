@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # The plugin firewall beside the real firewalld, which the tests only have the answers of: a pod's packets and published port,
 # and what a reload does. On a pretend machine (namespaces of its own) with its own message bus. Needs root.
+#
+#   ./scripts/firewalld.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 . scripts/e2e/lib.sh
+nothing_else "$@"
 
-if [ "${1:-}" != inside ]; then
+if [ "${PODWIRE_FIREWALLD:-}" != inside ]; then
   [ "$(id -u)" = 0 ] || { echo "firewalld needs root: sudo $0" >&2; exit 1; }
   need unshare:util-linux ip:iproute2 nft:nftables ping:iputils-ping firewalld:firewalld dbus-daemon:dbus-daemon jq:jq
-  exec unshare --net --mount --pid --fork --kill-child --propagation private bash "$0" inside
+  PODWIRE_FIREWALLD=inside unshare --net --mount --pid --fork --kill-child --propagation private bash scripts/firewalld.sh | count
+  exit
 fi
 
 mount -t proc proc /proc

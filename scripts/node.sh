@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # Prints the path of the Node.js that podwire is developed, tested and built with: the one from npm for this machine.
+#
+#   ./scripts/node.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/setup.sh
+nothing_else "$@"
 case $(uname -m) in
   x86_64) arch=x64 ;;
   aarch64) arch=arm64 ;;

@@ -1,4 +1,26 @@
-# What the other scripts share: installing what is missing, and saying so.
+# What the other scripts share: how they are called, installing what is missing, and saying so.
+
+# usage: the comment at the top of the script that was called, which says what it does and how to call it.
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "scripts/${0##*/}"; }
+
+# helps WORD...: if one of a script's arguments asks for it, prints the usage and ends. Before anything is done.
+helps() {
+  local word
+  for word; do case $word in -h | --help) usage; exit ;; esac; done
+}
+
+# wrong WORDS: ends because of how the script was called.
+wrong() {
+  printf '%s: %s\n\n' "${0##*/}" "$*" >&2
+  usage >&2
+  exit 2
+}
+
+# nothing_else WORD...: for a script that takes no arguments.
+nothing_else() {
+  helps "$@"
+  [ $# = 0 ] || wrong "$1: expected no argument"
+}
 
 # step WORDS COMMAND...: says what takes its time, runs it quietly, shows its output when it fails.
 step() {

@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
-# uml.sh TEST...: runs test files in a user-mode Linux, a kernel that has what this machine's may lack (VLANs on bridges). It is no
-# part of the tests, because it needs more of Debian: the packages user-mode-linux and kmod are unpacked in the user's cache and
-# not installed; remove the cache for newer ones. The guest's disk is this machine's, read-only. Needs no root.
+# Runs test files in a user-mode Linux, a kernel that has what this machine's may lack (VLANs on bridges):
+#
+#   ./scripts/uml.sh FILE...      test/bridge-vlan.test.ts
+#
+# It is no part of the tests, because it needs more of Debian: the packages user-mode-linux and kmod are unpacked in the user's
+# cache and not installed; remove the cache for newer ones. The guest's disk is this machine's, read-only. Needs no root.
 set -euo pipefail
 if [ -z "${UML:-}" ]; then # on the machine
   cd "$(dirname "$0")/.."
+  . scripts/setup.sh
+  helps "$@"
+  [ $# -gt 0 ] || wrong 'expected files of tests'
+  for file; do [ -f "$file" ] || wrong "$file is no file of tests"; done
   cache=${XDG_CACHE_HOME:-$HOME/.cache}/podwire-uml
   if [ ! -x "$cache/usr/bin/linux.uml" ]; then
     mkdir -p "$cache/lib"
@@ -12,7 +19,7 @@ if [ -z "${UML:-}" ]; then # on the machine
     ln -sfn ../usr/lib/uml/modules "$cache/lib/modules" # where modprobe -d looks
   fi
   "$cache/usr/bin/linux.uml" mem=512M rootfstype=hostfs rootflags=/ ro init="$PWD/scripts/uml.sh" UML="$cache" DIR="$PWD" \
-    REFERENCE="${REFERENCE:-/usr/lib/cni}" NODE="$(bash scripts/node.sh)" TESTS="\"$*\"" con=null con0=fd:0,fd:1 quiet </dev/null | tee /dev/stderr | grep -q '^all passed'
+    REFERENCE="${REFERENCE:-/usr/lib/cni}" NODE="$(bash scripts/node.sh)" TESTS="\"$*\"" con=null con0=fd:0,fd:1 quiet </dev/null | tee /dev/stderr | grep '^all passed' >/dev/null # to the end: with -q, tee would have nobody to write to
   exit
 fi
 

@@ -1,9 +1,9 @@
 // Directories that are made and made to last. Not Node's recursive mkdir: below /proc, or where a directory was deleted, it tries
 // the same two names in turn for ever, and on a read-only file system it says ENOENT. man 2 mkdir, man 2 fsync
 
-import { closeSync, constants, fsyncSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, lstatSync, mkdirSync, openSync, statSync, unlinkSync } from 'node:fs'
 import { constants as os } from 'node:os'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { isErrno } from './kernel/errno.ts'
 
 /**
@@ -22,6 +22,30 @@ export function nearest(path: string): string {
   const [uppermost] = lacking(path)
   if (uppermost !== undefined && lstatSync(uppermost, { throwIfNoEntry: false })) throw notDirectory(uppermost)
   return uppermost === undefined ? path : dirname(uppermost)
+}
+
+/**
+ * Finds out by trying whether a file can be made in a directory; none stays. access(2) tells root that it may write everywhere, below
+ * /proc, too. The file has no name; where the file system has no such files, it has `name` for a moment. Errors: those of the system.
+ */
+export function tryWriting(path: string, name: string): void {
+  try {
+    closeSync(openSync(path, O_TMPFILE | constants.O_WRONLY, 0o600))
+  } catch (error) {
+    if (!isErrno(error, 'ENOTSUP', 'EISDIR')) throw error
+    tryWritingNamed(join(path, name))
+  }
+}
+
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY // <asm-generic/fcntl.h>
+
+function tryWritingNamed(file: string): void {
+  closeSync(openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600))
+  try {
+    unlinkSync(file)
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error // else another one that tries has removed it
+  }
 }
 
 /** Names that were made in a directory, or removed, last from now on. */

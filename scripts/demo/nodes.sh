@@ -102,7 +102,7 @@ PICTURE
 # boot NODE: its namespaces.
 boot() {
   rm -f /run/ready && mkfifo /run/ready
-  unshare -nm --propagation private bash -c 'mount -t tmpfs run /run && mkdir /run/netns && mount -t tmpfs lib /var/lib && ip link set lo up && echo >&9; exec 9>&-; exec sleep 300' 9>/run/ready >/dev/null &
+  unshare -nm --propagation private bash -c 'mount -t tmpfs run /run && mkdir /run/netns && mount -t tmpfs lib /var/lib && ip link set lo up && echo >&9; exec 9>&-; exec setpriv --pdeathsig KILL sleep infinity' 9>/run/ready >/dev/null &
   node[$1]=$!
   read -r _ </run/ready || fail "node $1 does not come up"
 }

@@ -11,7 +11,7 @@ cd "$into"
 bookworm() {
   local apt=$cache/apt-bookworm mirror
   if [ ! -e "$apt/apt.conf" ]; then
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/$')
+    read -r mirror < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$')
     mkdir -p "$apt/lists/partial" "$apt/archives/partial"
     printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s bookworm main\n' deb "$mirror" deb-src "$mirror" >"$apt/sources.list"
     printf '%s;\n' "Dir::Etc::SourceList \"$apt/sources.list\"" 'Dir::Etc::SourceParts "/dev/null"' "Dir::State::Lists \"$apt/lists\"" "Dir::Cache \"$apt\"" 'Acquire::Languages "none"' 'APT::Sandbox::User "root"' >"$apt/apt.conf.new"

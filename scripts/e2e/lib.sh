@@ -7,6 +7,21 @@ ok() { echo "ok - $*"; }
 not_ok() { echo "not ok - $*"; }
 skip() { echo "skip - $*"; }
 
+# count: passes lines on as they come (awk may wait for a block of them), then says how many were what.
+count() {
+  local line passed=0 failed=0 skipped=0
+  while IFS= read -r line; do
+    echo "$line"
+    case $line in
+      'ok '*) passed=$((passed + 1)) ;;
+      'not ok '*) failed=$((failed + 1)) ;;
+      'skip '*) skipped=$((skipped + 1)) ;;
+    esac
+  done
+  printf '\n# %d s\n%d passed, %d failed, %d skipped\n' $SECONDS $passed $failed $skipped
+  [ $failed = 0 ] && [ $passed -gt 0 ]
+}
+
 # is WORDS GOT EXPECTED
 is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1: got ${2:-nothing}, expected ${3:-nothing}"; fi; }
 

@@ -16,16 +16,14 @@
 // Whatever else stands under one of these names, or cannot be read, hurts nobody but its holder: an address of that name is
 // held, of last_reserved_ip.N nothing is needed, and what cannot be removed keeps nothing else from being removed.
 
-import {
-  accessSync, closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readSync, statfsSync, unlinkSync, writeFileSync, type Stats,
-} from 'node:fs'
+import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readSync, statfsSync, unlinkSync, writeFileSync, type Stats } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { CniError } from '../cni/error.ts'
-import { makeDirectory, nearest, syncDirectory } from '../directory.ts'
+import { makeDirectory, nearest, syncDirectory, tryWriting } from '../directory.ts'
 import { BadFile, openFile, textOf } from '../file.ts'
 import { isErrno } from '../kernel/errno.ts'
 import { lockWithin } from '../kernel/patience.ts'
-import { addressOf, cardOf, content, holderIn, isAddress, isTorn, LONGEST, nameOf, says, type Holder } from './lease.ts'
+import { addressOf, cardOf, content, holderIn, INDEX, isAddress, isTorn, LONGEST, nameOf, says, type Holder } from './lease.ts'
 import { byAddress, list, type Listing } from './listing.ts'
 
 /** What the file of an address says. */
@@ -66,17 +64,29 @@ export function ready(directory: string): Store {
     return peek(directory)
   } catch (error) {
     if (!(error instanceof CniError)) throw error
-    throw new CniError(50, error.message, error.details)
+    throw new CniError(50, error.message, error.details ?? 'leases are kept there: see that root can write there, or set ipam.dataDir to where it can')
   }
 }
 
-/** Only asks: the directory itself, or the nearest above it that is there, since ADD would make the rest. */
+/** The directory itself and its lock, or the nearest above it that is there, since ADD would make the rest. Nothing is left there. */
 function writable(directory: string): void {
   if (isTooLong(directory)) throw tooLong(directory)
   const path = isPresent(directory) ? directory : nearest(dirname(directory))
-  accessSync(path, constants.W_OK | constants.X_OK)
+  tryWriting(path, TRIAL)
   const { blocks, bfree, files, ffree } = statfsSync(path) // a file system without such a limit says that it has 0 in all
   if ((blocks > 0 && bfree === 0) || (files > 0 && ffree === 0)) throw new CniError(5, `state directory ${directory}: ENOSPC: no space left on device`)
+  const lock = path === directory ? openLock(directory) : undefined
+  if (lock !== undefined) closeSync(lock)
+}
+
+/** The lock, if it is there. */
+function openLock(directory: string): number | undefined {
+  try {
+    return openFile(join(directory, 'lock'), O_RDWR)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined
+    throw error
+  }
 }
 
 /** What is in a directory. Its names are read when they are needed, once: an ADD does without. */
@@ -341,6 +351,7 @@ const leaseOf = (address: string, text: string | undefined): Lease =>
   ({ address, ...holderIn(text ?? ''), torn: text !== undefined && isTorn(text) })
 
 const LOOKUPS = 32
+const TRIAL = `${INDEX}trial` // goes like any name of ours without a lease, should a crash leave it
 const MOST = 0x20000 + 32 // bytes; a container ID is in the environment, where none is longer (MAX_ARG_STRLEN, <linux/binfmts.h>)
 const PATH_MAX = 4096 // with the NUL. <linux/limits.h>
 

@@ -349,7 +349,7 @@ t.test('an ADD that fails keeps nothing', async (t) => {
     t.match(add(conf).json, { code: 5, msg: `state directory ${where(conf)}: ENOSPC` })
     t.same(leases(conf), [])
     t.same(readdirSync(where(conf)).filter((name) => name.startsWith('.podwire.')), [])
-    sh(`mount -o remount,nr_inodes=10 ${where(conf)}`)
+    sh(`mount -o remount,nr_inodes=10 full ${where(conf)}`)
     t.equal(add(conf).status, 0, 'with room it works')
   })
   await t.test('a disk that became full: DEL and GC make room, and the directory is as good as new', async (t) => {

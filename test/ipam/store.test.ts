@@ -334,6 +334,34 @@ t.test('a directory that cannot be written', async (t) => {
   t.match(refusal(() => ready('/run/ro/a/net')), { code: 50, message: 'EROFS' })
 })
 
+t.test('STATUS knows whatever cannot be written, as ADD does, and changes nothing', async (t) => {
+  const places: [what: string, before: string, directory: string][] = [
+    ['below /proc', '', '/proc/podwire/net'],
+    ['below /sys', '', '/sys/podwire/net'],
+    ['a process that is there', '', '/proc/self/net'],
+    ['a mount that is read-only', 'mkdir /run/ro1; mount -t tmpfs -o ro ro /run/ro1', '/run/ro1/net'],
+    ['a file in the way', 'touch /run/way', '/run/way/networks/net'],
+    ['a device in the way', '', '/dev/null/net'],
+    ['a file in its place', 'touch /run/place', '/run/place'],
+    ['a lock that is a directory', 'mkdir -p /run/locked/lock', '/run/locked'],
+    ['a lock that is a FIFO', 'mkdir /run/fifo; mkfifo /run/fifo/lock', '/run/fifo'],
+    ['a lock that is read-only', 'mkdir /run/ro2; touch /run/ro2/lock; mount --bind /run/ro2/lock /run/ro2/lock; mount -o remount,bind,ro /run/ro2/lock', '/run/ro2'],
+  ]
+  for (const [what, before, directory] of places) {
+    sh(before)
+    t.match(refusal(() => ready(directory)), { code: 50, message: 'state directory' }, what)
+    t.match(refusal(() => reserve(directory, ['10.1.2.3'])), { code: 5, message: 'state directory' }, `${what}: ADD`)
+  }
+  const directory = made()
+  ready(directory)
+  t.same(readdirSync(directory), [])
+
+  // On a file system without files that have no names (NFS), a file is there for a moment: message queues are one.
+  const status = `import { ready } from '${process.cwd()}/src/ipam/store.ts'; console.log(ready('/run/queues').held.size)`
+  const run = `${process.execPath} --disable-warning=ExperimentalWarning --input-type=module -e "${status}"`
+  t.equal(sh(`mkdir /run/queues; NODE_OPTIONS= unshare --ipc --mount sh -c 'mount -t mqueue queues /run/queues && "$@" && ls -A /run/queues' sh ${run}`), '0')
+})
+
 t.test('a directory that is missing', async (t) => {
   t.equal(peek('/var/lib/none/at/all').held.size, 0)
   t.equal(ready('/var/lib/none/at/all').held.size, 0, 'ADD would make it')
