@@ -60,7 +60,7 @@ t.test('wrong usage is one line on stderr and status 1: no argument is ignored, 
   const peers = resolve('conf/peers.json')
   writeFileSync('/run/conf', JSON.stringify(CONF))
   const lines: [string, RegExp][] = [
-    ['status-of-things', /^podwire: there is no command "status-of-things"\. Commands: status, agent, uninstall, plan, explain, version, help/],
+    ['status-of-things', /^podwire: there is no command "status-of-things"\. Commands: status, pods, check, repair, gc, agent, uninstall, plan, explain, version, help/],
     ['stauts', /there is no command "stauts": did you mean status\?/],
     ['constructor', /there is no command "constructor"/],
     ['__proto__', /there is no command "__proto__"/],
