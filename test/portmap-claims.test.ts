@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { call, ip, netns, nft, sh, state } from './world.ts'
 import t from 'tap'
 import type { Pod } from '../src/chained.ts'
@@ -116,7 +117,7 @@ t.test('a process that listens there is told of, not refused', async (t) => {
   await once(child.stdout!, 'data')
   const added = call('ptp', 'ADD', published(port(8090), port(8091)), who('a'))
   t.equal(added.status, 0)
-  t.equal(added.stderr, 'podwire: a process of this node listens on 127.0.0.1, port 8090/tcp: while the pod has that port, nobody reaches the process there\n')
+  t.equal(added.stderr, `podwire: process ${child.pid} (${readFileSync(`/proc/${child.pid}/comm`, 'utf8').trim()}) listens on 127.0.0.1, port 8090/tcp: while the pod has that port, nobody reaches the process there\n`)
   child.kill()
 })
 

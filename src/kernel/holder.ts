@@ -1,13 +1,13 @@
 // Who has what a VXLAN device cannot get: its VNI, or its UDP port. The kernel says EEXIST and EADDRINUSE alone, and an operator
 // wants to know whom to ask. Looked for only when something was refused, or is not as it should be.
 
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import type { Fact } from '../facts.ts'
 import { word } from '../show.ts'
 import { attributes } from './attributes.ts'
 import * as link from './link.ts'
 import { bound, type Socket } from './listen.ts'
 import type { Netns } from './netns.ts'
+import { processesOf } from './process.ts'
 import * as vxlan from './vxlan.ts'
 
 export interface Holder {
@@ -50,39 +50,7 @@ const takes = ({ address, only6 }: Socket, family: 4 | 6): boolean =>
   address!.includes(':') ? family === 6 || (address === '::' && !only6) : family === 4
 
 function ofSocket({ inode }: Socket, port: number): Holder {
-  const pid = processOf(inode)
-  const unseen = { sentence: `UDP port ${port} is taken, by whom cannot be seen from here`, repair: `ss -aunp 'sport = :${port}'` }
-  if (pid === undefined) return unseen
-  return { sentence: `process ${pid}${nameOf(pid)} has UDP port ${port}`, repair: `kill ${pid}` }
-}
-
-const MOST = 100_000 // open files that are looked at
-
-/** The process that has a socket open, if this one may see it. man 5 proc_pid_fd */
-function processOf(inode: number): number | undefined {
-  let left = MOST
-  for (const pid of names('/proc').filter((name) => /^\d+$/.test(name)))
-    for (const fd of names(`/proc/${pid}/fd`)) {
-      if (left-- === 0) return undefined
-      if (target(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`) return Number(pid)
-    }
-  return undefined
-}
-
-/** A process that ends meanwhile, or another user's, has none that can be seen. */
-const names = (directory: string): string[] => attempt(() => readdirSync(directory)) ?? []
-const target = (path: string): string | undefined => attempt(() => readlinkSync(path))
-
-/** ` (socat)`: what a process calls itself, so only what can do no harm where it is printed. */
-function nameOf(pid: number): string {
-  const name = attempt(() => readFileSync(`/proc/${pid}/comm`, 'utf8'))?.replace(/[^\w .:/-]/g, '')
-  return name ? ` (${name})` : ''
-}
-
-function attempt<T>(ask: () => T): T | undefined {
-  try {
-    return ask()
-  } catch {
-    return undefined
-  }
+  const process = processesOf([inode]).get(inode)
+  if (process) return { sentence: `${process.said} has UDP port ${port}`, repair: `kill ${process.pid}` }
+  return { sentence: `UDP port ${port} is taken, by whom cannot be seen from here`, repair: `ss -aunp 'sport = :${port}'` }
 }

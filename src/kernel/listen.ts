@@ -7,13 +7,10 @@ import type { NetlinkMessage } from './netlink.ts'
 import { PROTOCOLS } from './nft-data.ts'
 import type { Netns } from './netns.ts'
 
-export interface Listener {
+export interface Socket {
   protocol: string
   port: number
   address?: string
-}
-
-export interface Socket extends Listener {
   /** By which a process's open files name it. */
   inode: number
   /** Of an IPv6 socket: whether IPv4 is not its. */
@@ -28,7 +25,7 @@ const TCP_LISTEN = 10
 const FAMILIES = [2, 10] // AF_INET, AF_INET6
 
 /** Who listens by a protocol, on any port. Kernels that do not tell have nobody. */
-export const listeners = (netns: Netns, protocol: 'tcp' | 'udp'): Listener[] => FAMILIES.flatMap((family) => sockets(netns, family, protocol))
+export const listeners = (netns: Netns, protocol: 'tcp' | 'udp'): Socket[] => FAMILIES.flatMap((family) => sockets(netns, family, protocol))
 
 /** True if somebody in a namespace waits for packets. */
 export const serves = (netns: Netns): boolean => FAMILIES.some((family) => ['tcp', 'udp'].some((protocol) => sockets(netns, family, protocol).length > 0))

@@ -5,9 +5,10 @@ import type { NetConf } from '../cni/conf.ts'
 import { CniError } from '../cni/error.ts'
 import type { Element } from '../facts.ts'
 import * as link from '../kernel/link.ts'
-import { listeners, overlap, type Listener } from '../kernel/listen.ts'
+import { listeners, overlap, type Socket } from '../kernel/listen.ts'
 import * as nft from '../kernel/nft.ts'
 import { encodeRule, RuleError } from '../kernel/nft-rule.ts'
+import { processesOf } from '../kernel/process.ts'
 import * as state from '../state.ts'
 import type { Kernel } from '../state.ts'
 import { conditionText } from './condition.ts'
@@ -24,7 +25,7 @@ export function guardPorts(kernel: Kernel, pod: Pod, conf: NetConf, notes: strin
     if (buried(kernel, holder)) dead.add(holder.owner)
     else throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, its network's GC removes what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
   }
-  for (const found of inTheWay(kernel, wanted)) notes.push(listening(found))
+  notes.push(...listening(inTheWay(kernel, wanted)))
 }
 
 /** `host port 8080/tcp is held by container 3f2a… (eth0)` */
@@ -58,11 +59,11 @@ function requireUnderstood(conf: NetConf): void {
 }
 
 /** Processes of the node that listen on one of the ports, on the address that is asked for or on all. There are few of them. */
-function inTheWay({ host }: Kernel, wanted: Element[]): Listener[] {
+function inTheWay({ host }: Kernel, wanted: Element[]): Socket[] {
   const protocols = (['tcp', 'udp'] as const).filter((protocol) => wanted.some(({ key }) => key.startsWith(`${protocol} `)))
   const sockets = protocols.flatMap((protocol) => listeners(host, protocol))
   const bound = Map.groupBy(sockets, ({ protocol, port }) => `${protocol} . ${port}`)
-  const found = new Set<Listener>()
+  const found = new Set<Socket>()
   for (const { key } of bound.size > 0 ? wanted : []) {
     const [protocol, port, address] = key.split(' . ')
     for (const one of bound.get(`${protocol} . ${port}`) ?? []) if (overlap(address, one.address!)) found.add(one)
@@ -70,4 +71,8 @@ function inTheWay({ host }: Kernel, wanted: Element[]): Listener[] {
   return sockets.filter((one) => found.has(one))
 }
 
-const listening = ({ protocol, port, address }: Listener): string => `a process of this node listens on ${address}, port ${port}/${protocol}: while the pod has that port, nobody reaches the process there`
+function listening(sockets: Socket[]): string[] {
+  const processes = sockets.length > 0 ? processesOf(sockets.map(({ inode }) => inode)) : undefined
+  const said = ({ inode }: Socket) => processes?.get(inode)?.said ?? 'a process of this node'
+  return sockets.map((socket) => `${said(socket)} listens on ${socket.address}, port ${socket.port}/${socket.protocol}: while the pod has that port, nobody reaches the process there`)
+}
