@@ -36,6 +36,8 @@ export interface Difference {
   sentence: string
   /** What an operator would type. */
   repair: string
+  /** The first line of it, where that takes away something that is not podwire's: whose it is has to be asked first. */
+  asks?: string
 }
 
 export interface Outcome {
@@ -174,7 +176,7 @@ function differenceOf(netns: Netns, fact: Fact): Difference | undefined {
   const found = checkFact({ host: netns }, fact, '')
   const holder = found && holderOf(netns, fact)
   const repair = found && [holder?.repair, repairOf(fact, found, '')].filter(Boolean).join('\n')
-  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: because(found.sentence, holder), repair: repair! }
+  return found && { how: found.missing ? 'missing' : 'differs', fact, sentence: because(found.sentence, holder), repair: repair!, ...(holder && { asks: holder.repair }) }
 }
 
 function listDifferences(netns: Netns, desired: Listed[], realm: Realm): Difference[] {
@@ -319,6 +321,6 @@ function unwanted(netns: Netns, desired: Plan, { firewall }: Realm): Difference[
 }
 
 /** Whether a fact is about what a device has, beside the device itself. */
-const standsOn = (fact: Fact, dev: string): boolean => ('dev' in fact && fact.dev === dev) || (fact.fact === 'sysctl' && fact.key.includes(`/${dev}/`))
+export const standsOn = (fact: Fact, dev: string): boolean => ('dev' in fact && fact.dev === dev) || (fact.fact === 'sysctl' && fact.key.includes(`/${dev}/`))
 
 const sentenceOf = (fact: Fact, { message }: Error): string => (message.startsWith(line(fact)) ? message : `${line(fact)}: ${message}`)

@@ -31,7 +31,7 @@ t.test('the demo shows what podwire does', async (t) => {
     'msg=repaired what="interface podwire.1 is missing',
     'msg=repaired what="nft table inet podwire is missing',
     '200 packets transmitted, 200 received', // past a killed agent
-    'agent     not running: what changes now is not repaired',
+    'agent     not running: changes are not repaired',
     '  repair  ip route add 10.244.2.0/24 via 10.244.2.0 dev podwire.1 onlink proto 119',
     'the overlay is gone',
     'Every step came out as it should',

@@ -7,7 +7,7 @@ import { ports, portTable, type Port } from '../src/cli/ports.ts'
 import { Netns } from '../src/kernel/netns.ts'
 import { hostIfname } from '../src/names.ts'
 
-const NONE = 'overlay   none: no podwire agent has run here (/run/podwire has no status.json)\nhelp      podwire help\n'
+const page = (pods: string, unseen = '') => `overlay   none (no agent has run here). Networks and pods: ${pods}\n${unseen}help      podwire help\n`
 const publish = (container: string, portMappings: object[], portmap: object = {}) => {
   netns(container)
   return call('ptp', 'ADD', { ...podnet, portmap, runtimeConfig: { portMappings } }, { container, netns: `/run/netns/${container}` })
@@ -15,8 +15,8 @@ const publish = (container: string, portMappings: object[], portmap: object = {}
 const status = (...args: string[]) => cli(['status', ...args])
 
 t.test('nobody has a port', async (t) => {
-  t.same(status(), { status: 0, stdout: NONE, stderr: '' })
-  t.same(status('--json').stdout, '{\n  "findings": [],\n  "ports": []\n}\n')
+  t.same(status(), { status: 0, stdout: page('none'), stderr: '' })
+  t.same(status('--json').stdout, '{\n  "well": true,\n  "findings": [],\n  "unseen": [],\n  "pods": [],\n  "ports": []\n}\n')
 })
 
 t.test('a table, aligned: families share a line, and so do ports in a row', async (t) => {
@@ -24,7 +24,7 @@ t.test('a table, aligned: families share a line, and so do ports in a row', asyn
   publish('many', [8000, 8001, 8002, 8005].map((port) => ({ hostPort: port, containerPort: port - 1000 })))
   publish('fixed', [{ hostPort: 443, containerPort: 443, hostIP: '192.0.2.1' }, { hostPort: 443, containerPort: 443, hostIP: '::1' }])
   publish('guarded', [{ hostPort: 9000, containerPort: 80 }], { conditionsV4: ['ip', 'saddr', '192.0.2.0/24'] })
-  t.same(status().stdout, `${NONE}
+  t.same(status().stdout, `${page('podnet 4')}
 port               to                                            pod
 192.0.2.1:443/tcp  10.1.2.4:443                                  podnet/fixed/eth0
 [::1]:443/tcp      [fd00:1::4]:443                               podnet/fixed/eth0
@@ -47,7 +47,8 @@ t.test('a pod that is gone, and was not deleted', async (t) => {
 
 t.test('without privileges the kernel does not tell', async (t) => {
   const line = "import('./src/cli/cli.ts').then(({ cli }) => process.stdout.write(cli(['status']).stdout))"
-  t.equal(sh(`setpriv --bounding-set=-all --inh-caps=-all ${process.execPath} -e "${line}"`), NONE.trim())
+  const unseen = 'unseen    what nf_tables holds (masquerading, ports of pods): root alone can look at it\n'
+  t.equal(sh(`setpriv --bounding-set=-all --inh-caps=-all ${process.execPath} -e "${line}"`), page('podnet 3', unseen).trim())
 })
 
 t.test('a thousand ports are told at once', async (t) => {

@@ -81,9 +81,10 @@ PICTURE
   run 'ip route del 10.244.2.0/24; ip neigh del fd00:10:244:2:: dev podwire.1'
   refused 'podwire status'
   expect '^agent *not running'
-  local line
-  while read -r line; do run "$line"; done < <(sed -n 's/^ *repair  //p' <<<"$out")
-  run 'podwire status' '^b  .* ok$'
+  refused 'podwire status --repair'
+  run 'podwire status --repair | sh'
+  refused 'podwire status'
+  expect '^b  .* ok$'
   run 'ip netns exec pod ping -c1 -W1 10.244.2.2' '1 .*received'
 
   title 'Uninstall: nothing stays'

@@ -1,65 +1,73 @@
-// `podwire help PLUGIN`: what a plugin does, and each of its keys, from the schema against which configurations are checked.
+// The report of `podwire status` for people: labels and values, then the peers, then the ports. What is wrong comes with what repairs it.
 
-import { PLUGINS, WIRERS } from '../plugins.ts'
-import { aboutKey, commonKeys, ownKeys, type Key } from './keys.ts'
+import { printable } from '../printable.ts'
+import type { Leases } from '../vxlan/leases.ts'
+import { columns } from './columns.ts'
+import { portTable } from './ports.ts'
+import { repairsOf } from './repairs.ts'
+import type { Finding, Overlay, Report } from './report.ts'
 
-/** What each plugin does. */
-const DOES: Record<string, string> = {
-  ptp: 'gives a pod an interface: a veth pair to the node, everything else by routes',
-  bridge: 'gives a pod an interface: a veth pair to a bridge, which the pods of a network share',
-  loopback: "sets the pod's own lo up",
-  'host-local': 'leases addresses from ranges of this node',
-  static: 'gives the addresses that the configuration names',
-  vxlan: 'keeps the overlay to other nodes, where no agent does',
-  portmap: 'leads ports of the node to a pod',
-  bandwidth: 'bounds how fast a pod sends and receives',
-  firewall: 'lets the node forward for a pod, and keeps networks apart',
-  tuning: 'sets sysctls of a pod, and MAC address, MTU and modes of its interface',
-  sbr: "routes what a pod sends by its source: from an interface's addresses by that interface",
+/** So many lines of one repair are shown; a device that is made anew needs three for each peer. */
+const MOST_LINES = 8
+
+type Row = [label: string, value: string]
+
+export function page(report: Report, stateDir: string): string {
+  const { overlay, findings, unseen } = report
+  const own = findings.filter(({ peer }) => peer === undefined)
+  const rows: Row[] = [
+    ...(overlay ? overlayRows(overlay) : absentRows(report, stateDir)),
+    ...own.flatMap(wrongLines),
+    ...(unseen.length > 0 ? [['unseen', `${unseen.join('; ')}: root alone can look at it`] as Row] : []),
+    ...(overlay ? [] : [['help', 'podwire help'] as Row]),
+  ]
+  return `${rows.map(labelled).join('')}${overlay ? peerTable(overlay.peers, findings) : ''}${portTable(report.ports ?? [])}`
 }
 
-const ADD_ON = 'An entry of a list, behind the plugin that gives the pod its interface'
-
-/** Where a plugin stands in a configuration. */
-function place(name: string): string {
-  if (name in WIRERS) return 'The first entry of a list, or a configuration of its own. Addresses come from ipam: podwire help host-local, static'
-  if (name === 'host-local' || name === 'static') return 'The type of ipam in an entry of ptp, bridge or others'
-  if (name === 'loopback') return 'An entry of its own; a runtime starts it for every pod'
-  return PLUGINS.ptp!.schema.properties![name] ? `${ADD_ON}; or an object "${name}" in an entry of ptp or bridge` : ADD_ON
-}
-
-export function pluginPage(name: string): string {
-  const own = ownKeys(name)
+function overlayRows({ node, ready, reason, agent, source, device, underlay, networks, conflist }: Overlay): Row[] {
   return [
-    `${name} - ${DOES[name]}\n`,
-    `Place\n${wrapped(place(name), 2)}`,
-    ...(own.length > 0 ? [`Keys\n${own.map(keyText).join('')}`] : []),
-    `Keys that every plugin has\n${commonKeys().map(keyText).join('')}`,
-  ].join('\n')
+    ['node', node],
+    ['overlay', `${ready ? 'ready' : 'not ready'}${reason ? `: ${reason}` : ''}`],
+    ...(device ? [['device', `${device.name}  vni ${device.vni}  port ${device.port}  mtu ${device.mtu}`] as Row] : []),
+    ...(underlay ? [['underlay', `${underlay.dev}  ${underlay.address}  mtu ${underlay.mtu}`] as Row] : []),
+    ...(networks ?? []).map((one, i): Row => [i === 0 ? 'pods' : '', leasesText(one)]),
+    ['conflist', conflist],
+    ['agent', agent ? 'running' : 'not running: changes are not repaired'],
+    ['nodes', `from ${source.what}${source.reason ? `, which cannot be read: ${source.reason}` : ''}`],
+  ]
 }
 
-/** Key, what it may be, what it means, an example. */
-function keyText({ path, schema, required }: Key): string {
-  const { meaning, example } = aboutKey(path, schema)
-  const given = required ? ' (must be there)' : schema.default === undefined ? '' : ` (default: ${JSON.stringify(schema.default)})`
-  const expected = schema.expected ?? (schema.enum ? schema.enum.map((value) => JSON.stringify(value)).join(', ') : schema.type)
-  return [
-    `  ${path}\n`,
-    wrapped(meaning.replaceAll('`', ''), 6),
-    wrapped(`expected: ${expected}${given}`, 6),
-    ...(example === undefined ? [] : [`      example: ${JSON.stringify(example)}\n`]),
-  ].join('')
+const leasesText = ({ network, used, free }: Leases): string => `${network}  ${used} leased, ${free > 1_000_000n ? 'millions' : free} free`
+
+function absentRows({ problem, pods, unseen }: Report, stateDir: string): Row[] {
+  if (problem !== undefined) return [['overlay', `unknown: ${problem}`]]
+  const here = stateDir === DEFAULT_DIR ? 'no agent has run here' : `no agent has run with --state-dir ${stateDir}`
+  const networks = pods.map(({ network, count }) => `${network} ${count}`).join(', ') || 'none'
+  return [['overlay', unseen.some((what) => what.includes(stateDir)) ? 'unknown' : `none (${here}). Networks and pods: ${networks}`]]
 }
 
-const WIDTH = 100
+export const DEFAULT_DIR = '/run/podwire'
 
-/** Words in lines of at most WIDTH columns, if words are no longer. */
-function wrapped(text: string, indent: number): string {
-  const lines: string[] = []
-  for (const word of text.split(' ')) {
-    const last = lines.at(-1)
-    if (last !== undefined && indent + last.length + 1 + word.length <= WIDTH) lines[lines.length - 1] = `${last} ${word}`
-    else lines.push(word)
-  }
-  return lines.map((line) => `${' '.repeat(indent)}${line}\n`).join('')
+const labelled = ([label, value]: Row): string => `${printable(`${label.padEnd(9)} ${value}`)}\n`
+
+/** What others say is one line; of a repair each line is one. */
+function wrongLines({ sentence, repair }: Finding): Row[] {
+  const lines = repairsOf(repair)
+  const more = lines.length - MOST_LINES
+  const rows = lines.slice(0, MOST_LINES).map((one): Row => ['repair', one])
+  return [['wrong', sentence], ...rows, ...(more > 0 ? [['', `and ${more} lines more: podwire status --repair`] as Row] : [])]
+}
+
+function peerTable(peers: Overlay['peers'], findings: Finding[]): string {
+  const byPeer = Map.groupBy(findings, ({ peer }) => peer)
+  const byName = new Map(peers.map((peer) => [peer.name, peer]))
+  const names = [...new Set([...byName.keys(), ...findings.flatMap(({ peer }) => peer ?? [])])]
+  if (names.length === 0) return ''
+  const rows = names.map((name) => {
+    const [peer, wrong] = [byName.get(name), byPeer.get(name) ?? []]
+    return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', wrong.length === 0 ? 'ok' : ''], wrong }
+  })
+  const [header, ...lines] = columns([['peer', 'address', 'pods', ''], ...rows.map(({ cells }) => cells)])
+  const below = (wrong: Finding[]) => wrong.flatMap(wrongLines).map(([label, value]) => `${printable(`  ${label.padEnd(6)}  ${value}`)}\n`)
+  return `\n${header}${rows.map(({ wrong }, i) => [lines[i], ...below(wrong)].join('')).join('')}`
 }

@@ -14,7 +14,7 @@ import { CURRENT, isVersion, parseVersion, VERSIONS, type CniVersion } from './v
 import { isOwn } from '../kernel/netns.ts'
 
 export interface Answer {
-  status: 0 | 1
+  status: 0 | 1 | 2
   stdout: string
   stderr: string
 }

@@ -349,9 +349,9 @@ class Agent {
   }
 
   #countLeases(): void {
-    for (const { network, used, free } of leases(this.#status.parts?.podCIDRs ?? [])) {
+    for (const { network, used, free } of leases(this.#status.parts?.podCIDRs ?? []) ?? []) {
       this.#metrics.leases.set({ state: 'used', network }, used)
-      this.#metrics.leases.set({ state: 'free', network }, free)
+      this.#metrics.leases.set({ state: 'free', network }, Number(free)) // Prometheus knows doubles alone
     }
   }
 }

@@ -2,19 +2,35 @@
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 
+/** What is counted, of what, by which label. */
+const HELP = {
+  peers: 'Number of other nodes with an entry in the overlay of this one.',
+  problems: 'Number of addresses, networks and entries of other nodes that cannot be used; podwire status has a sentence on each.',
+  unusable: 'The same of one node, by its name; no sample for a node in order.',
+  ready: '1 if pods of this node can be wired, 0 if not.',
+  reconcile: 'Seconds that it took to make the kernel as it should be, by why: the nodes had changed (wanted) or the kernel (repair).',
+  repairs: 'Number of links, addresses, routes and the like that others had changed and that were repaired, by kind.',
+  errors: "Number of changes that the kernel refused, by its code (EEXIST …), and of errors of GC, by CNI's.",
+  watch: '1 for the phase in which the source of nodes (file or API server) is, 0 for each other, by phase.',
+  leases: 'Number of addresses in the networks of this node, by network and by state: used by pods, or free.',
+}
+const BUCKETS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3] // seconds
+
 export class Metrics {
   readonly #registry = new Registry()
   readonly #registers = [this.#registry]
 
-  readonly peers = new Gauge({ name: 'podwire_peers', help: 'Nodes that this one sends to.', registers: this.#registers })
-  readonly problems = new Gauge({ name: 'podwire_peer_problems', help: 'What of other nodes cannot be used.', registers: this.#registers })
-  readonly unusable = new Gauge({ name: 'podwire_peer_unusable', help: 'The same by node; none that is in order.', labelNames: ['node'], registers: this.#registers })
-  readonly ready = new Gauge({ name: 'podwire_ready', help: '1 if the overlay is ready.', registers: this.#registers })
-  readonly reconcile = new Histogram({ name: 'podwire_reconcile_duration_seconds', help: 'Time to make the kernel hold what it should.', labelNames: ['why'], buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3], registers: this.#registers })
-  readonly repairs = new Counter({ name: 'podwire_repairs_total', help: 'Things that somebody else had changed, by kind.', labelNames: ['kind'], registers: this.#registers })
-  readonly errors = new Counter({ name: 'podwire_errors_total', help: "What the kernel refused, by the kernel's code, and errors of GC by CNI's.", labelNames: ['code'], registers: this.#registers })
-  readonly watch = new Gauge({ name: 'podwire_watch_state', help: '1 for the phase in which the source of nodes is.', labelNames: ['phase'], registers: this.#registers })
-  readonly leases = new Gauge({ name: 'podwire_leases', help: 'Addresses of pods on this node, by state and network.', labelNames: ['state', 'network'], registers: this.#registers })
+  readonly peers = this.#gauge('podwire_peers', HELP.peers)
+  readonly problems = this.#gauge('podwire_peer_problems', HELP.problems)
+  readonly unusable = this.#gauge('podwire_peer_unusable', HELP.unusable, 'node')
+  readonly ready = this.#gauge('podwire_ready', HELP.ready)
+  readonly reconcile = new Histogram({
+    name: 'podwire_reconcile_duration_seconds', help: HELP.reconcile, labelNames: ['why'], buckets: BUCKETS, registers: this.#registers,
+  })
+  readonly repairs = new Counter({ name: 'podwire_repairs_total', help: HELP.repairs, labelNames: ['kind'], registers: this.#registers })
+  readonly errors = new Counter({ name: 'podwire_errors_total', help: HELP.errors, labelNames: ['code'], registers: this.#registers })
+  readonly watch = this.#gauge('podwire_watch_state', HELP.watch, 'phase')
+  readonly leases = this.#gauge('podwire_leases', HELP.leases, 'state', 'network')
 
   get contentType(): string {
     return this.#registry.contentType
@@ -22,5 +38,9 @@ export class Metrics {
 
   text(): Promise<string> {
     return this.#registry.metrics()
+  }
+
+  #gauge<L extends string>(name: string, help: string, ...labelNames: L[]): Gauge<L> {
+    return new Gauge({ name, help, labelNames, registers: this.#registers })
   }
 }

@@ -40,9 +40,9 @@ t.test('podwire help PLUGIN has each of its keys, with what it means and what is
 })
 
 t.test('podwire alone is podwire status, which says that there is no overlay', async (t) => {
-  t.match(await podwire(''), { status: 0, stderr: '', stdout: /^overlay +none: no podwire agent has run here/ })
+  t.match(await podwire(''), { status: 0, stderr: '', stdout: /^overlay +none \(no agent has run here\)\. Networks and pods: none\n/ })
   t.same(typed('status'), typed(''))
-  t.same(JSON.parse(typed('status --json').stdout), { findings: [], ports: [] })
+  t.same(JSON.parse(typed('status --json').stdout), { well: true, findings: [], unseen: [], pods: [], ports: [] })
 })
 
 t.test('podwire version', async (t) => {

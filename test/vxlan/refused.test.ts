@@ -41,6 +41,8 @@ async function held(t: Test, lease: string, sentence: RegExp, repair: RegExp, en
   t.match(agent.status(), { ready: false, reason: sentence })
   t.same(networks(), [], 'no conflist')
   t.match(agent.podwireStatus().stdout, repair)
+  t.notMatch(agent.podwireStatus('--repair').stdout, /^(ip link del|kill)/m, 'what takes something from others is not typed unasked')
+  t.match(agent.podwireStatus('--repair').stdout, /^# .* Whose is it\? Then: (ip link del|kill|ss) /m)
   end()
   await until('ready', () => agent.status().ready, BOUND)
   await until('the conflist', () => networks().length === 2, BOUND)

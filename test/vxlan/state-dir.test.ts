@@ -147,6 +147,36 @@ for (const [what, content, sentence] of BAD)
     t.throws(() => new StateDir(DIR).read(), { message: sentence })
   })
 
+/** Where each field of status.json is, as its sentence names it, with the value there. */
+function fields(value: unknown, path = ''): [path: string, value: unknown][] {
+  if (typeof value !== 'object' || value === null) return [[path, value]]
+  const inner = Object.entries(value).flatMap(([key, item]) => fields(item, Array.isArray(value) ? `${path}[${key}]` : path ? `${path}.${key}` : key))
+  return [...(path ? [[path, value] as [string, unknown]] : []), ...inner]
+}
+
+/** The same status.json with another value in one place; undefined: without it. */
+function altered(path: string, value: unknown): object {
+  const copy = structuredClone(good()) as object
+  const keys = path.split(/[.[\]]+/).filter(Boolean)
+  const place = keys.slice(0, -1).reduce((at, key) => at[key as never], copy)
+  Object.assign(place, { [keys.at(-1)!]: value })
+  return copy
+}
+
+t.test('each field of status.json that is lacking or of another type is named', async (t) => {
+  const all = fields(JSON.parse(JSON.stringify(good())))
+  t.ok(all.length > 40)
+  for (const [path, value] of all) {
+    left(altered(path, typeof value === 'number' ? 'seven' : 7))
+    t.match(shown().stdout, `overlay   unknown: ${STATUS} is not what an agent writes: ${path} is not `, path)
+    left(altered(path, undefined))
+    const { stdout } = shown()
+    t.match(stdout, MAY_LACK.test(path) ? /^node {6}a$/m : `${STATUS} is not what an agent writes: ${path} is not `, `without ${path}`)
+  }
+})
+
+const MAY_LACK = /^(parts|promised|parts\.options\.uplinks|parts\.underlay\.dev|parts\.peers\[0\]\.onLink\.4)$/
+
 t.test('no terminal obeys what others said, and a sentence is one line', async (t) => {
   const evil = '\u001b]0;gone\u0007\u009b31m\u202e\nrepair    reboot\n  repair  reboot'
   const said = { ...peer({ node: { ...node('b', 2), name: `b${evil}` } }), node: `a${evil}`, reason: evil, conflist: `/run/${evil}`, problems: [{ node: 'c', sentence: evil }], source: { phase: 'watching', reason: evil, what: evil } }
