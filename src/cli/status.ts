@@ -11,6 +11,7 @@ import { StateDir, type Status } from '../vxlan/state-dir.ts'
 import { printable } from '../printable.ts'
 import { parse } from './args.ts'
 import { columns } from './columns.ts'
+import { fileFindings } from './files.ts'
 import { nodeFindings } from './node.ts'
 import { ports, portTable, type Port } from './ports.ts'
 
@@ -50,7 +51,7 @@ export function status(args: string[]): Answer {
   try {
     const overlayed = overlayReport(netns, directory)
     const said = new Set(overlayed.findings.map(({ sentence }) => sentence))
-    const own = nodeFindings(netns).filter(({ sentence }) => !said.has(sentence))
+    const own = [...nodeFindings(netns), ...fileFindings(netns, directory)].filter(({ sentence }) => !said.has(sentence))
     const findings = [...own.map((one) => ({ peer: undefined, ...one })), ...overlayed.findings]
     const report = { ...overlayed, findings, ports: ports(netns) }
     const well = findings.length === 0 && ('node' in report ? report.ready : report.problem === undefined)
