@@ -1,7 +1,7 @@
 // Directories that are made and made to last. Not Node's recursive mkdir: below /proc, or where a directory was deleted, it tries
 // the same two names in turn for ever, and on a read-only file system it says ENOENT. man 2 mkdir, man 2 fsync
 
-import { closeSync, constants, fsyncSync, lstatSync, mkdirSync, openSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, lstatSync, mkdirSync, openSync, readdirSync, statSync, unlinkSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import { dirname, join } from 'node:path'
 import { isErrno } from './kernel/errno.ts'
@@ -66,6 +66,16 @@ export function sync(fd: number): void {
     fsyncSync(fd)
   } catch (error) {
     if (!isErrno(error, 'EINVAL', 'ENOTSUP')) throw error
+  }
+}
+
+/** The names in a directory; none if it is not there. */
+export function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return []
+    throw error
   }
 }
 

@@ -2,9 +2,9 @@
 // whole has a hidden name in the same directory, which neither runtimes nor people take for a file of theirs, and which nobody else
 // uses: two that replace one file at once do not write into each other's. rename(2)
 
-import { closeSync, constants, readdirSync, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, renameSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { makeDirectory, openDirectory, sync } from './directory.ts'
+import { makeDirectory, namesIn, openDirectory, sync } from './directory.ts'
 import { BadFile, openFile, textOf } from './file.ts'
 import { isErrno } from './kernel/errno.ts'
 import { lockWithin } from './kernel/patience.ts'
@@ -72,15 +72,6 @@ function leftOf(file: string): string[] {
   const begin = `.${basename(file)}.`
   const isOne = (name: string) => name.startsWith(begin) && /^(\d+-\d+\.)?new$/.test(name.slice(begin.length))
   return namesIn(dirname(file)).filter(isOne).map((name) => join(dirname(file), name))
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return []
-    throw error
-  }
 }
 
 function unlinkIfPossible(path: string): void {

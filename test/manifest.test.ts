@@ -53,7 +53,7 @@ t.test('the image is that of this version, and so is that of scripts/build-image
 t.test('what the agent reads and writes by default is the node\'s', async (t) => {
   const help = cli(['help', 'agent'])
   const mounts = new Map<string, any>(agent.volumeMounts.map((mount: any) => [mount.mountPath, mount]))
-  for (const [option, path] of [['conf-dir', '/etc/cni/net.d'], ['state-dir', '/run/podwire']] as const) {
+  for (const [option, path] of [['conf-dir', '/etc/cni/net.d'], ['state-dir', '/run/podwire'], ['bin-dir', '/opt/cni/bin']] as const) {
     t.match(help.stdout, new RegExp(`--${option}[^]*${path}`), option)
     t.ok(mounts.has(path) && !mounts.get(path).readOnly, path)
   }

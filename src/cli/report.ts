@@ -1,7 +1,6 @@
 // What `podwire status` reports, as data: computed from what the agent last wrote and from the kernel as it is now, so it also tells
 // when no agent runs, and whoever asks, as much as the kernel and the files tell to him.
 
-import { statSync } from 'node:fs'
 import { isErrno } from '../kernel/errno.ts'
 import * as link from '../kernel/link.ts'
 import type { Netns } from '../kernel/netns.ts'
@@ -11,6 +10,7 @@ import { compare, type Difference } from '../reconcile.ts'
 import { leases, type Leases } from '../vxlan/leases.ts'
 import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import type { StateDir, Status } from '../vxlan/state-dir.ts'
+import { filesOf } from './files.ts'
 import { nodeFindings } from './node.ts'
 import { ports, type Port } from './ports.ts'
 import { rebuilt } from './repairs.ts'
@@ -63,9 +63,10 @@ export function reportOf(netns: Netns, directory: StateDir): Report {
   const blind = portsHere === undefined
   const part = overlayPart(netns, directory, blind)
   const said = new Set(part.findings.map(({ sentence }) => sentence))
-  const own = nodeFindings(netns).filter(({ sentence }) => !said.has(sentence))
+  const files = filesOf(netns, directory)
+  const own = [...nodeFindings(netns), ...files.findings].filter(({ sentence }) => !said.has(sentence))
   const findings = [...own.map((one) => ({ peer: undefined, ...one })), ...part.findings]
-  const unseen = [...(blind ? ['what nf_tables holds (masquerading, ports of pods)'] : []), ...part.unseen]
+  const unseen = [...(blind ? ['what nf_tables holds (masquerading, ports of pods)'] : []), ...part.unseen, ...files.unseen]
   const wrong = findings.length > 0 || part.problem !== undefined || (part.overlay !== undefined && !isWell(part.overlay))
   return { ...part, wrong, pods: podsByNetwork(netns), ports: portsHere, findings, unseen }
 }
@@ -87,7 +88,6 @@ function overlayPart(netns: Netns, directory: StateDir, blind: boolean): Part {
 function partOf(netns: Netns, known: Status, running: boolean, blind: boolean): Part {
   const { parts, device } = known
   const networks = leases(parts?.podCIDRs ?? [])
-  const conflist = known.ready ? conflistFindings(known.conflist) : { findings: [], unseen: [] }
   const report: Overlay = {
     node: known.node, ready: known.ready, reason: known.reason, agent: running, source: known.source,
     device: parts && { name: device, vni: parts.options.vni, port: parts.options.port, mtu: overlayMtu(parts.underlay, parts.options.mtu) },
@@ -97,19 +97,8 @@ function partOf(netns: Netns, known: Status, running: boolean, blind: boolean): 
     peers: (parts?.peers ?? []).map(({ node, address, podCIDRs }) => ({ name: node.name, address, podCIDRs })),
   }
   const problems = known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' }))
-  const findings = [...conflist.findings, ...kernelFindings(netns, known, blind), ...problems]
-  return { overlay: report, findings, unseen: [...conflist.unseen, ...(networks ? [] : ['the leases of pods'])] }
-}
-
-/** A node that is ready has one: without it the runtime wires no pod. */
-function conflistFindings(conflist: string): { findings: Finding[]; unseen: string[] } {
-  try {
-    if (statSync(conflist, { throwIfNoEntry: false })?.isFile()) return { findings: [], unseen: [] }
-    const sentence = `${conflist} is not there, so no pod is wired: the agent writes it`
-    return { findings: [{ peer: undefined, sentence, repair: '' }], unseen: [] }
-  } catch {
-    return { findings: [], unseen: [conflist] }
-  }
+  const findings = [...kernelFindings(netns, known, blind), ...problems]
+  return { overlay: report, findings, unseen: networks ? [] : ['the leases of pods'] }
 }
 
 function kernelFindings(netns: Netns, known: Status, blind: boolean): Finding[] {

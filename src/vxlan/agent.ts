@@ -18,22 +18,23 @@ import { pluginOf } from '../plugins.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
 import * as state from '../state.ts'
-import { conflist, CONFLIST, NETWORK, writeConflist } from './conflist.ts'
+import { conflist, ConflistFile, NETWORK } from './conflist.ts'
 import { Alarm } from './alarm.ts'
 import { peersFile } from './file.ts'
-import { listen } from './http.ts'
-import { install } from './install.ts'
+import { listen, type Health } from './http.ts'
+import { Installation } from './install.ts'
 import { Keeper } from './keeper.ts'
 import { leases } from './leases.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
-import { deviceName, ownersOf, realmOf } from './overlay.ts'
+import { deviceName, overlayMtu, ownersOf, realmOf } from './overlay.ts'
 import type { Peer, Problem } from './peers.ts'
 import type { Why } from './refusals.ts'
 import type { Source, SourceState } from './source.ts'
-import { StateDir, type Status } from './state-dir.ts'
+import { StateDir, Taken, type Status } from './state-dir.ts'
 import { findUnderlay } from './underlay.ts'
+import { Upkeep, type Upkept } from './upkeep.ts'
 import { verdict, type Verdict } from './verdict.ts'
 import { some, viewOf, type View, type Wishes } from './view.ts'
 
@@ -66,8 +67,10 @@ export async function agent(options: AgentOptions): Promise<void> {
   const ended = ending()
   useProcSys(options.procSys)
   const running = new Agent(options)
+  const lost = running.lost.promise
   try {
-    await Promise.race([running.start(), ended])
+    await Promise.race([running.start(), ended, lost])
+    await Promise.race([ended, lost])
   } catch (error) {
     running.abandon()
     throw error
@@ -78,10 +81,15 @@ export async function agent(options: AgentOptions): Promise<void> {
 }
 
 class Agent {
+  /** Rejects with why this agent cannot go on. */
+  readonly lost = Promise.withResolvers<never>()
   readonly #options: AgentOptions
   readonly #netns = new Netns()
   readonly #keeper: Keeper
   readonly #state: StateDir
+  readonly #conflist: ConflistFile
+  /** Files that come before the conflist, of which each is said once. */
+  #rivals = new Set<string>()
   readonly #metrics = new Metrics()
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
@@ -100,23 +108,27 @@ class Agent {
   constructor(options: AgentOptions) {
     this.#options = options
     this.#state = new StateDir(options.stateDir)
+    this.#conflist = new ConflistFile(options.confDir)
     const device = deviceName(options.vni)
     this.#keeper = new Keeper(this.#netns, realmOf(device), {
       done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), look: () => this.#guard(), deaf: (why) => this.#heard(why),
     })
     const what = options.peers ?? options.kubeconfig ?? 'the API server of this cluster'
-    const base = { node: options.node, device, problems: [], promised: [], conflist: `${options.confDir}/${CONFLIST}` }
+    const base = { node: options.node, device, problems: [], promised: [], conflist: this.#conflist.path }
     this.#status = { ...base, ready: false, reason: 'the nodes are not known yet', source: { phase: 'connecting', reason: '', what } }
   }
 
   async start(): Promise<void> {
-    const { stateDir, peers, kubeconfig, node, vni, port, listen: address } = this.#options
+    const { stateDir, confDir, peers, kubeconfig, node, vni, port, listen: address } = this.#options
     if (!this.#state.take()) throw new Error(`another agent is running with --state-dir ${stateDir}`)
     this.#takeOver()
-    const server = await listen(address, () => this.#status, this.#metrics, () => this.#countLeases())
+    const server = await listen(address, () => this.#health(), this.#metrics, () => this.#countLeases())
     this.#closing.push(() => server.close())
     log.info('starting', { node, vni, port, peers, kubeconfig, listen: address })
     this.#install()
+    const unwritten = (why: string) => why && log.error('the state cannot be written', { into: stateDir, why })
+    this.#upkeep(stateDir, () => this.#state.restore(this.#status), unwritten)
+    this.#upkeep(confDir, () => this.#keepConflist(), () => this.#conclude())
     const source: Source = peers === undefined ? kubernetesLater().kubernetes(kubeconfig) : peersFile(peers)
     const watching = source({ nodes: (nodes) => ((this.#nodes = nodes), this.#soon()), state: (state) => this.#sourceState(state) })
     this.#closing.push(() => watching.close())
@@ -148,9 +160,11 @@ class Agent {
 
   #inherit({ ready, promised, parts }: Status): void {
     const there = vxlan.isNetwork(link.get(this.#netns, this.#status.device), this.#options.vni)
+    const kept = promised ?? (ready ? (parts?.podCIDRs ?? []) : [])
     this.#situation.inherited = ready && there
-    this.#situation.promised = promised ?? (ready ? (parts?.podCIDRs ?? []) : [])
-    this.#status = { ...this.#status, ready: this.#situation.inherited, ...(parts && { parts }) }
+    this.#situation.promised = kept
+    this.#status = { ...this.#status, ready: ready && there, promised: kept, ...(parts && { parts }) }
+    if (ready && there && parts && kept.length > 0) this.#writeConflist(kept, overlayMtu(parts.underlay, parts.options.mtu))
   }
 
   /** What is not as an agent writes it is nobody's word. */
@@ -163,12 +177,51 @@ class Agent {
     }
   }
 
-  /** Puts the plugins in place, where that may be done here: a pod has it done by its init step. */
+  /** Puts the plugins in place, and keeps them there, where that may be done here. */
   #install(): void {
     const { binDir, libDir } = this.#options
     if (!isSea() || !writable(binDir)) return
-    const installed = install(process.execPath, binDir, libDir)
+    const installation = new Installation(process.execPath, binDir, libDir)
+    const installed = installation.restore()
     if (installed.length > 0) log.info('installed', { into: binDir, files: installed.join(',') })
+    this.#status = { ...this.#status, executables: installation.files }
+    const restore = () => installation.restore().map((name) => `${name} was missing or altered`)
+    this.#upkeep(binDir, restore, (why) => why && log.error('the executables cannot be put back', { into: binDir, why }))
+  }
+
+  /** Keeps what this agent has put into a directory. */
+  #upkeep(directory: string, restore: Upkept['restore'], failed: Upkept['failed']): void {
+    const attempt = () => {
+      try {
+        return restore()
+      } catch (error) {
+        if (error instanceof Taken) this.lost.reject(error)
+        throw error
+      }
+    }
+    const upkeep = new Upkeep(directory, { restore: attempt, restored: (what, again) => this.#restored(what, again), failed })
+    this.#closing.push(() => upkeep.close())
+  }
+
+  #restored(what: string[], again: boolean): void {
+    this.#metrics.repairs.inc({ kind: 'file' }, what.length)
+    if (!again) log.warn('repaired', { what: some(what), count: what.length })
+  }
+
+  /** What a runtime takes in its place is said, and stays. */
+  #keepConflist(): string[] {
+    const rivals = new Set(this.#conflist.rivals())
+    const news = [...rivals.difference(this.#rivals)].map((name) => `${this.#options.confDir}/${name}`)
+    for (const file of news) log.warn('another network comes first', { file, before: this.#conflist.path })
+    this.#rivals = rivals
+    return this.#conflist.restore()
+  }
+
+  /** Pods can be wired, and the runtime knows by what. */
+  #health(): Health {
+    const { ready, reason } = this.#status
+    const lacking = ready ? this.#conflist.problem : ''
+    return { ready: ready && lacking === '', reason: lacking || reason }
   }
 
   #soon(delay = GATHER): void {
@@ -220,17 +273,22 @@ class Agent {
 
   /** The conflist, now that pods can be wired; what dead ones have left goes. */
   #promise(podCIDRs: string[]): void {
-    const { confDir, stateDir } = this.#options
-    const { mtu } = this.#view!
+    this.#writeConflist(podCIDRs, this.#view!.mtu)
+    if (!this.#collected) setImmediate(() => this.#gc())
+    this.#rest.within(REST)
+  }
+
+  #writeConflist(podCIDRs: string[], mtu: number): void {
     try {
-      if (writeConflist(confDir, conflist(podCIDRs, mtu, stateDir))) log.info('wrote the conflist', { file: this.#status.conflist, pods: podCIDRs.join(','), mtu })
+      const restored = this.#conflist.restore()
+      if (restored.length > 0) this.#restored(restored, false)
+      const written = this.#conflist.write(conflist(podCIDRs, mtu, this.#options.stateDir))
+      if (written) log.info('wrote the conflist', { file: this.#conflist.path, pods: podCIDRs.join(','), mtu })
       this.#situation = { ...this.#situation, promised: podCIDRs, unwritten: '' }
     } catch (error) {
       this.#situation.unwritten = `the conflist cannot be written: ${(error as Error).message}`
       this.#soon(RETRY)
     }
-    if (!this.#collected) setImmediate(() => this.#gc())
-    this.#rest.within(REST)
   }
 
   /** What one peer lacks since the kernel refuses it. */
@@ -292,7 +350,8 @@ class Agent {
     try {
       write()
     } catch (error) {
-      log.error('the state cannot be written', { into: this.#state.path, why: (error as Error).message })
+      if (error instanceof Taken) this.lost.reject(error)
+      else log.error('the state cannot be written', { into: this.#state.path, why: (error as Error).message })
     }
   }
 

@@ -1,6 +1,8 @@
 // The network configuration of a node: what the container runtime reads. CNI 1.1 §1
 
-import { join } from 'node:path'
+import { extname, join } from 'node:path'
+import { namesIn } from '../directory.ts'
+import { textOf } from '../file.ts'
 import { remove, replaceText } from '../replace.ts'
 
 export const NETWORK = 'podwire'
@@ -32,7 +34,51 @@ export function conflist(podCIDRs: string[], mtu: number, stateDir: string): obj
   }
 }
 
-/** Writes the file if it is not so already. True if it was written. */
-export const writeConflist = (confDir: string, content: object): boolean => replaceText(join(confDir, CONFLIST), `${JSON.stringify(content, null, 2)}\n`)
+/** The file, as the agent means it to be. */
+export class ConflistFile {
+  readonly path: string
+  readonly #confDir: string
+  #text: string | undefined
+
+  constructor(confDir: string) {
+    this.#confDir = confDir
+    this.path = join(confDir, CONFLIST)
+  }
+
+  /** Writes the file if it is not so already. True if it was written. */
+  write(content: object): boolean {
+    const text = `${JSON.stringify(content, null, 2)}\n`
+    const written = replaceText(this.path, text)
+    this.#text = text
+    return written
+  }
+
+  /** Writes what was written before, if the file is not so: says what it was like. Throws if it cannot be written. */
+  restore(): string[] {
+    const { problem } = this
+    if (problem) replaceText(this.path, this.#text!)
+    return problem ? [problem] : []
+  }
+
+  /** How the file differs from what was written, a sentence; empty if it does not, or nothing has been written yet. */
+  get problem(): string {
+    if (this.#text === undefined) return ''
+    const there = this.#there(Buffer.byteLength(this.#text))
+    return there === this.#text ? '' : `${this.path} ${there === undefined ? 'is missing' : "is not the agent's"}`
+  }
+
+  #there(most: number): string | undefined {
+    try {
+      return textOf(this.path, most)
+    } catch {
+      return '' // larger, or no file at all
+    }
+  }
+
+  /** Files beside it that a runtime takes instead: the first by name is the network's. containerd: go-cni, libcni.ConfFiles */
+  rivals(): string[] {
+    return namesIn(this.#confDir).filter((name) => name < CONFLIST && ['.conf', '.conflist', '.json'].includes(extname(name)))
+  }
+}
 
 export const removeConflist = (confDir: string): void => remove(join(confDir, CONFLIST))

@@ -1,20 +1,18 @@
 // The nodes from a file, for people without Kubernetes. An edit is applied at once, written in place or renamed into it;
 // a broken one is named, and what was good before stays.
 
-import { statSync, watch, type BigIntStats, type FSWatcher } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { CniError } from '../cni/error.ts'
 import { decodeText } from '../cni/json.ts'
 import { canonical, type Schema } from '../cni/schema.ts'
 import { chosenText } from '../file.ts'
 import { Alarm } from './alarm.ts'
+import { DirectoryWatch, identityOf } from './directory-watch.ts'
 import { MOST_NODES, nodesIn, quoted, type Node, type Nodes } from './node.ts'
 import type { Handler, Source } from './source.ts'
 
 /** Who writes in place is not done with the first write. Milliseconds. */
 const SETTLE = 5
-/** How often it is looked whether the file is another although nobody said so. Milliseconds. */
-const AGAIN = 1000
 const MOST = 64 * 1024 * 1024 // bytes: 400 for each node
 
 /** Reads the file now and after each change, until closed. */
@@ -24,33 +22,28 @@ export const peersFile = (file: string): Source => (handler) => {
 }
 
 /**
- * The kernel tells of changes in a directory (man 7 inotify), but not of a directory that has come into the place of the watched one
- * (made anew, renamed, mounted over), nor of a file in another that a symlink leads to. So each second it is looked, too.
+ * The directory is watched and not the file, so that one that is renamed into its place is seen; of a mounted ConfigMap it is the
+ * link ..data, through which the file is a link, that is renamed.
  */
 class PeersReader {
   readonly #file: string
   readonly #handler: Handler
   #known = ''
   #before: Nodes = new Map()
-  /** What was read, and what is watched: see identityOf, place. */
+  /** Which file was read: see identityOf. */
   #asRead = ''
-  #watched = ''
-  #watcher: FSWatcher | undefined
   readonly #soon = new Alarm(() => this.read())
-  readonly #first = setImmediate(() => this.#look())
-  readonly #interval = setInterval(() => this.#look(), AGAIN)
+  readonly #watch: DirectoryWatch
 
   constructor(file: string, handler: Handler) {
     this.#file = file
     this.#handler = handler
+    this.#watch = new DirectoryWatch(dirname(file), (name) => this.#hear(name))
   }
 
   close(): void {
-    clearImmediate(this.#first)
-    clearInterval(this.#interval)
     this.#soon.cancel()
-    this.#watcher?.close()
-    this.#watcher = undefined
+    this.#watch.close()
   }
 
   /** What cannot be read leaves what was good before. */
@@ -70,48 +63,15 @@ class PeersReader {
     }
   }
 
-  #look(): void {
-    const directory = dirname(this.#file)
-    if (this.#watcher === undefined || place(directory) !== this.#watched) this.#watch(directory)
-    if (identityOf(this.#file) !== this.#asRead) this.read()
-  }
-
-  /**
-   * The directory is watched and not the file, so that one that is renamed into its place is seen; of a mounted ConfigMap it is the
-   * link ..data, through which the file is a link, that is renamed. Where it cannot be watched, to look has to do.
-   */
-  #watch(directory: string): void {
-    this.#watcher?.close()
-    this.#watched = place(directory)
-    try {
-      const watcher = watch(directory, (_, name) => {
-        if (name === null || name === basename(this.#file) || name === '..data') this.#soon.within(SETTLE)
-      })
-      watcher.on('error', () => watcher.close())
-      this.#watcher = watcher
-    } catch {
-      this.#watcher = undefined
-    }
+  #hear(name: string | undefined): void {
+    if (name === undefined) {
+      if (identityOf(this.#file) !== this.#asRead) this.read()
+    } else if (['', basename(this.#file), '..data'].includes(name)) this.#soon.within(SETTLE)
   }
 }
 
 /** The text of a file of peers. Errors: BadFile, and those of the system. */
 export const readPeers = (file: string): string => chosenText(file, MOST)
-
-/** Which directory stands under a name. */
-const place = (path: string): string => about(path, ({ dev, ino }) => [dev, ino])
-
-/** Which file stands under a name, and as of when. */
-const identityOf = (path: string): string => about(path, ({ dev, ino, size, mtimeNs, ctimeNs }) => [dev, ino, size, mtimeNs, ctimeNs])
-
-/** Some of what is known of a path, or what hinders to know it. */
-function about(path: string, some: (there: BigIntStats) => bigint[]): string {
-  try {
-    return some(statSync(path, { bigint: true })).join()
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'unknown'
-  }
-}
 
 /**
  * The nodes of a file. A node that is not as it should be hurts itself alone, and says so; error 6 or 7 where the file is no list of

@@ -6,22 +6,59 @@ import { basename, dirname, join } from 'node:path'
 import { makeDirectory } from '../directory.ts'
 import { PLUGINS } from '../plugins.ts'
 import { remove, removeEmpty, replace } from '../replace.ts'
+import { contentOf } from './directory-watch.ts'
 
 /** The names that are ours alone; and loopback, which containerd starts for every pod, where nobody else's is. */
 const NAMES = Object.keys(PLUGINS).map((name) => `podwire-${name}`)
 const SHARED = 'loopback'
-/** What comes along in lib/podwire: a library that hosts may lack, and licences. */
 /** The name of a directory that is podwire's alone. */
 const OWN = 'podwire'
+/** What comes along in lib/podwire: a library that hosts may lack, and licences. */
 const LIBRARY = ['LICENSE', 'LICENSES', 'libatomic.so.1', 'libatomic.so.1.LICENSE']
+
+/** What an agent has installed, and keeps so. */
+export class Installation {
+  readonly #executable: string
+  readonly #binDir: string
+  readonly #libDir: string
+  #known = ''
+
+  constructor(executable: string, binDir: string, libDir: string) {
+    this.#executable = executable
+    this.#binDir = binDir
+    this.#libDir = libDir
+  }
+
+  /** The executables, by their paths. */
+  get files(): string[] {
+    return ['podwire', ...NAMES].map((name) => join(this.#binDir, name))
+  }
+
+  /** Puts in place what is missing or another file than it was: their names. */
+  restore(): string[] {
+    if (this.#now() === this.#known) return []
+    const installed = install(this.#executable, this.#binDir, this.#libDir)
+    this.#known = this.#now()
+    return installed
+  }
+
+  #now(): string {
+    const files = [...this.files, join(this.#binDir, SHARED), ...LIBRARY.map((name) => join(this.#libDir, name))]
+    return files.map(contentOf).join()
+  }
+}
 
 /** Installs into `binDir` and, what a host may lack, into `libDir`. Returns the names that were put there anew. */
 export function install(executable: string, binDir: string, libDir: string): string[] {
   const installed = [...installLibraries(join(dirname(executable), '../lib/podwire'), libDir)]
   makeDirectory(binDir)
-  const target = join(binDir, 'podwire')
-  if (put(executable, target, (temporary) => copyFileSync(executable, temporary))) installed.push('podwire')
-  for (const name of [...NAMES, ...(existsSync(join(binDir, SHARED)) && !ours(join(binDir, SHARED), binDir) ? [] : [SHARED])]) {
+  const source = isWhole(executable) ? executable : RUNNING
+  const [target, shared] = [join(binDir, 'podwire'), join(binDir, SHARED)]
+  const names = existsSync(shared) && !sameFile(source, shared) && !ours(shared, binDir) ? NAMES : [...NAMES, SHARED]
+  const twin = names.map((name) => join(binDir, name)).find((file) => existsSync(file) && sameFile(source, file))
+  const make = (temporary: string) => (twin === undefined ? copyFileSync(source, temporary) : linkSync(twin, temporary))
+  if (put(source, target, make)) installed.push('podwire')
+  for (const name of names) {
     const link = join(binDir, name)
     if (existsSync(link) && statSync(link).ino === statSync(target).ino) continue
     replace(link, (temporary) => linkSync(target, temporary))
@@ -29,6 +66,11 @@ export function install(executable: string, binDir: string, libDir: string): str
   }
   return installed
 }
+
+/** The executable of this process, also where its name is gone. man 5 proc_pid_exe */
+const RUNNING = '/proc/self/exe'
+
+const isWhole = (file: string): boolean => (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0
 
 /** Removes what install put there, and what one left that was killed. */
 export function uninstall(binDir: string, libDir: string): void {

@@ -4,6 +4,7 @@
 import { closeSync, constants, fstatSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeDirectory } from '../directory.ts'
+import { identityOf } from './directory-watch.ts'
 import { openFile, textOf } from '../file.ts'
 import { prepared, sleep, tryLock } from '../kernel/libc.ts'
 import { Patience } from '../kernel/patience.ts'
@@ -24,19 +25,32 @@ export interface Status extends Readiness {
   conflist: string
   /** The networks of which the conflist gives addresses to pods. */
   promised?: string[]
+  /** Executables that the agent keeps where the runtime looks for them, by their paths. */
+  executables?: string[]
 }
 
 /** How long to wait for another agent's end, and how often to look. Milliseconds. */
 const PATIENCE = 3000
 const AGAIN = 20
+/** How long somebody may have the lock who only asks whether there is an agent. Milliseconds. */
+const MOMENT = 200
 const MOST = 64 * 1024 * 1024 // bytes of status.json: 400 for each node
 
 const { O_CREAT, O_RDONLY, O_RDWR } = constants
+
+/** The directory is another agent's by now. */
+export class Taken extends Error {
+  constructor(path: string) {
+    super(`--state-dir ${path} was removed, and another agent has it now: this one ends`)
+  }
+}
 
 export class StateDir {
   readonly path: string
   readonly #lock: string
   #held: number | undefined
+  /** The files as they were written last: see identityOf. */
+  readonly #written = new Map<string, string>()
 
   constructor(path: string) {
     this.path = path
@@ -78,12 +92,44 @@ export class StateDir {
     this.#held = undefined
   }
 
-  write(status: Status): void {
-    replaceText(join(this.path, 'status.json'), JSON.stringify(status))
+  /** Writes status.json, if it is not so already; true if it was written. Throws Taken. */
+  write(status: Status): boolean {
+    return this.#write('status.json', status)
   }
 
-  writeReadiness({ device, ready, reason }: Status): void {
-    replaceText(join(this.path, 'overlay.json'), JSON.stringify({ device, ready, reason } satisfies Readiness))
+  /** The same of overlay.json. */
+  writeReadiness({ device, ready, reason }: Status): boolean {
+    return this.#write('overlay.json', { device, ready, reason } satisfies Readiness)
+  }
+
+  /** Puts in place again what somebody has removed or altered: says what that was. Throws Taken. */
+  restore(status: Status): string[] {
+    const lock = this.#hold() ? [] : [`${this.#lock} is missing`]
+    const altered = [...this.#written].filter(([name, identity]) => identityOf(join(this.path, name)) !== identity)
+    const restored = altered.filter(([name]) => (name === 'status.json' ? this.write(status) : this.writeReadiness(status)))
+    return [...lock, ...restored.map(([name]) => `${join(this.path, name)} is not the agent's`)]
+  }
+
+  #write(name: string, content: object): boolean {
+    this.#hold()
+    const file = join(this.path, name)
+    const written = replaceText(file, JSON.stringify(content))
+    this.#written.set(name, identityOf(file))
+    return written
+  }
+
+  /** Takes the directory anew where its lock was removed; false if that had to be. Throws Taken if another agent was faster. */
+  #hold(): boolean {
+    const before = this.#held
+    if (before === undefined || isStill(this.#lock, before)) return true
+    this.#held = undefined
+    try {
+      if (!this.take(MOMENT)) throw new Taken(this.path)
+      closeSync(before)
+      return false
+    } finally {
+      this.#held ??= before
+    }
   }
 
   /** What the last agent wrote, or undefined. Error that says what is wrong with the file: then nothing of it is to be believed. */

@@ -72,6 +72,7 @@ const PARTS = object({
 
 const STATUS = object({
   node: text, device: matching('a device of podwire', (name) => vniOf(name) !== undefined), ready: flag, reason: text, conflist: text,
-  problems: list(object({ node: text, sentence: text })), promised: optional(list(cidr)), parts: optional(PARTS),
+  problems: list(object({ node: text, sentence: text })),
+  promised: optional(list(cidr)), executables: optional(list(text)), parts: optional(PARTS),
   source: object({ phase: matching('a phase', (phase) => ['connecting', 'listing', 'watching', 'failed'].includes(phase)), reason: text, what: text }),
 })

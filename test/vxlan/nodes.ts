@@ -88,7 +88,7 @@ export class Agent {
     this.node = node
     ;[this.stateDir, this.confDir, this.binDir] = [`/run/${node}/state`, `/run/${node}/net.d`, `/run/${node}/bin`]
     mkdirSync(this.binDir, { recursive: true })
-    const args = `${podwire} agent --peers ${PEERS} --node ${node} --state-dir ${this.stateDir} --conf-dir ${this.confDir} --bin-dir ${this.binDir} --listen ${METRICS} ${options}`
+    const args = `${podwire} agent --peers ${PEERS} --node ${node} --state-dir ${this.stateDir} --conf-dir ${this.confDir} --bin-dir ${this.binDir} ${options.includes('--listen ') ? '' : `--listen ${METRICS}`} ${options}`
     this.#process = spawn('nsenter', [`--net=/run/netns/${node}`, ...args.trim().split(/ +/)], { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#process.stderr!.on('data', (chunk) => (this.#log += chunk))
     this.#process.unref() // a test that has failed does not wait for it
