@@ -73,6 +73,10 @@ const holds = (fact: Fact): boolean => fact.fact === 'element' && fact.family ==
 /** Connections of what is gone: last, and those of ports with those of addresses. */
 const tracked = (fact: Fact): boolean => fact.fact === 'flows' || fact.fact === 'port flows'
 
+/** What in the kernel is an attachment's by its owner, and nobody's addresses: what is left of it when its interface is gone. */
+export const leftOf = (host: Netns, attachment: Attachment): Plan =>
+  remains(host, ALL, [owner(attachment)], (whose) => whose === owner(attachment)).filter((fact) => !tracked(fact))
+
 export function gc(request: Request): void {
   const { conf, lease } = parts(request)
   const { validAttachments: valid } = conf

@@ -62,7 +62,7 @@ t.test('only kernel/libc.ts knows the foreign function interface', async (t) => 
 
 t.test('a namespace is opened where a request is served; state.ts and the nouns of the kernel are handed theirs', async (t) => {
   const openers = files.filter((file) => /\bnew Netns\(/.test(readFileSync(join('src', file), 'utf8')))
-  t.same(openers, ['act.ts', 'cli/bridge.ts', 'cli/gc.ts', 'cli/parts.ts', 'cli/pods.ts', 'cli/status.ts', 'health.ts', 'loopback/loopback.ts', 'pods/report.ts', 'vxlan/agent.ts', 'vxlan/plugin.ts', 'vxlan/uninstall.ts'], 'who opens')
+  t.same(openers, ['act.ts', 'cli/bridge.ts', 'cli/gc.ts', 'cli/parts.ts', 'cli/pods.ts', 'cli/status.ts', 'health.ts', 'loopback/loopback.ts', 'pods/judge.ts', 'pods/keeper.ts', 'vxlan/agent.ts', 'vxlan/plugin.ts', 'vxlan/uninstall.ts'], 'who opens')
   t.same(files.filter((file) => /\bnew Netlink\(/.test(readFileSync(join('src', file), 'utf8'))), ['kernel/netns.ts'], 'and its sockets with it')
 })
 

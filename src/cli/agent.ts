@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { CniError } from '../cni/error.ts'
 import { agentLater } from '../later.ts'
+import { LIBRARY } from '../pods/library.ts'
 import type { AgentOptions } from '../vxlan/agent.ts'
 import { parse } from './args.ts'
 import { removeBridge } from './bridge.ts'
@@ -13,6 +14,7 @@ const OPTIONS = {
   kubeconfig: { type: 'string' },
   node: { type: 'string' },
   ...WISHES,
+  library: { type: 'string', default: LIBRARY },
   'conf-dir': { type: 'string', default: '/etc/cni/net.d' },
   'bin-dir': { type: 'string', default: '/opt/cni/bin' },
   'lib-dir': { type: 'string' },
@@ -49,6 +51,7 @@ function optionsOf(values: Values): AgentOptions {
     peers: values.peers,
     kubeconfig: values.kubeconfig,
     ...wishesOf(values),
+    library: values.library,
     confDir: values['conf-dir'],
     binDir,
     libDir: values['lib-dir'] ?? join(binDir, '../lib/podwire'),

@@ -160,6 +160,7 @@ Masquerading
 Places
   --conf-dir DIR      where the runtime reads 10-podwire.conflist (default: /etc/cni/net.d)
   --bin-dir DIR       where it looks for plugins (default: /opt/cni/bin)
+  --library DIR       where its library (libcni) keeps what pods were promised (default: /var/lib/cni/results)
   --lib-dir DIR       for what a host may lack (default: ../lib/podwire beside it)
   --state-dir DIR     a directory that a reboot empties (default: /run/podwire)
   --listen ADDR:PORT  /healthz, /readyz, /metrics (default: 127.0.0.1:9466)

@@ -18,7 +18,8 @@ import { isPresent, locked, peek, ready, type Lease, type Store } from './store.
 
 const DATA_DIR = '/var/lib/cni/networks'
 
-export const directory = ({ name, ipam }: ConfWithIpam): string => join(ipam.dataDir || DATA_DIR, name)
+export const directory = ({ name, ipam }: ConfWithIpam): string => directoryOf(name, ipam.dataDir)
+export const directoryOf = (network: string, dataDir?: string): string => join(dataDir || DATA_DIR, network)
 
 /** The range sets of a configuration in their order. Error 7 names every problem. */
 export function rangeSets(conf: ConfWithIpam): RangeSet[] {

@@ -5,7 +5,7 @@ import type { Addr } from '../facts.ts'
 import { missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, type Out } from './attributes.ts'
+import { attributeAt, attributes, type Out } from './attributes.ts'
 import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 import * as route from './route.ts'
@@ -15,6 +15,7 @@ export const RTM_DELADDR = 21
 const RTM_GETADDR = 22
 const IFA_ADDRESS = 1
 const IFA_LOCAL = 2
+const IFA_CACHEINFO = 6
 const IFA_FLAGS = 8
 const IFA_F_NODAD = 0x02
 const IFA_F_DADFAILED = 0x08
@@ -94,6 +95,10 @@ export function list(netns: Netns, dev: string): string[] {
 
 /** The addresses of all interfaces. */
 export const all = (netns: Netns): AddrState[] => dump(netns, 'ip addr show', 0)
+
+/** Hands over each address with its interface, without its times. False if that changed while it was read. */
+export const scan = (netns: Netns, take: (index: number, buffer: Buffer, start: number, end: number) => void): boolean =>
+  netns.rt.scan({ what: 'ip addr show', type: RTM_GETADDR, header: Buffer.alloc(8) }, (buffer, start, end) => take(buffer.readInt32LE(start + 4), buffer, start, attributeAt(buffer, start + 8, end, IFA_CACHEINFO)))
 
 function dump(netns: Netns, what: string, index: number): AddrState[] {
   const header = Buffer.alloc(8)

@@ -103,3 +103,13 @@ export class Out {
 
 /** An attribute that says that it has others in it, which newer parts of the kernel insist on. */
 export const nest = (out: Out, type: number, fill: (inner: Out) => void): void => out.push(type | NLA_F_NESTED, fill)
+
+/**
+ * Where the first attribute of one of the types begins among those from `start` to `end`; `end` if there is none. For who reads
+ * thousands, and makes nothing of the rest.
+ */
+export function attributeAt(buffer: Buffer, start: number, end: number, ...types: number[]): number {
+  let at = start
+  while (at + 4 <= end && !types.includes(buffer.readUInt16LE(at + 2) & NLA_TYPE_MASK)) at += (Math.max(4, buffer.readUInt16LE(at)) + 3) & ~3
+  return Math.min(at, end)
+}

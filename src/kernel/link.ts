@@ -104,6 +104,10 @@ export function list(netns: Netns, kind?: string): LinkState[] {
   return messages.map(parse).filter((link) => kind === undefined || link.kind === kind)
 }
 
+/** Hands over what the kernel tells of each link, without counters. False if that changed while it was read. */
+export const scan = (netns: Netns, take: (index: number, buffer: Buffer, start: number, end: number) => void): boolean =>
+  netns.rt.scan({ what: 'ip link show', type: RTM_GETLINK, header: ifinfomsg({}), attrs: (out) => out.push(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)) }, (buffer, start, end) => take(buffer.readInt32LE(start + 4), buffer, start, end))
+
 /** Interface index by name. Throws `dev eth0: ENODEV`. */
 export function index(netns: Netns, name: string): number {
   const known = netns.indexes.get(name)

@@ -21,9 +21,12 @@ export type News =
   | { about: 'addr'; gone: boolean; ifindex: number; address: string }
   | { about: 'neigh'; gone: boolean; message: NetlinkMessage }
   | { about: 'route'; gone: boolean; message: NetlinkMessage }
-  /** `name` of the set or chain in podwire's table; undefined for the table itself. */
-  | { about: 'nft'; name: string | undefined }
-  | { about: 'forwarding' }
+  /** `name` of the set or chain in podwire's table; undefined for the table itself. `element`: one was added. */
+  | { about: 'nft'; name: string | undefined; element: boolean }
+  /** Whether what comes in is forwarded, by one interface, or by all (NETCONFA_IFINDEX_ALL, _DEFAULT: below 0). */
+  | { about: 'forwarding'; ifindex: number }
+  /** A qdisc or filter of an interface. */
+  | { about: 'qdisc'; ifindex: number }
   | { about: 'everything' }
   /** The last news of a monitor, which has closed itself. */
   | { about: 'silence'; why: string }
@@ -31,6 +34,7 @@ export type News =
 // <linux/rtnetlink.h>, <linux/netfilter/nfnetlink.h>; bit n-1 is group n
 const RTMGRP_LINK = 0x1
 const RTMGRP_NEIGH = 0x4
+const RTMGRP_TC = 0x8
 const RTMGRP_IPV4_IFADDR = 0x10
 const RTMGRP_IPV4_ROUTE = 0x40
 const RTMGRP_IPV6_IFADDR = 0x100
@@ -38,7 +42,12 @@ const RTMGRP_IPV6_ROUTE = 0x400
 const IPV4_NETCONF = 1 << 23
 const IPV6_NETCONF = 1 << 24
 const NFTABLES = 1 << 6
+const RTM_NEWQDISC = 36
+const RTM_DELQDISC = 37
+const RTM_NEWTFILTER = 44
+const RTM_DELTFILTER = 45
 const RTM_NEWNETCONF = 80
+const NETCONFA_IFINDEX = 1 // <linux/netconf.h>
 
 const SOL_SOCKET = 1
 const SO_RCVBUFFORCE = 33 // CAP_NET_ADMIN in the first user namespace; else the socket stays as it is
@@ -55,7 +64,7 @@ export class Monitor {
     this.#hear = hear
     heedSignals()
     try {
-      this.#sockets.push(open(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | IPV4_NETCONF | IPV6_NETCONF))
+      this.#sockets.push(open(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_TC | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | IPV4_NETCONF | IPV6_NETCONF))
       this.#sockets.push(open(NETLINK_NETFILTER, NFTABLES))
     } catch (error) {
       this.close()
@@ -139,8 +148,13 @@ function aboutRoute(message: NetlinkMessage): News | undefined {
     case route.RTM_NEWROUTE:
     case route.RTM_DELROUTE:
       return { about: 'route', gone: message.type === route.RTM_DELROUTE, message }
-    case RTM_NEWNETCONF:
-      return { about: 'forwarding' }
+    case RTM_NEWNETCONF: // struct netconfmsg is one byte, padded
+      return { about: 'forwarding', ifindex: attributes(message.data.subarray(4)).get(NETCONFA_IFINDEX)?.readInt32LE(0) ?? -1 }
+    case RTM_NEWQDISC:
+    case RTM_DELQDISC:
+    case RTM_NEWTFILTER:
+    case RTM_DELTFILTER:
+      return { about: 'qdisc', ifindex: message.data.readInt32LE(4) } // struct tcmsg
     default:
       return undefined
   }
@@ -148,5 +162,5 @@ function aboutRoute(message: NetlinkMessage): News | undefined {
 
 function aboutFirewall(message: NetlinkMessage): News | undefined {
   const about = aboutTable(message.type, attributes(message.data.subarray(4)))
-  return about && { about: 'nft', name: about.name }
+  return about && { about: 'nft', ...about }
 }

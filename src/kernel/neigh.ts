@@ -5,7 +5,7 @@ import type { Neigh } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
 import * as link from './link.ts'
-import { attributes, type Out } from './attributes.ts'
+import { attributeAt, attributes, type Out } from './attributes.ts'
 import { NLM_F_CREATE, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
@@ -66,11 +66,7 @@ export function digest(netns: Netns, dev: string, families: number[], into: Dige
  */
 export const lasting = ({ data }: NetlinkMessage): number => lastingIn(data, 0, data.length)
 
-function lastingIn(buffer: Buffer, start: number, end: number): number {
-  let at = start + 12
-  while (at + 4 <= end && buffer.readUInt16LE(at + 2) !== NDA_CACHEINFO) at += (Math.max(4, buffer.readUInt16LE(at)) + 3) & ~3
-  return at
-}
+const lastingIn = (buffer: Buffer, start: number, end: number): number => attributeAt(buffer, start + 12, end, NDA_CACHEINFO)
 
 /** The interface index in a message about a neighbour. */
 export const ifindex = ({ data }: NetlinkMessage): number => data.readInt32LE(4)

@@ -58,10 +58,10 @@ export function get(netns: Netns, type: number, family: Family, name?: string): 
 export const NFGENMSG = 4
 
 /** Whether a message of the kernel's is about one of podwire's tables, and about which set or chain in it. */
-export function aboutTable(type: number, found: Attrs): { name: string | undefined } | undefined {
+export function aboutTable(type: number, found: Attrs): { name: string | undefined; element: boolean } | undefined {
   const kind = type & 0xff
   if (kind === MSG.NEWGEN || !isOurs(found)) return undefined
-  return { name: kind <= MSG.DELTABLE ? undefined : text(found.get(attributeOfName(kind))) }
+  return { name: kind <= MSG.DELTABLE ? undefined : text(found.get(attributeOfName(kind))), element: kind === MSG.NEWSETELEM }
 }
 
 const isOurs = (found: Attrs): boolean => text(found.get(NFTA_TABLE)) === TABLE

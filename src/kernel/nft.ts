@@ -21,6 +21,7 @@ import type { Netns } from './netns.ts'
 import * as set from './nft-set.ts'
 
 export { elements, Held, holdersOf } from './nft-element.ts'
+export { generation } from './nft-message.ts'
 export type NftFact = Table | NftMap | NetworkSet | Chain | Element
 
 const NFTA_TABLE_FLAGS = 2

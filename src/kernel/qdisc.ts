@@ -5,7 +5,7 @@ import type { Qdisc } from '../facts.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, type Out } from './attributes.ts'
+import { attributeAt, attributes, type Out } from './attributes.ts'
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
@@ -16,6 +16,8 @@ const NLM_F_ECHO = 0x08 // <linux/netlink.h>
 
 export const TCA_KIND = 1
 export const TCA_OPTIONS = 2
+const TCA_STATS = 3
+const TCA_STATS2 = 7
 const TCA_TBF_PARMS = 1
 const TCA_TBF_RATE64 = 4
 const TCA_TBF_BURST = 6
@@ -74,6 +76,12 @@ function get(netns: Netns, fact: Qdisc): { kind: string; options: Buffer } | und
   const found = attributes(answer.data.subarray(20))
   return { kind: found.get(TCA_KIND)?.toString('utf8').replace(/\0.*$/s, '') ?? '', options: found.get(TCA_OPTIONS) ?? Buffer.alloc(0) }
 }
+
+/** Hands over kind and options of each interface's qdiscs, without counters. False if that changed while it was read. */
+export const scan = (netns: Netns, take: (index: number, buffer: Buffer, start: number, end: number) => void): boolean =>
+  netns.rt.scan({ what: 'tc qdisc show', type: RTM_GETQDISC, header: Buffer.alloc(20) }, (buffer, start, end) => {
+    take(buffer.readInt32LE(start + 4), buffer, start, attributeAt(buffer, start + 20, end, TCA_STATS, TCA_STATS2))
+  })
 
 type Tbf = Extract<Qdisc, { kind: 'tbf' }>
 

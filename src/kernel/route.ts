@@ -7,7 +7,7 @@ import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
 import { isErrno } from './errno.ts'
 import * as link from './link.ts'
-import { attributes, type Out } from './attributes.ts'
+import { attributeAt, attributes, type Out } from './attributes.ts'
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type NetlinkMessage, type Request } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
@@ -21,6 +21,7 @@ const RTA_PRIORITY = 6
 const RTA_PREFSRC = 7
 const RTA_METRICS = 8
 const RTA_MULTIPATH = 9
+const RTA_CACHEINFO = 12
 const RTA_TABLE = 15
 const RTAX_MTU = 2
 const RTAX_ADVMSS = 8
@@ -109,6 +110,16 @@ export const collectProtocol = <T>(netns: Netns, proto: number, take: (message: 
 
 /** Takes them into a digest. False if they could not be read whole. */
 export const digest = (netns: Netns, proto: number, into: Digest): boolean => FAMILIES.every((family) => netns.rt.scan(listing(proto, family), (buffer, start, end) => into.add(buffer, start, end)))
+
+/** Hands over the routes that no protocol has made, of all tables, with their interface. False if they changed while they were read. */
+export const scan = (netns: Netns, take: (index: number, buffer: Buffer, start: number, end: number) => void): boolean =>
+  FAMILIES.every((family) => {
+    const header = rtmsg({ family, prefix: 0, value: 0n }, { table: 0, protocol: RTPROT_BOOT, scope: 0, flags: 0, type: 0 })
+    return netns.rt.scan({ what: 'ip route show proto boot', type: RTM_GETROUTE, header }, (buffer, start, end) => {
+      const oif = attributeAt(buffer, start + 12, end, RTA_OIF)
+      if (oif < end) take(buffer.readInt32LE(oif + 4), buffer, start, attributeAt(buffer, start + 12, end, RTA_CACHEINFO))
+    })
+  })
 
 const FAMILIES: Family[] = [4, 6]
 

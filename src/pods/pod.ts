@@ -10,8 +10,9 @@ import { canonical } from '../cni/schema.ts'
 import { configuration } from '../cni/serve.ts'
 import { isVersion, parseVersion } from '../cni/version.ts'
 import type { Plan } from '../facts.ts'
+import { directoryOf } from '../ipam/host-local.ts'
 import * as link from '../kernel/link.ts'
-import { hostIfname, isOwner, owner, type Attachment } from '../names.ts'
+import { hostIfname, isOwner, owner } from '../names.ts'
 import { pluginOf, WIRERS } from '../plugins.ts'
 import type { Finding, Kernel } from '../state.ts'
 import { ipamOf, parts } from '../wire.ts'
@@ -98,4 +99,11 @@ export function podNameOf(args: Map<string, string>): string | undefined {
   return namespace && name ? `${namespace}/${name}` : undefined
 }
 
-export const sameAttachment = (a: Attachment, b: Attachment): boolean => owner(a) === owner(b)
+/** The files of a pod's leases, where podwire leases. */
+export function leaseFilesOf({ attachment, entries: [entry], result }: Kept): string[] {
+  const { type, dataDir } = (entry?.ipam ?? {}) as { type?: unknown; dataDir?: unknown }
+  const ips = Array.isArray(result.ips) ? (result.ips as ({ address?: unknown } | null)[]) : []
+  if (type !== 'host-local') return []
+  const directory = directoryOf(attachment.network, typeof dataDir === 'string' ? dataDir : undefined)
+  return ips.flatMap((ip) => (typeof ip?.address === 'string' ? [join(directory, ip.address.split('/')[0]!)] : []))
+}

@@ -15,6 +15,8 @@ import { ending } from '../kernel/signals.ts'
 import { useProcSys } from '../kernel/sysctl.ts'
 import * as vxlan from '../kernel/vxlan.ts'
 import { pluginOf } from '../plugins.ts'
+import { PodKeeper } from '../pods/keeper.ts'
+import { executablesIn } from '../pods/pod.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
 import * as state from '../state.ts'
@@ -28,7 +30,7 @@ import { leases } from './leases.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
-import { deviceName, overlayMtu, ownersOf, realmOf } from './overlay.ts'
+import { deviceName, overlayMtu, ownersOf, realmOf, RTPROT_PODWIRE } from './overlay.ts'
 import type { Peer, Problem } from './peers.ts'
 import type { Why } from './refusals.ts'
 import type { Source, SourceState } from './source.ts'
@@ -43,6 +45,8 @@ export interface AgentOptions extends Wishes {
   /** The file of peers; undefined: Kubernetes. */
   peers: string | undefined
   kubeconfig: string | undefined
+  /** Where the runtime's library keeps what pods were promised. */
+  library: string
   confDir: string
   binDir: string
   libDir: string
@@ -86,6 +90,7 @@ class Agent {
   readonly #options: AgentOptions
   readonly #netns = new Netns()
   readonly #keeper: Keeper
+  #pods: PodKeeper | undefined
   readonly #state: StateDir
   readonly #conflist: ConflistFile
   /** Files that come before the conflist, of which each is said once. */
@@ -112,6 +117,7 @@ class Agent {
     const device = deviceName(options.vni)
     this.#keeper = new Keeper(this.#netns, realmOf(device), {
       done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), look: () => this.#guard(), deaf: (why) => this.#heard(why),
+      heard: (news) => this.#pods?.hear(news, RTPROT_PODWIRE),
     })
     const what = options.peers ?? options.kubeconfig ?? 'the API server of this cluster'
     const base = { node: options.node, device, problems: [], promised: [], conflist: this.#conflist.path }
@@ -132,6 +138,7 @@ class Agent {
     const source: Source = peers === undefined ? kubernetesLater().kubernetes(kubeconfig) : peersFile(peers)
     const watching = source({ nodes: (nodes) => ((this.#nodes = nodes), this.#soon()), state: (state) => this.#sourceState(state) })
     this.#closing.push(() => watching.close())
+    this.#keepPods()
     const gc = setInterval(() => this.#gc(), GC_INTERVAL)
     this.#closing.push(() => clearInterval(gc))
   }
@@ -222,6 +229,26 @@ class Agent {
     const { ready, reason } = this.#status
     const lacking = ready ? this.#conflist.problem : ''
     return { ready: ready && lacking === '', reason: lacking || reason }
+  }
+
+  /** What podwire has made for pods stays so. */
+  #keepPods(): void {
+    const pods = new PodKeeper(this.#options.library, executablesIn(this.#options.binDir), {
+      repaired: (pod, sentences) => {
+        this.#metrics.repairs.inc({ kind: 'pod' })
+        log.warn('repaired', { pod, what: some(sentences), count: sentences.length })
+      },
+      wrong: (pod, findings) => {
+        if (findings.length > 0) log.error('a pod is not as it was made', { pod, what: some(findings.map(({ sentence }) => sentence)), count: findings.length })
+        else log.info('a pod is as it was made again', { pod })
+      },
+      counted: (states) => {
+        this.#metrics.pods.reset()
+        for (const [state, count] of states) this.#metrics.pods.set({ state }, count)
+      },
+    })
+    this.#pods = pods
+    this.#closing.push(() => pods.close())
   }
 
   #soon(delay = GATHER): void {

@@ -25,6 +25,8 @@ const DEAF = 2_000
 export interface Reports {
   /** What had to be made true: `wanted` because the plan changed, else `repair`. Milliseconds that it took. */
   done(outcome: Outcome, why: Why, took: number): void
+  /** Whatever was heard. */
+  heard(news: News): void
   /** The interface that carries the overlay, or a default route, has changed. */
   underlay(): void
   /** Something of podwire's may be gone, from nf_tables too, or a minute is over. */
@@ -112,6 +114,7 @@ export class Keeper {
     this.#monitor?.close()
     try {
       this.#monitor = new Monitor((news) => this.#listen(news))
+      this.#reports.heard({ about: 'everything' }) // for there was a time without it
       this.#reports.deaf('')
     } catch (error) {
       this.#goneDeaf((error as Error).message)
@@ -196,6 +199,7 @@ export class Keeper {
 
   /** News that cannot be judged (of a device that is gone by now) is a reason to read everything. */
   #listen(news: News): void {
+    this.#reports.heard(news)
     try {
       this.#hear(news)
     } catch {
@@ -214,6 +218,8 @@ export class Keeper {
       case 'forwarding':
       case 'nft':
         return this.#dirty('rest')
+      case 'qdisc':
+        return // of pods' interfaces
       case 'link':
         if (news.gone || news.index !== this.#netns.indexes.get(news.name)) this.#netns.indexes.delete(news.name)
         if (news.name !== dev && news.index === this.#netns.indexes.get(dev)) return this.#renamed(dev)

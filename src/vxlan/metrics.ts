@@ -9,7 +9,8 @@ const HELP = {
   unusable: 'The same of one node, by its name; no sample for a node in order.',
   ready: '1 if pods of this node can be wired, 0 if not.',
   reconcile: 'Seconds that it took to make the kernel as it should be, by why: the nodes had changed (wanted) or the kernel (repair).',
-  repairs: 'Number of links, addresses, routes and the like that others had changed and that were repaired, by kind.',
+  pods: 'Number of pods with a network on this node, by state: ok, wrong, lost (its interface is gone), dead, unknown, others (of another plugin).',
+  repairs: 'Number of links, addresses, routes and the like that others had changed and that were repaired, by kind; of pods (kind pod) the times that one was.',
   errors: "Number of changes that the kernel refused, by its code (EEXIST …), and of errors of GC, by CNI's.",
   watch: '1 for the phase in which the source of nodes (file or API server) is, 0 for each other, by phase.',
   leases: 'Number of addresses in the networks of this node, by network and by state: used by pods, or free.',
@@ -27,6 +28,7 @@ export class Metrics {
   readonly reconcile = new Histogram({
     name: 'podwire_reconcile_duration_seconds', help: HELP.reconcile, labelNames: ['why'], buckets: BUCKETS, registers: this.#registers,
   })
+  readonly pods = this.#gauge('podwire_pods', HELP.pods, 'state')
   readonly repairs = new Counter({ name: 'podwire_repairs_total', help: HELP.repairs, labelNames: ['kind'], registers: this.#registers })
   readonly errors = new Counter({ name: 'podwire_errors_total', help: HELP.errors, labelNames: ['code'], registers: this.#registers })
   readonly watch = this.#gauge('podwire_watch_state', HELP.watch, 'phase')

@@ -16,7 +16,7 @@ t.test('links, addresses, neighbours, routes, forwarding and our table are heard
   monitor.close()
   for (const about of ['link', 'addr', 'neigh', 'route', 'forwarding', 'nft'] as const) t.ok(heard.some((news) => news.about === about), about)
   t.match(heard.filter((news) => news.about === 'link').slice(-2).map((news) => (news as { name: string }).name).sort(), ["far", "u0"])
-  t.same(heard.filter((news) => news.about === 'nft'), [{ about: 'nft', name: undefined }, { about: 'nft', name: 'some' }])
+  t.same(heard.filter((news) => news.about === 'nft'), [{ about: 'nft', name: undefined, element: false }, { about: 'nft', name: 'some', element: false }])
 })
 
 t.test('monitors that come and go while much happens do not end the process', async (t) => {

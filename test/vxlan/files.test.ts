@@ -75,7 +75,7 @@ t.test('within a second', async (t) => {
     rmSync('/run/a/net.d', { recursive: true })
     writeFileSync('/run/a/net.d', '')
     t.match(agent.get('/readyz'), { status: 503, body: /^\/run\/a\/net\.d\/10-podwire\.conflist is missing$/ })
-    t.match(agent.podwireStatus(), { status: 1, stdout: /wrong +\/run\/a\/net\.d\/10-podwire\.conflist is missing: the runtime starts no pods without it; it cannot be written/ })
+    t.match(agent.podwireStatus(), { status: 1, stdout: /wrong +\/run\/a\/net\.d\/10-podwire\.conflist is missing: the runtime starts no pods without it; podwire agent writes it/ })
     rmSync('/run/a/net.d')
     await until('it is back', () => existsSync(CONFLIST), SECOND)
     t.equal(agent.get('/readyz').status, 200)

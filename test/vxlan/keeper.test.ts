@@ -20,7 +20,7 @@ const routes = () => ip('route show proto 119')
 const host = new Netns()
 const repaired: string[] = []
 let looked = 0
-const keeper = new Keeper(host, realmOf('podwire.1'), { done: (outcome, why) => why === 'repair' && repaired.push(...outcome.repaired.map(({ sentence }) => sentence)), underlay() {}, look: () => (looked = performance.now()), deaf() {} })
+const keeper = new Keeper(host, realmOf('podwire.1'), { done: (outcome, why) => why === 'repair' && repaired.push(...outcome.repaired.map(({ sentence }) => sentence)), heard() {}, underlay() {}, look: () => (looked = performance.now()), deaf() {} })
 t.teardown(() => (keeper.close(), host.close()))
 
 /** Makes a plan true, and waits until the kernel has told all about it: nothing makes the keeper look any more. */

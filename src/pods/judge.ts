@@ -1,0 +1,87 @@
+// How it is about one pod, and what is done about it: the plans of its entries held against the kernel, its leases against the disk.
+
+import { podName } from '../act.ts'
+import { Netns, netnsKind } from '../kernel/netns.ts'
+import type { NftFact } from '../kernel/nft.ts'
+import { isInside, mend } from '../mend.ts'
+import { isNft } from '../nouns.ts'
+import { check, type Finding, type Kernel } from '../state.ts'
+import type { Kept } from './library.ts'
+import { partsOf, standingOf, type IsOurs, type Part } from './pod.ts'
+
+/**
+ * `ok`, `wrong`; `lost`: its interface is gone; `dead`: it has neither interface nor namespace; `unknown`: what it was promised is not
+ * known; `others`: another plugin wired it.
+ */
+export type State = 'ok' | 'wrong' | 'lost' | 'dead' | 'unknown' | 'others'
+
+export interface Judgement {
+  state: State
+  /** What is not as ADD made it. */
+  findings: Finding[]
+  /** What was not, and is now. */
+  repaired: string[]
+  /** What cannot be known of it. */
+  unknown: string[]
+}
+
+/**
+ * What is done about what is not true: nothing; all; or what is the node's. What is in a pod's namespace is the pod's to change (a VPN
+ * client, another network's default route), unless there is nothing any more, because its interface is gone.
+ */
+export type How = 'look' | 'repair' | 'keep'
+
+/** `nft`: its facts in nf_tables, which can be looked at together with those of others. */
+export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgement & { nft: NftFact[] } {
+  const found = { findings: new Map<string, Finding>(), repaired: new Set<string>(), unknown: [] as string[], nft: [] as NftFact[] }
+  const answer = (state: State) => ({ ...found, state, findings: [...found.findings.values()], repaired: [...found.repaired] })
+  const { pod, refused } = open(kept.netns)
+  const kernel: Kernel = { host, ...(pod && { pod }) }
+  try {
+    const standing = standingOf(kept, kernel)
+    if (standing !== 'wired' && !pod && refused === undefined) return answer('dead')
+    if (standing === 'others') return answer('others')
+    if (refused !== undefined) found.unknown.push(`its namespace cannot be opened here, so nothing inside was looked at: ${refused}`)
+    const reach = how === 'keep' && standing === 'wired' ? { host } : kernel
+    for (const part of partsOf(kept, kernel, isOurs)) {
+      const { findings, repaired } = (how === 'look' ? lookAt : repairOf)(part, reach, kept.netns === undefined ? 'pod' : podName(kept.netns))
+      for (const finding of findings) found.findings.set(finding.sentence, finding)
+      for (const sentence of repaired) found.repaired.add(sentence)
+      found.unknown.push(...part.unknown)
+      found.nft.push(...part.plan.filter(isNft))
+    }
+    return answer(found.findings.size === 0 ? 'ok' : standing === 'lost' ? 'lost' : 'wrong')
+  } catch (error) {
+    found.unknown.push((error as Error).message)
+    return answer(found.findings.size === 0 ? 'unknown' : 'wrong')
+  } finally {
+    pod?.close()
+  }
+}
+
+type Outcome = Pick<Judgement, 'findings' | 'repaired'>
+
+function lookAt({ plan, leases }: Part, kernel: Kernel, pod: string): Outcome {
+  const facts = kernel.pod ? plan : plan.filter((fact) => !isInside(fact))
+  return { findings: [...leases.flatMap((lease) => lease.check()), ...check(kernel, facts, pod)], repaired: [] }
+}
+
+function repairOf({ plan, leases }: Part, kernel: Kernel, pod: string): Outcome {
+  const [before, after] = [leases.flatMap((lease) => lease.check()), leases.flatMap((lease) => lease.restore())]
+  const { repaired, failed } = mend(kernel, plan, pod)
+  return { findings: [...after, ...failed], repaired: [...(after.length === 0 ? before : []), ...repaired].map(({ sentence }) => sentence) }
+}
+
+/** A pod's namespace, if it is there; `refused`: why it cannot be entered, though it is. */
+function open(path: string | undefined): { pod?: Netns; refused?: string } {
+  if (path === undefined || netnsKind(path) !== 'namespace') return {}
+  let pod: Netns | undefined
+  try {
+    pod = new Netns(path)
+    pod.inside(() => {}) // who has no CAP_SYS_ADMIN cannot. man 2 setns
+    return { pod }
+  } catch (error) {
+    pod?.close()
+    return { refused: (error as Error).message }
+  }
+}
