@@ -58,6 +58,11 @@ export interface Failure {
   repair?: string
 }
 
+/** Why a fact is not tried now: the kernel has refused it, and it is too early to try again. Undefined: it is tried. */
+export type Held = (fact: Fact, extra?: true) => Failure | undefined
+
+const nothingHeld: Held = () => undefined
+
 /** What of a plan is not true, and what is there beyond it. Changes nothing. */
 export function compare(netns: Netns, desired: Plan, realm: Realm): Difference[] {
   netns.indexes.clear()
@@ -67,8 +72,8 @@ export function compare(netns: Netns, desired: Plan, realm: Realm): Difference[]
 }
 
 /** Makes the kernel hold what the plan says, and of the realm nothing else. */
-export function reconcile(netns: Netns, desired: Plan, realm: Realm): Outcome {
-  const outcome = reconcileRest(netns, desired, realm)
+export function reconcile(netns: Netns, desired: Plan, realm: Realm, held = nothingHeld): Outcome {
+  const outcome = reconcileRest(netns, desired, realm, held)
   if (outcome.failed.some(isGround)) return outcome
   settleListed(netns, listDifferences(netns, desired.filter(isListed), realm), outcome)
   return outcome
@@ -78,20 +83,29 @@ export function reconcile(netns: Netns, desired: Plan, realm: Realm): Outcome {
 export const isGround = ({ fact }: { fact: Fact | undefined }): boolean => fact?.fact === 'vxlan' || fact?.fact === 'link set'
 
 /** The same for what of a plan is not listed: device, settings, nf_tables. */
-export function reconcileRest(netns: Netns, desired: Plan, realm: Realm): Outcome {
+export function reconcileRest(netns: Netns, desired: Plan, realm: Realm, held = nothingHeld): Outcome {
   netns.indexes.clear() // a device may have been made anew since
   const outcome: Outcome = { repaired: [], failed: [] }
   const firewall = desired.filter(isNft)
   for (const fact of desired) {
     if (isListed(fact) || isNft(fact) || fact.fact === 'condition') continue // nothing makes that so
     const without = standsOn(fact, realm.dev) && outcome.failed.some((failure) => failure.fact?.fact === 'vxlan')
-    if (!without) settleOne(netns, fact, outcome)
+    const refusal = held(fact)
+    if (refusal) outcome.failed.push(refusal)
+    else if (!without) settleOne(netns, fact, outcome)
   }
   const wrong = firewall.flatMap((fact) => differenceOf(netns, fact) ?? [])
-  if (wrong.length > 0) attempt(netns, wrong, outcome, () => nft.add(netns, firewall))
+  attemptUnheld(netns, wrong, outcome, held, () => nft.add(netns, firewall))
   const extra = unwanted(netns, desired, realm)
-  if (extra.length > 0) attempt(netns, extra, outcome, () => nft.remove(netns, realm.firewall.filter(isNft)))
+  attemptUnheld(netns, extra, outcome, held, () => nft.remove(netns, realm.firewall.filter(isNft)))
   return outcome
+}
+
+/** What goes together in one transaction waits together. */
+function attemptUnheld(netns: Netns, differences: Difference[], outcome: Outcome, held: Held, act: () => void): void {
+  const refusals = differences.flatMap(({ fact, how }) => held(fact, how === 'extra' ? true : undefined) ?? [])
+  outcome.failed.push(...refusals)
+  if (differences.length > 0 && refusals.length === 0) attempt(netns, differences, outcome, act)
 }
 
 /** What is large of a plan and its realm, as the kernel has it, in a few digits: the lists and sets. */

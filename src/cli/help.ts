@@ -141,11 +141,11 @@ Nodes
   --node NAME         which of the nodes this one is (default: NODE_NAME)
 
 Overlay
-  --vni N             VXLAN network identifier, 1 to 16777215 (default: 1); the device is podwire.N
+  --vni N             VXLAN network identifier, 1 to 16777215 (default: 1); the device is podwire.N (of eight digits podwireN)
   --port N            UDP port (default: 8472)
   --underlay WHAT     the interface, network or address that carries it (default: the node's address, else the
                       interface with the default route)
-  --mtu N             bytes for a packet of a pod (default: the underlay's less 50, or 70 over IPv6)
+  --mtu N             bytes for a packet of a pod (default, and most: the underlay's less 50, or 70 over IPv6)
   --cluster-cidr L    the networks in which those of all pods lie, separated by commas, as kube-controller-manager has them: a
                       node that says another network, or an address inside of them, is not believed (default: any)
   --direct-routing    no encapsulation to nodes without a router between

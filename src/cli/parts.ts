@@ -18,6 +18,7 @@ import { Netns } from '../kernel/netns.ts'
 import { pluginOf, WIRERS } from '../plugins.ts'
 import { plan as sbrPlan, problems as sbrProblems, thereAfter, type SbrConf } from '../sbr/sbr.ts'
 import type { VxlanConf } from '../vxlan/conf.ts'
+import { mtuProblem } from '../vxlan/overlay.ts'
 import { planOf } from '../vxlan/plugin.ts'
 import { findUnderlay, NoUnderlay, type FindUnderlay } from '../vxlan/underlay.ts'
 import type { View } from '../vxlan/view.ts'
@@ -141,12 +142,14 @@ export function overlayPart(type: string, viewed: (host: Netns, find: FindUnderl
     } catch (error) {
       if (!(error instanceof NoUnderlay) || choice !== undefined || self.addresses.length === 0) throw error
       notes.push(`${self.addresses[0]} is not an address of this machine: eth0 and an MTU of 1500 are an example`)
-      return { local: self.addresses[0]!, dev: 'eth0', mtu: 1500, onLink: [] }
+      return { local: self.addresses[0]!, dev: 'eth0', mtu: 1500, onLink: [], example: true }
     }
   }
   try {
-    const { plan, problems } = viewed(host, find)
-    return { type, plan, notes, warnings: problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`) }
+    const { plan, problems, underlay, options, podCIDRs } = viewed(host, find)
+    const narrow = mtuProblem(underlay, options.mtu, podCIDRs)
+    const warnings = problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`)
+    return { type, plan, notes, warnings: narrow === undefined ? warnings : [narrow, ...warnings] }
   } finally {
     host.close()
   }

@@ -239,11 +239,18 @@ export const configurePort = (netns: Netns, name: string, what: string, data: (o
     attrs: (out) => out.push(IFLA_LINKINFO, (info) => (info.push(IFLA_INFO_SLAVE_KIND, Buffer.from('bridge')), info.push(IFLA_INFO_SLAVE_DATA, data))),
   })
 
-/** Changes a link that is there: what is its kind's own, then what all have, because VXLAN does not take an MTU among its own. */
-export function modify(netns: Netns, { name, mac, mtu, kind }: Common, what: string, data: (out: Out) => void): void {
+/**
+ * Changes a link that is there: what is its kind's own, then what all have, because VXLAN does not take an MTU among its own. A MAC
+ * address that is set is news although it is the same, and all neighbours are forgotten: so only another one is set.
+ */
+export function modify(netns: Netns, { name, mac, mtu, kind }: Common, there: LinkState, what: string, data: (out: Out) => void): void {
   configureKind(netns, name, kind, what, data)
-  const header = ifinfomsg({ index: index(netns, name) })
-  netns.rt.change({ what, type: RTM_SETLINK, header, attrs: (out) => (out.push(IFLA_ADDRESS, macBytes(mac)), out.push(IFLA_MTU, u32(mtu)), out.push(IFLA_MASTER, u32(0))) })
+  const attrs = (out: Out) => {
+    if (mac !== there.mac) out.push(IFLA_ADDRESS, macBytes(mac))
+    out.push(IFLA_MTU, u32(mtu))
+    out.push(IFLA_MASTER, u32(0))
+  }
+  netns.rt.change({ what, type: RTM_SETLINK, header: ifinfomsg({ index: index(netns, name) }), attrs })
 }
 
 /** Sets what is its kind's own of a link that is there. */

@@ -17,7 +17,7 @@ import * as route from './route.ts'
 
 /** One change; `gone` if the thing was deleted. */
 export type News =
-  | { about: 'link'; gone: boolean; name: string; index: number; up: boolean }
+  | { about: 'link'; gone: boolean; name: string; index: number; up: boolean; mtu: number }
   | { about: 'addr'; gone: boolean; ifindex: number; address: string }
   | { about: 'neigh'; gone: boolean; message: NetlinkMessage }
   | { about: 'route'; gone: boolean; message: NetlinkMessage }
@@ -136,8 +136,8 @@ function aboutRoute(message: NetlinkMessage): News | undefined {
   switch (message.type) {
     case link.RTM_NEWLINK:
     case link.RTM_DELLINK: {
-      const { name, index, up } = link.parse(message)
-      return { about: 'link', gone: message.type === link.RTM_DELLINK, name, index, up }
+      const { name, index, up, mtu } = link.parse(message)
+      return { about: 'link', gone: message.type === link.RTM_DELLINK, name, index, up, mtu }
     }
     case addr.RTM_NEWADDR:
     case addr.RTM_DELADDR:

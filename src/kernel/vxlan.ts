@@ -43,7 +43,8 @@ export function add(netns: Netns, fact: Vxlan, what: string): void {
 /** Changes the device in place where the kernel can; else it is made anew. */
 export function change(netns: Netns, fact: Vxlan, what: string): void {
   const there = link.get(netns, fact.name)
-  if (there?.kind === 'vxlan' && inPlace(fact, there)) link.modify(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, what, (data) => changeable(data, netns, fact))
+  if (there?.kind === 'vxlan' && inPlace(fact, there))
+    link.modify(netns, { name: fact.name, mac: fact.mac, mtu: fact.mtu, kind: 'vxlan' }, there, what, (data) => changeable(data, netns, fact))
   else {
     requireFree(netns, fact, what)
     link.del(netns, fact.name)

@@ -22,7 +22,7 @@ import { kubernetesLater } from '../later.ts'
 import * as state from '../state.ts'
 import { conflist, ConflistFile, NETWORK } from './conflist.ts'
 import { Alarm } from './alarm.ts'
-import { peersFile } from './file.ts'
+import { nodeIn, peersFile } from './file.ts'
 import { listen, type Health } from './http.ts'
 import { Installation } from './install.ts'
 import { Keeper } from './keeper.ts'
@@ -35,10 +35,10 @@ import type { Peer, Problem } from './peers.ts'
 import type { Why } from './refusals.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, Taken, type Status } from './state-dir.ts'
-import { findUnderlay } from './underlay.ts'
+import { findUnderlay, NoUnderlay } from './underlay.ts'
 import { Upkeep, type Upkept } from './upkeep.ts'
 import { verdict, type Verdict } from './verdict.ts'
-import { some, viewOf, type View, type Wishes } from './view.ts'
+import { Narrow, requireMtu, some, viewOf, type View, type Wishes } from './view.ts'
 
 export interface AgentOptions extends Wishes {
   node: string
@@ -70,6 +70,7 @@ const REST = 10_000
 export async function agent(options: AgentOptions): Promise<void> {
   const ended = ending()
   useProcSys(options.procSys)
+  refuseUnfit(options)
   const running = new Agent(options)
   const lost = running.lost.promise
   try {
@@ -83,6 +84,25 @@ export async function agent(options: AgentOptions): Promise<void> {
   log.info('stopping, the overlay stays', { signal })
   running.close()
 }
+
+/** An MTU that the underlay does not carry, where it is known by now: from the file of peers, or by --underlay. Throws Narrow. */
+function refuseUnfit({ mtu, underlay: choice, peers, node }: AgentOptions): void {
+  const self = peers === undefined ? undefined : nodeIn(peers, node)
+  if (mtu === undefined || (self === undefined && choice === undefined)) return
+  const netns = new Netns()
+  try {
+    const underlay = findUnderlay(netns, self ?? { name: node, addresses: [], podCIDRs: [] }, choice)
+    const local = self === undefined ? LEAST : underlay.local // the family will be that of the node's address
+    requireMtu({ ...underlay, local }, mtu, self?.podCIDRs ?? [])
+  } catch (error) {
+    if (!(error instanceof NoUnderlay)) throw error // it may be still to come
+  } finally {
+    netns.close()
+  }
+}
+
+/** Over IPv4 VXLAN takes less. */
+const LEAST = '0.0.0.0'
 
 class Agent {
   /** Rejects with why this agent cannot go on. */
@@ -100,7 +120,7 @@ class Agent {
   #nodes: Nodes | undefined
   #view: View | undefined
   /** What decides beside the view and what the kernel refuses. */
-  #situation = { inherited: false, trouble: '', promised: [] as string[], unwritten: '', deaf: '' }
+  #situation = { inherited: false, trouble: '', narrow: '', promised: [] as string[], unwritten: '', deaf: '' }
   #applying = false
   #collected = false
   /** What the kernel refuses, of which each is said once. */
@@ -260,10 +280,11 @@ class Agent {
     if (!this.#nodes) return
     try {
       const view = viewOf(this.#netns, this.#nodes, this.#options.node, this.#options, findUnderlay, this.#status.parts?.peers)
-      this.#situation.trouble = ''
+      this.#situation = { ...this.#situation, trouble: '', narrow: '' }
       this.#apply(view)
     } catch (error) {
-      this.#situation.trouble = (error as Error).message
+      const { message } = error as Error
+      this.#situation = { ...this.#situation, trouble: message, narrow: error instanceof Narrow ? message : '' }
       this.#conclude()
       this.#soon(RETRY)
     }

@@ -29,7 +29,7 @@ export const VXLAN: Schema = {
     node: { type: 'string', pattern: '.', expected: 'the name of a node', description: "which of the nodes this one is; default: the host's name" },
     peers: { type: 'array', expected: 'a list of nodes', description: 'all nodes of the overlay, this one among them', items: ANYTHING },
     peersFile: { type: 'string', pattern: '^/[^\\0]*$', expected: 'an absolute path', description: 'a file with `{"nodes": […]}`, in the place of peers' },
-    vni: { type: 'integer', minimum: 1, maximum: 0xffffff, expected: 'a VXLAN network identifier from 1 to 16777215', default: 1, description: 'VXLAN network identifier; the device is `podwire.<vni>`' },
+    vni: { type: 'integer', minimum: 1, maximum: 0xffffff, expected: 'a VXLAN network identifier from 1 to 16777215', default: 1, description: 'VXLAN network identifier; the device is `podwire.<vni>`, of eight digits `podwire<vni>`' },
     port: { type: 'integer', minimum: 1, maximum: 65535, expected: 'a UDP port', default: 8472, description: 'UDP port' },
     underlay: { type: 'string', pattern: '.', expected: 'an interface, a network or an address', description: "what carries the overlay; default: the node's address, else the interface with the default route" },
     mtu: { type: 'integer', minimum: 68, maximum: 65535, expected: 'an MTU in bytes', description: "bytes; default: the underlay's less 50, or 70 over IPv6. That of the pods is the main plugin's" },

@@ -73,6 +73,15 @@ class PeersReader {
 /** The text of a file of peers. Errors: BadFile, and those of the system. */
 export const readPeers = (file: string): string => chosenText(file, MOST)
 
+/** What a file of peers says of one node; undefined if nothing, or not yet. */
+export function nodeIn(file: string, name: string): Node | undefined {
+  try {
+    return parsePeers(readPeers(file), file).get(name)
+  } catch {
+    return undefined // the agent says why, and reads it again
+  }
+}
+
 /**
  * The nodes of a file. A node that is not as it should be hurts itself alone, and says so; error 6 or 7 where the file is no list of
  * nodes. A byte order mark is skipped.

@@ -10,9 +10,9 @@ import * as neigh from '../kernel/neigh.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
 import { fingerprint, isGround, isListed, key, line, reconcile, reconcileRest, touch } from '../reconcile.ts'
-import type { Failure, Outcome, Realm } from '../reconcile.ts'
+import type { Failure, Held, Outcome, Realm } from '../reconcile.ts'
 import { Alarm } from './alarm.ts'
-import { Refusals, type Scope, type Why } from './refusals.ts'
+import { isHeld, Refusals, type Scope, type Why } from './refusals.ts'
 
 /** How often everything is read again, milliseconds. */
 const INTERVAL = 60_000
@@ -44,6 +44,8 @@ export class Keeper {
   /** The listed facts of the plan by what identifies them. */
   #wanted = new Map<string, Listed>()
   #underlay: string | undefined
+  /** What was heard last of the link below. */
+  #below = ''
   /** What was heard and is not yet handled: keys of the plan's facts, and facts that may be too much by their identities. */
   #lacking = new Set<string>()
   #extra = new Map<string, Listed>()
@@ -82,14 +84,14 @@ export class Keeper {
     const device = (facts: Plan) => facts.filter((fact) => fact.fact === 'vxlan').map(line).join()
     this.#refusals.keep(plan)
     if (first || device(before) !== device(plan)) return this.#begin()
-    if (this.#refusals.ground) return void this.#act(this.#refusals.why, 'everything', () => reconcile(this.#netns, plan, this.#realm))
+    if (this.#refusals.ground) return void this.#makeAll(this.#refusals.why)
     const added = [...this.#wanted.values()].filter((fact) => !same(old.get(key(fact)), fact))
     const removed = [...old.values()].filter((fact) => !this.#wanted.has(key(fact)))
     const other = changed(before, plan)
     if (added.length > 0 || removed.length > 0 || other) this.#right = ''
     // What a device is told comes before its addresses: with IPv6 switched off it takes none.
-    const rest = other ? this.#act('wanted', 'rest', () => reconcileRest(this.#netns, plan, this.#realm)) : NOTHING
-    if (rest.repaired.some(isGround)) this.#act('wanted', 'everything', () => reconcile(this.#netns, plan, this.#realm))
+    const rest = other ? this.#makeRest('wanted', plan) : NOTHING
+    if (rest.repaired.some(isGround)) this.#makeAll('wanted')
     else if (!this.#refusals.ground && added.length + removed.length > 0) this.#act('wanted', [...added, ...removed], () => touch(this.#netns, added, removed))
   }
 
@@ -100,7 +102,7 @@ export class Keeper {
   #begin(): void {
     this.#monitor?.close()
     this.#right = ''
-    this.#act('wanted', 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
+    this.#makeAll('wanted')
     this.#listenAgain()
   }
 
@@ -132,7 +134,7 @@ export class Keeper {
     this.#lacking.clear()
     this.#extra.clear()
     this.#rest = this.#everything = false
-    return this.#act('repair', 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
+    return this.#makeAll('repair')
   }
 
   /** Lists that are as they were when they were right are right; the rest is little, and looked at. */
@@ -140,8 +142,8 @@ export class Keeper {
     this.#reports.look()
     if (this.#plan.length === 0) return
     if (this.#right === '' || this.#right !== this.#fingerprint()) {
-      const { repaired, failed } = this.verify()
-      this.#right = repaired.length + failed.length === 0 ? this.#fingerprint() : ''
+      const { repaired } = this.verify()
+      this.#right = repaired.length + this.#refusals.list.length === 0 ? this.#fingerprint() : ''
     } else this.#settleRest(this.#plan.filter((fact) => fact.fact !== 'set'))
   }
 
@@ -157,7 +159,7 @@ export class Keeper {
   /** What is not listed; what stood on a device that had to be repaired is gone with it. */
   #settleRest(plan: Plan): void {
     this.#rest = false
-    const outcome = this.#act('repair', 'rest', () => reconcileRest(this.#netns, plan, this.#realm))
+    const outcome = this.#makeRest('repair', plan)
     if (outcome.repaired.some(isGround)) this.verify()
   }
 
@@ -169,12 +171,21 @@ export class Keeper {
     this.#monitor?.close()
   }
 
-  #act(why: Why, scope: Scope, run: () => Outcome): Outcome {
+  #makeAll(why: Why): Outcome {
+    return this.#act(why, 'everything', (held) => reconcile(this.#netns, this.#plan, this.#realm, held))
+  }
+
+  #makeRest(why: Why, plan: Plan): Outcome {
+    return this.#act(why, 'rest', (held) => reconcileRest(this.#netns, plan, this.#realm, held))
+  }
+
+  #act(why: Why, scope: Scope, run: (held: Held) => Outcome): Outcome {
     const start = performance.now()
     const failing = this.#refusals.list.length
-    const outcome = attempt(run)
+    const all = attempt(() => run(this.#refusals.held(start)))
     const end = performance.now()
-    this.#refusals.learn(scope, why, outcome.failed, end)
+    this.#refusals.learn(scope, why, all.failed, end)
+    const outcome = { ...all, failed: all.failed.filter((failure) => !isHeld(failure)) }
     const happened = outcome.repaired.length + outcome.failed.length > 0 || this.#refusals.list.length !== failing
     if (happened) this.#reports.done(outcome, why, end - start)
     if (why === 'repair' && outcome.repaired.length > 0) this.#lastRepair = end
@@ -191,8 +202,8 @@ export class Keeper {
   #retry(): void {
     const { why } = this.#refusals
     const { everything, rest, lacking, extra } = this.#refusals.due(performance.now())
-    if (everything) this.#act(why, 'everything', () => reconcile(this.#netns, this.#plan, this.#realm))
-    else if (rest) this.#act(why, 'rest', () => reconcileRest(this.#netns, this.#plan, this.#realm))
+    if (everything) this.#makeAll(why)
+    else if (rest) this.#makeRest(why, this.#plan)
     if (!everything && lacking.length + extra.length > 0) this.#act(why, [...lacking, ...extra], () => touch(this.#netns, lacking, extra))
     this.#again()
   }
@@ -224,10 +235,9 @@ export class Keeper {
         if (news.gone || news.index !== this.#netns.indexes.get(news.name)) this.#netns.indexes.delete(news.name)
         if (news.name !== dev && news.index === this.#netns.indexes.get(dev)) return this.#renamed(dev)
         if (news.name === dev) return this.#dirty(news.gone || !news.up ? 'everything' : 'rest')
-        if ((news.gone || !news.up) && this.#refusals.ground) this.#dirty('everything') // it may have been in the way
+        if (news.gone || !news.up) this.#hasten() // it may have been in the way
         if (news.name !== this.#underlay && this.#underlay !== undefined) return
-        this.#reports.underlay()
-        return this.#dirty('everything')
+        return this.#heardUnderlay(news)
       case 'addr':
         return this.#heardAddr(news)
       case 'neigh':
@@ -235,6 +245,21 @@ export class Keeper {
       case 'route':
         return this.#heardRoute(news)
     }
+  }
+
+  /** Each device that is made above it is news of the underlay, too: that is none of a change. */
+  #heardUnderlay({ index, gone, up, mtu }: Extract<News, { about: 'link' }>): void {
+    const below = [index, gone, up, mtu].join()
+    if (below !== this.#below) this.#hasten()
+    this.#below = below
+    this.#reports.underlay()
+    this.#dirty('everything')
+  }
+
+  /** What the kernel has refused may be granted now. */
+  #hasten(): void {
+    this.#refusals.hasten()
+    this.#again()
   }
 
   #renamed(name: string): void {

@@ -45,16 +45,34 @@ const OVERHEAD: Record<Family, number> = { 4: 50, 6: 70 }
 /** All that is an overlay's in the kernel. */
 export const realmOf = (device: string): Realm => ({ dev: device, vni: vniOf(device) ?? 0, proto: RTPROT_PODWIRE, firewall: clusterMasquerade([], [], []) })
 
-export const deviceName = (vni: number): string => `podwire.${vni}`
+/** An interface's name has 15 characters at most (IFNAMSIZ): with eight digits the dot has no room. */
+export const deviceName = (vni: number): string => `podwire${vni > 9_999_999 ? '' : '.'}${vni}`
 
 /** The VNI of a device by its name; undefined if that is none of ours. */
 export function vniOf(device: string): number | undefined {
-  const vni = Number(/^podwire\.([1-9]\d{0,7})$/.exec(device)?.[1])
-  return vni <= 0xffffff ? vni : undefined // RFC 7348 §5
+  const vni = Number(/^podwire(?:\.(?=\d{1,7}$))?([1-9]\d*)$/.exec(device)?.[1])
+  return vni <= 0xffffff && deviceName(vni) === device ? vni : undefined // RFC 7348 §5
 }
 
 /** Bytes that fit into the overlay. */
 export const overlayMtu = (underlay: Underlay, mtu: number | undefined): number => mtu ?? underlay.mtu - OVERHEAD[familyOf(underlay.local)]
+
+/**
+ * Why pods with networks of these families cannot have that MTU over an underlay, or none at all; undefined if they can. What carries an
+ * address of lo is not known, so nothing is too large for it.
+ */
+export function mtuProblem(underlay: Underlay, mtu: number | undefined, podCIDRs: string[]): string | undefined {
+  const six = podCIDRs.some((cidr) => familyOf(cidr) === 6)
+  const least = six ? 1280 : 68 // RFC 8200 §5, RFC 791
+  const most = overlayMtu(underlay, undefined)
+  const name = underlay.dev ?? underlay.local
+  if (most < least) return `an MTU of ${most} is left inside the overlay, and pods need ${least}: the underlay ${name} has ${underlay.mtu}`
+  if (mtu === undefined) return undefined
+  const family = familyOf(underlay.local)
+  const why = `it has ${underlay.mtu} and VXLAN over IPv${family} takes ${OVERHEAD[family]}`
+  if (mtu > most && underlay.dev !== undefined) return `mtu ${mtu} is more than the underlay ${name} carries: expected at most ${most}, as ${why}`
+  return mtu < least ? `mtu ${mtu} is too small: expected at least ${least}, which ${six ? 'IPv6' : 'IPv4'} needs` : undefined
+}
 
 /** All facts of the overlay on one node, `podCIDRs` being its own networks. */
 export function overlay(self: Node, podCIDRs: string[], underlay: Underlay, peers: Peer[], options: OverlayOptions): Plan {

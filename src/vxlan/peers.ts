@@ -22,6 +22,8 @@ export interface Underlay {
   mtu: number
   /** The networks that are reached through the interface without a router. */
   onLink: string[]
+  /** True if all of it is an example, the node being another machine. */
+  example?: true
 }
 
 /** What claims are held against, beside other claims. */

@@ -2,7 +2,7 @@
 // up neither the others nor a look at all of it.
 
 import type { Fact, Listed, Plan } from '../facts.ts'
-import { isGround, isListed, key, line, type Failure } from '../reconcile.ts'
+import { isGround, isListed, key, line, type Failure, type Held } from '../reconcile.ts'
 
 /** How long until it is tried again: at first, and at most for what the node needs and for what one peer does. Milliseconds. */
 const FIRST = 500
@@ -16,7 +16,9 @@ export type Why = 'wanted' | 'repair'
 
 interface Refusal extends Failure {
   why: Why
+  /** Milliseconds; and when it was tried, and is to be tried again. */
   wait: number
+  tried: number
   due: number
 }
 
@@ -42,10 +44,14 @@ export class Refusals {
     const readable = failed.every(({ fact }) => fact !== undefined)
     for (const [name, refusal] of before) if (readable && covered(refusal)) this.#all.delete(name)
     for (const failure of failed) {
+      if (isHeld(failure)) {
+        this.#all.set(nameOf(failure), failure)
+        continue
+      }
       const most = failure.fact && isListed(failure.fact) ? MOST.peer : MOST.node
       const last = before.get(nameOf(failure))
       const wait = Math.min((last?.wait ?? FIRST / 2) * 2, most)
-      this.#all.set(nameOf(failure), { ...failure, why: last?.why ?? why, wait, due: now + wait })
+      this.#all.set(nameOf(failure), { ...failure, why: last?.why ?? why, wait, tried: now, due: now + wait })
     }
   }
 
@@ -58,6 +64,22 @@ export class Refusals {
       if (refusal.fact && (planned !== undefined) === (refusal.extra ?? false)) this.#all.delete(name)
       else refusal.fact = planned ?? refusal.fact
     }
+  }
+
+  /**
+   * What is not to be tried before its time, whatever is heard meanwhile: a device that is changed or made in vain makes news of its own.
+   * What is listed makes none.
+   */
+  held(now: number): Held {
+    return (fact, extra) => {
+      const refusal = isListed(fact) ? undefined : this.#all.get(nameOf({ fact, ...(extra && { extra }), sentence: '' }))
+      return refusal && refusal.due > now ? refusal : undefined
+    }
+  }
+
+  /** What may have been in the way is no longer: all is tried again, though not more often than at first. */
+  hasten(): void {
+    for (const refusal of this.#all.values()) refusal.due = Math.min(refusal.due, refusal.tried + FIRST)
   }
 
   get list(): Failure[] {
@@ -97,6 +119,9 @@ export class Refusals {
     return unreadable ? [unreadable] : [...this.#all.values()]
   }
 }
+
+/** Whether a failure is one of before, that was not tried again. */
+export const isHeld = (failure: Failure): failure is Refusal => 'due' in failure
 
 const UNREADABLE = ''
 

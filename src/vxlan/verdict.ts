@@ -12,6 +12,8 @@ export interface Situation {
   inherited: boolean
   /** Why there is no plan of the nodes and the host as they are now. */
   trouble: string
+  /** Why what there is does not carry what pods send. */
+  narrow: string
   /** What of the plan the kernel refuses. */
   refused: Failure[]
   /** The networks of which the conflist gives addresses now. */
@@ -34,7 +36,8 @@ export interface Verdict {
  * All that a pod needs of the node has to be so, for each family that pods get. Who has a promise that still holds keeps it: pods
  * go on with one family though another that was to come does not.
  */
-export function verdict({ podCIDRs, inherited, trouble, refused, promised, unwritten, deaf }: Situation): Verdict {
+export function verdict({ podCIDRs, inherited, trouble, narrow, refused, promised, unwritten, deaf }: Situation): Verdict {
+  if (narrow) return { ready: false, reason: narrow, promise: undefined }
   if (podCIDRs === undefined) return { ready: inherited, reason: trouble || 'the nodes are not known yet', promise: undefined }
   const broken = refused.filter(isNeeded)
   const whole = podCIDRs.filter((cidr) => !broken.some((failure) => concerns(failure.fact, cidr)))

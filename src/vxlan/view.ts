@@ -6,7 +6,7 @@ import type { Netns } from '../kernel/netns.ts'
 import { uplink } from '../kernel/uplink.ts'
 import type { Plan } from '../facts.ts'
 import { quoted, type Node, type Nodes } from './node.ts'
-import { overlay, overlayMtu, type OverlayOptions } from './overlay.ts'
+import { mtuProblem, overlay, overlayMtu, type OverlayOptions } from './overlay.ts'
 import { ownProblem, peersOf, type Bounds, type Peer, type Problem, type Underlay } from './peers.ts'
 import { reachable } from './reachable.ts'
 import { findUnderlay, type FindUnderlay } from './underlay.ts'
@@ -42,6 +42,9 @@ export interface View {
 /** Why there can be no overlay yet; a person has to change something, or the controller has not come to it. */
 export class NotReady extends Error {}
 
+/** The same, and what there is of an overlay does not carry what pods send. */
+export class Narrow extends NotReady {}
+
 /** Throws NotReady, or the kernel's errors. `find` tells the underlay; `before`: the peers until now. */
 export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes, find: FindUnderlay = findUnderlay, before: readonly Peer[] = []): View {
   const self = nodes.get(name)
@@ -58,10 +61,15 @@ export function viewOf(netns: Netns, nodes: Nodes, name: string, wishes: Wishes,
   const { vni, port, directRouting, masquerade, nonMasqueradeCIDRs } = wishes
   const { uplinks, advertised } = uplink(netns, has6 ? [4, 6] : [4])
   const options: OverlayOptions = { vni, port, mtu: wishes.mtu, directRouting, masquerade, nonMasqueradeCIDRs: [...clusterCIDRs, ...nonMasqueradeCIDRs], checksumOffload: wishes.checksumOffload ?? trusted(), uplinks, advertised: has6 ? advertised : [] }
+  requireMtu(underlay, wishes.mtu, podCIDRs)
   const mtu = overlayMtu(underlay, wishes.mtu)
-  const least = has6 ? 1280 : 68 // RFC 8200 §5, RFC 791
-  if (mtu < least) throw new NotReady(`an MTU of ${mtu} is left inside the overlay, and pods need ${least}: the underlay ${underlay.dev ?? underlay.local} has ${underlay.mtu}`)
   return { self, podCIDRs, underlay, peers, problems, options, mtu, plan: overlay(self, podCIDRs, underlay, peers, options) }
+}
+
+/** Throws Narrow. */
+export function requireMtu(underlay: Underlay, mtu: number | undefined, podCIDRs: string[]): void {
+  const problem = underlay.example ? undefined : mtuProblem(underlay, mtu, podCIDRs)
+  if (problem) throw new Narrow(problem)
 }
 
 /** Before Linux 5.7 packets that were translated and then encapsulated got wrong checksums from the hardware (flannel#1279). */
