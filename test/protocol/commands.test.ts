@@ -56,7 +56,7 @@ t.test('R65 to R68, R71 CHECK', async (t) => {
   ip('-n pod route add 192.0.2.0/24 dev eth0')
   t.equal(check().status, 0, 'R67 a later plugin may add what it likes')
   ip('-n pod route del 10.1.2.0/24')
-  t.match((await call('ptp', request('CHECK'), { ...CONF, prevResult: added })).json, { code: 102, msg: `route 10.1.2.0/24 via 10.1.2.1 dev eth0 src ${address} is missing`, details: 'to repair it: ip -n pod route add 10.1.2.0/24' }, 'R66 a route')
+  t.match((await call('ptp', request('CHECK'), { ...CONF, prevResult: added })).json, { code: 102, msg: `route 10.1.2.0/24 via 10.1.2.1 dev eth0 src ${address} is missing`, details: `# route 10.1.2.0/24 via 10.1.2.1 dev eth0 src ${address} is missing\nip -n pod route add 10.1.2.0/24` }, 'R66 a route')
   ip(`-n pod addr del ${address}/24 dev eth0`)
   rmSync(`/run/leases/podnet/${address}`)
   const { msg } = check().json
