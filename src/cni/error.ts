@@ -23,7 +23,7 @@ interface Explanation {
 export const CODES = {
   1: { meaning: 'The cniVersion of the configuration is not supported, or does not have the command.', remedy: 'Use one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0. CHECK needs 0.4.0, GC and STATUS need 1.1.0.' },
   2: { meaning: 'The configuration asks for something that podwire does not support; the message names key and value.', remedy: 'Remove the key or give it a supported value: docs/configuration.md.' },
-  3: { meaning: 'The container is unknown: there is nothing of this attachment.', remedy: 'Nothing needs to be cleaned up.' },
+  3: { meaning: 'The container is unknown or does not exist: there is nothing of this attachment.', remedy: 'Nothing needs to be cleaned up.' },
   4: { meaning: 'An environment variable (CNI_COMMAND, CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, CNI_PATH) is missing or wrong; the message names it.', remedy: 'It is set by the container runtime: look at its log, or at your own call if you start the plugin by hand.' },
   5: { meaning: 'Reading or writing failed: standard input, or the state directory.', remedy: 'Look at the path in the message: disk full, read-only, permissions.' },
   6: { meaning: 'The configuration could not be decoded: no JSON, or no version number where one belongs.', remedy: 'Check the file in /etc/cni/net.d with `podwire plan FILE`.' },
