@@ -161,7 +161,7 @@ request() {
     console.log(JSON.stringify({ ...list.plugins[0], name: list.name, cniVersion: list.cniVersions.at(-1), prevResult }))' "$@"
 }
 
-repairs() { "$NODE" -p 'JSON.parse(fs.readFileSync("/run/findings.json")).details' | sed -n 's/.*to repair it: //p'; }
+repairs() { "$NODE" -p 'JSON.parse(fs.readFileSync("/run/findings.json")).details' | grep -v '^#'; }
 
 # Everything that a pod could leave behind. (What the kernel does on the uplink meanwhile, is not the pod's.)
 left() {

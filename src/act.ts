@@ -5,6 +5,7 @@ import { CniError } from './cni/error.ts'
 import type { Environment } from './cni/request.ts'
 import { lackingGuard } from './exposure.ts'
 import type { Plan } from './facts.ts'
+import { script } from './findings.ts'
 import { isErrno } from './kernel/errno.ts'
 import { Netns, netnsKind } from './kernel/netns.ts'
 import { Held } from './kernel/nft.ts'
@@ -41,11 +42,9 @@ export function act(kernel: Kernel, plan: Plan, pod: string, notes: string[]): v
   }
 }
 
-/** Error 102 if a CHECK found something. */
+/** Error 102 if a CHECK found something; its details are a script that repairs it. */
 export function complain(findings: Finding[]): void {
-  if (findings.length === 0) return
-  const details = findings.map(({ sentence, repair }) => (repair ? `${sentence}; to repair it: ${repair}` : sentence))
-  throw new CniError(102, findings.map(({ sentence }) => sentence).join('; '), details.join('\n'))
+  if (findings.length > 0) throw new CniError(102, findings.map(({ sentence }) => sentence).join('; '), script(findings))
 }
 
 /** The pod's namespace, if there is one still. */

@@ -3,6 +3,7 @@
 
 import { CniError } from './cni/error.ts'
 import type { Plan } from './facts.ts'
+import { script } from './findings.ts'
 import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
 import { countRules } from './kernel/nft-chain.ts'
@@ -18,7 +19,7 @@ export const lackingGuard = (host: Netns): Plan => (isWhole(host) || lacking(hos
 export function requireGuard(host: Netns): void {
   const [first] = lacking(host)
   const open = '127.0.0.0/8 of this node is open to pods with ports and to whoever is beside the node'
-  if (first) throw new CniError(51, `${first.sentence}: ${open}`, `the next ADD, or the agent, repairs it, or: ${first.repair}`)
+  if (first) throw new CniError(51, `${first.sentence}: ${open}`, script([{ sentence: 'the next ADD, or the agent, repairs it, or this does', repair: first.repair }]))
 }
 
 /** What of the guard is lacking, where something of podwire's needs it. */

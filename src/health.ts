@@ -6,6 +6,7 @@ import { EMPTY } from './cni/result.ts'
 import { requireGuard } from './exposure.ts'
 import { extras } from './extras.ts'
 import type { Fact, Plan, Sysctl } from './facts.ts'
+import { script } from './findings.ts'
 import { STATUSES } from './guards.ts'
 import * as link from './kernel/link.ts'
 import { Netns } from './kernel/netns.ts'
@@ -25,8 +26,7 @@ export function status(wirer: Wirer, request: Request): void {
     if (!ipam.occupied?.(lease)) return
     for (const { plugin, conf: own } of extras(conf)) STATUSES[plugin.schema.$id!]?.(host, own)
     const found = firstFindings(host, shared(wirer, host, request))
-    const [sentences, repairs] = [found.map(({ sentence }) => sentence).join('; '), found.map(({ repair }) => repair).join('\n')]
-    if (found.length > 0) throw new CniError(51, `${sentences}: pods that run may be cut off`, `to repair it: ${repairs}`)
+    if (found.length > 0) throw new CniError(51, `${found.map(({ sentence }) => sentence).join('; ')}: pods that run may be cut off`, script(found))
   } finally {
     host.close()
   }

@@ -9,7 +9,7 @@ import { decodeObject, LARGEST } from './cni/json.ts'
 import { serve, type Answer } from './cni/serve.ts'
 import { CURRENT, VERSIONS } from './cni/version.ts'
 import { isErrno } from './kernel/errno.ts'
-import { leave, sleep } from './kernel/libc.ts'
+import { leave, nameProcess, sleep } from './kernel/libc.ts'
 import { later } from './later.ts'
 import { didYouMean } from './nearest.ts'
 import { pluginOf, PLUGINS } from './plugins.ts'
@@ -22,7 +22,10 @@ function main(): void {
   const [word, ...rest] = process.argv.slice(2)
   const lasts = name === 'podwire' && !command && word === 'agent'
   for (const flag of lasts ? LASTING : BRIEF) setFlagsFromString(flag)
-  if (lasts) return void later().daemon(rest).then(end)
+  if (lasts) {
+    nameProcess('podwire agent') // Node.js calls its first thread MainThread
+    return void later().daemon(rest).then(end)
+  }
   end(name !== 'podwire' || command ? asPlugin(name, command) : later().cli(process.argv.slice(2)))
 }
 

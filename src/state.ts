@@ -3,6 +3,7 @@
 // them back last to first and never stops half way; CHECK says what is not true.
 
 import type { Fact, LinkSet, Plan } from './facts.ts'
+import { told, type Finding, type Found } from './findings.ts'
 import * as addr from './kernel/addr.ts'
 import { missing, type Difference } from './kernel/difference.ts'
 import { isErrno } from './kernel/errno.ts'
@@ -13,6 +14,8 @@ import * as sysctl from './kernel/sysctl.ts'
 import { waiting } from './kernel/wait.ts'
 import { groupOf, isNft, nounOf, place } from './nouns.ts'
 import { change, show } from './show.ts'
+
+export type { Finding } from './findings.ts'
 
 /** Where facts are true: the host's network namespace, and the pod's if it is there. */
 export interface Kernel {
@@ -33,12 +36,6 @@ export class FactError extends Error {
     this.code = 'code' in cause ? String(cause.code) : undefined
     this.left = left
   }
-}
-
-/** What is not true, and what an operator would type to make it true. */
-export interface Finding {
-  sentence: string
-  repair: string
 }
 
 /**
@@ -156,10 +153,10 @@ export function del(kernel: Kernel, plan: Plan): string[] {
 
 /** What of a plan is not true. */
 export function check(kernel: Kernel, plan: Plan, pod: string): Finding[] {
-  return steps(plan, madeTogether).flatMap((step) => {
+  return told(steps(plan, madeTogether).flatMap((step) => {
     const found = isNft(step[0]!) ? nft.differences(kernel.host, step as nft.NftFact[]) : step.map((fact) => checkFact(kernel, fact, pod))
-    return step.flatMap((fact, i) => (found[i] ? [{ sentence: found[i].sentence, repair: repairOf(fact, found[i], pod) }] : []))
-  })
+    return step.flatMap((fact, i): Found[] => (found[i] ? [{ ...found[i], fact, repair: repairOf(fact, found[i], pod) }] : []))
+  }))
 }
 
 /** What an operator would type about a difference. */

@@ -161,8 +161,18 @@ export function check(wirer: Wirer, request: Request): void {
   requireNetns(env, 3)
   withKernel(env.netns, (kernel) => {
     const plan = made(wirer, request, kernel)
+    requireKnown(request, kernel)
     complain([...ipamOf(request).check(lease), ...state.check(kernel, plan, podName(env.netns))])
   })
+}
+
+/** Error 3 if nothing tells of the attachment any more: no end of its veth pair and, where who leases can say so, no lease. */
+function requireKnown(request: Request, kernel: Kernel): void {
+  const { attachment, lease } = parts(request)
+  const { network, containerID, ifname } = attachment
+  const ipam = ipamOf(request)
+  if (!ipam.holders || !ipam.addresses || link.get(kernel.host, hostIfname(attachment)) || link.get(kernel.pod!, ifname)) return
+  if (ipam.addresses(lease).length === 0) throw new CniError(3, `network ${network} does not know container ${containerID} (${ifname}): it has neither interface nor lease`)
 }
 
 /** What ADD made, by its result. Errors 7 and 102: that is not one of this configuration and this pod. */

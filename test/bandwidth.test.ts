@@ -150,7 +150,7 @@ t.test('CHECK sees each thing broken, and its line repairs it', async (t) => {
     [`ip link set ${IFB} down`, new RegExp(`^interface ${IFB} is down$`)],
     [`ip link set ${IFB} alias other`, new RegExp(`^interface ${IFB} has alias "other", not "podnet/c1/eth0"$`)],
     [`ip link del ${IFB} && ip link add ${IFB} up mtu 1400 type ifb`, new RegExp(`^interface ${IFB} has MAC address .*, not ae:9f:ae:71:c9:a7`)],
-    [`ip link del ${IFB}`, new RegExp(`^interface ${IFB} is missing; .*; there is no interface ${IFB}; interface vethx has a filter that does not redirect everything to ${IFB}$`)],
+    [`ip link del ${IFB}`, new RegExp(`^interface ${IFB} is missing$`)],
     [`ip link del ${IFB} && ip link add ${IFB} up type veth peer name other`, new RegExp(`^interface ${IFB} is of type veth, not ifb`)],
   ]
   withPod((kernel) => {
@@ -211,7 +211,7 @@ t.test('behind ptp: the result gains the ifb, CHECK sees what is broken, DEL nee
   t.equal(call('bandwidth', 'CHECK', passed).stdout, '')
   t.equal(call('ptp', 'CHECK', { ...ptp, prevResult: added.json }).stdout, '')
   sh(`tc qdisc del dev ${IFB} root`)
-  t.match(call('bandwidth', 'CHECK', passed).json, { code: 102, msg: `interface ${IFB} has no qdisc tbf`, details: /to repair it: tc qdisc add dev bwp/ })
+  t.match(call('bandwidth', 'CHECK', passed).json, { code: 102, msg: `interface ${IFB} has no qdisc tbf`, details: /\ntc qdisc add dev bwp/ })
   t.equal(call('bandwidth', 'DEL', passed, { netns: '' }).stdout, '')
   t.notMatch(all(), IFB)
   t.equal(call('bandwidth', 'DEL', conf, { netns: '/run/netns/gone' }).stdout, '', 'again, and without prevResult')

@@ -22,7 +22,7 @@ t.test('the demo shows what podwire does', async (t) => {
     "$ ip netns exec pod bash -c 'exec 3<>/dev/tcp/198.51.100.2/80; cat <&3'\n   198.51.100.1\n", // masqueraded
     "$ ip netns exec pod bash -c 'exec 3<>/dev/tcp/2001:db8::2/80; cat <&3'\n   2001:db8::1\n",
     '$ CNI_COMMAND=CHECK dist/bin/ptp </run/check.json\n   (no output, status 0: yes)',
-    'route default via 10.1.2.1 dev eth0 is missing; to repair it: ip -n pod route add default via 10.1.2.1 dev eth0',
+    '# route default via 10.1.2.1 dev eth0 is missing\\nip -n pod route add default via 10.1.2.1 dev eth0',
     'No link, no route, no element, no lease: as before ADD.',
     'a$ podwire plan conf/peers.json --node a\n', // two nodes: the plan
     'ip route add 10.244.2.0/24 via 10.244.2.0 dev podwire.1 onlink proto 119',

@@ -101,7 +101,7 @@ t.test('a reload of firewalld: CHECK says what is lost, the next ADD repairs it 
     t.equal(check().stdout, '')
     firewalld.reload()
     await firewalld.asked()
-    t.match(check().json, { code: 102, msg: /^zone trusted of firewalld does not have the source 10\.1\.1\.2\/32; zone/, details: /to repair it: firewall-cmd --zone=trusted --change-source=10\.1\.1\.2\/32/ })
+    t.match(check().json, { code: 102, msg: /^zone trusted of firewalld does not have the source 10\.1\.1\.2\/32; zone/, details: /\nfirewall-cmd --zone=trusted --change-source=10\.1\.1\.2\/32/ })
     await firewalld.asked()
     const next = call('ptp', 'ADD', conf, other)
     t.match(next.stderr, 'podwire: firewalld had forgotten addresses of pods, as it does when it is reloaded: 2 are in zone trusted again')

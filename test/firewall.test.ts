@@ -174,7 +174,7 @@ t.test('CHECK sees what is missing and how to repair it; GC leaves what lives', 
     nft(damage)
     const found = ([['a1', 'isolated'], ['a2', 'same-bridge']] as const).flatMap(([pod, policy]) => {
       const { json } = check(pod, policy)
-      if (json) sh(String(json.details).replaceAll(/^.*to repair it: /gm, ''))
+      if (json) sh(json.details)
       return json ?? []
     })
     t.match(found, [{ code: 102 }], damage)

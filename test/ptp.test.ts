@@ -33,7 +33,7 @@ t.test('ADD wires a dual-stack pod, CHECK agrees, DEL leaves nothing', async (t)
   ip('-n pod route del default')
   const damaged = call('ptp', 'CHECK', { ...conf, prevResult: added.json })
   t.match(damaged.json, { code: 102, msg: 'route default via 10.1.2.1 dev eth0 is missing' })
-  t.match(damaged.json.details, 'to repair it: ip -n pod route add default via 10.1.2.1 dev eth0')
+  t.equal(damaged.json.details, '# route default via 10.1.2.1 dev eth0 is missing\nip -n pod route add default via 10.1.2.1 dev eth0')
 
   t.equal(call('ptp', 'DEL', conf).status, 0)
   t.equal(call('ptp', 'DEL', conf).status, 0, 'again')

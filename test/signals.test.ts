@@ -52,6 +52,14 @@ const ENDING = ['SIGTERM', 'SIGINT']
 const OTHERS = ['SIGKILL', 'SIGSTOP', 'SIGTSTP', 'SIGABRT', 'SIGIOT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGSEGV', 'SIGSYS', 'SIGTRAP']
 const meaningless = [...new Set(Object.entries(constants.signals).filter(([name]) => ![...ENDING, ...OTHERS].includes(name)).map(([, number]) => number)), 34, 35, 50, 64]
 
+t.test('ps calls the agent by what it does, and its arguments are what was typed', async (t) => {
+  const child = await agent()
+  t.equal(sh(`ps -o comm= -p ${child.pid}`), 'podwire agent')
+  t.equal(sh(`ps -o args= -ww -p ${child.pid}`), AGENT.join(' '))
+  child.kill()
+  await once(child, 'exit')
+})
+
 t.test('the agent goes on, whatever signal comes that means nothing to it', async (t) => {
   const child = await agent()
   for (const signal of meaningless) sh(`kill -${signal} ${child.pid}`)

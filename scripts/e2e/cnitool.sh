@@ -41,9 +41,7 @@ does 'check' tool check pods a
 while IFS= read -r damage; do
   on bash -c "$damage"
   does_not "check after $damage" tool check pods a
-  repair=$(sed -n 's/.*to repair it: //p' <<<"$said")
-  echo "# $repair"
-  on bash -c "$repair"
+  on bash -c "$(sed '0,/; # /d' <<<"$said")" # cnitool: MESSAGE; DETAILS
   does 'is repaired so' tool check pods a
 done <<'D'
 ip -n a route del default

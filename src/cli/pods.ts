@@ -59,7 +59,7 @@ function answer(args: string[], { named, repair: mends, text }: Command): Answer
   const host = new Netns()
   try {
     const node = podsOf(host, { library: values.library, binDir: values['bin-dir'] }, mends, word)
-    if (word !== undefined && node.pods.length === 0) throw new CniError(4, `there is no pod ${word} on this node`, 'podwire pods lists them; expected a name, container ID, address or interface')
+    if (word !== undefined && node.pods.length === 0) throw new CniError(3, `there is no pod ${word} on this node`, 'podwire pods lists them; expected a name, container ID, address or interface')
     const well = node.pods.every(({ findings }) => findings.length === 0)
     const stdout = values.json ? `${JSON.stringify(node, null, 2)}\n` : text(node.pods, host)
     return { status: well ? 0 : 1, stdout, stderr: node.unread.map(({ file, problem }) => `podwire: ${printable(`${file} is not as a library writes it: ${problem}`)}\n`).join('') }

@@ -13,6 +13,7 @@ import type { Netns } from '../kernel/netns.ts'
 import * as nft from '../kernel/nft.ts'
 import { Patience } from '../kernel/patience.ts'
 import { networkOwner } from '../names.ts'
+import { script } from '../findings.ts'
 import * as state from '../state.ts'
 import type { Kernel } from '../state.ts'
 import { ADDRESSES, firewall, isZoned, podOf, sourceOf, zoneOf, type FirewallConf } from './firewall.ts'
@@ -69,5 +70,6 @@ export function firewallStatus(host: Netns, conf: FirewallConf): void {
   if (!pod) return
   const shared = firewall.plan({ ...pod, filters: filtersOf(host) }, conf).filter((fact) => 'keep' in fact && fact.keep)
   const gone = state.check({ host }, shared, 'pod')
-  if (gone.length > 0) throw new CniError(51, `${gone.map(({ sentence }) => sentence).join('; ')}: pods that run are not forwarded as the configuration says`, `to repair it: ${gone.map(({ repair }) => repair).join('\n')}`)
+  const sentences = gone.map(({ sentence }) => sentence).join('; ')
+  if (gone.length > 0) throw new CniError(51, `${sentences}: pods that run are not forwarded as the configuration says`, script(gone))
 }

@@ -3,6 +3,8 @@
 export interface Difference {
   sentence: string
   missing: boolean
+  /** The interface is there, and down: it has no routes then. */
+  down?: true
   /** It cannot be changed, but has to be taken away and made anew. */
   anew?: true
   /** What an operator would type, where that is less than all that the fact says. */

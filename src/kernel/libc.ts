@@ -210,7 +210,16 @@ export function memfd(name: string, size: number): number {
   }
 }
 
-const PR_SET_CHILD_SUBREAPER = 36 // <linux/prctl.h>
+const PR_SET_NAME = 15 // <linux/prctl.h>
+
+/** Names the process as ps, top and /proc/PID/comm have it, if this is its first thread. At most 15 bytes. man 2 PR_SET_NAME */
+export function nameProcess(name: string): void {
+  const text = Buffer.from(`${name}\0`)
+  library ??= open()
+  call('prctl(PR_SET_NAME)', 'prctl', PR_SET_NAME, library.pointer(text), 0n, 0n, 0n)
+}
+
+const PR_SET_CHILD_SUBREAPER = 36
 
 /** Whether descendants whose parent has ended become children of this process, and not of init. man 2 PR_SET_CHILD_SUBREAPER */
 export const adoptOrphans = (wanted: boolean): void =>

@@ -406,7 +406,7 @@ export function otherAlias({ name, alias = '' }: LinkState, wanted: string): Dif
 export function checkSet(netns: Netns, { dev, up, ...wanted }: LinkSet): Difference | undefined {
   const there = get(netns, dev)
   if (!there) return missing(`interface ${dev} is missing`)
-  if (up && !there.up) return differs(`interface ${dev} is down`)
+  if (up && !there.up) return { ...differs(`interface ${dev} is down`), down: true }
   const is = settingsOf(there)
   for (const [name, text] of Object.entries(SETTINGS) as [keyof LinkSettings, string][])
     if (wanted[name] !== undefined && is[name] !== wanted[name]) return differs(`interface ${dev} has ${text} ${inWords(is[name])}, not ${inWords(wanted[name])}`)

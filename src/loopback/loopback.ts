@@ -9,7 +9,8 @@ import type { LinkSet } from '../facts.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
 import { Netns, netnsKind } from '../kernel/netns.ts'
-import { requireNetns } from '../act.ts'
+import { complain, podName, requireNetns } from '../act.ts'
+import { show } from '../show.ts'
 
 const DEV = 'lo'
 const UP: LinkSet = { fact: 'link set', in: 'pod', dev: DEV, up: true }
@@ -37,7 +38,7 @@ export const loopback: Plugin = {
   check({ env }): void {
     requireNetns(env, 3)
     const finding = inside(env.netns, (pod) => link.checkSet(pod, UP))
-    if (finding) throw new CniError(102, finding.sentence, `to repair it: ip netns exec NETNS ip link set lo up`)
+    if (finding) complain([{ sentence: finding.sentence, repair: show(UP, podName(env.netns)) }])
   },
 
   made: () => [UP],

@@ -3,9 +3,11 @@
 // next ADD.
 
 import { hostname } from 'node:os'
+import { complain } from '../act.ts'
 import { CniError } from '../cni/error.ts'
 import type { Request } from '../cni/plugin.ts'
 import type { Result } from '../cni/result.ts'
+import { script, told } from '../findings.ts'
 import { Netns } from '../kernel/netns.ts'
 import { compare, reconcile } from '../reconcile.ts'
 import * as state from '../state.ts'
@@ -23,7 +25,8 @@ export function add({ conf, notes }: Request): Result {
   withView(conf as VxlanConf, (netns, view) => {
     const { failed } = reconcile(netns, view.plan, realm(view))
     const broken = failed.filter(isNeeded)
-    if (broken.length > 0) throw new CniError(100, broken.map(({ sentence }) => sentence).join('; '), broken.flatMap(({ repair }) => (repair ? `to repair it: ${repair}` : [])).join('\n') || undefined)
+    const repairs = broken.flatMap(({ sentence, repair }) => (repair ? [{ sentence, repair }] : []))
+    if (broken.length > 0) throw new CniError(100, broken.map(({ sentence }) => sentence).join('; '), script(repairs) || undefined)
     notes.push(...failed.map(({ sentence }) => `the kernel refuses ${sentence}`))
     notes.push(...state.check({ host: netns }, view.plan.filter(({ fact }) => fact === 'condition'), '').map(({ sentence }) => sentence))
     notes.push(...view.problems.map(({ node, sentence }) => `node ${node} cannot be used as it is: ${sentence}`))
@@ -33,8 +36,7 @@ export function add({ conf, notes }: Request): Result {
 
 export function check({ conf }: Request): void {
   withView(conf as VxlanConf, (netns, view) => {
-    const found = compare(netns, view.plan, realm(view))
-    if (found.length > 0) throw new CniError(102, found.map(({ sentence }) => sentence).join('; '), found.map(({ sentence, repair }) => `${sentence}; to repair it: ${repair}`).join('\n'))
+    complain(told(compare(netns, view.plan, realm(view)).map((one) => ({ ...one, missing: one.how === 'missing' }))))
   })
 }
 
@@ -42,7 +44,7 @@ export function check({ conf }: Request): void {
 export function status({ conf }: Request): void {
   withView(conf as VxlanConf, (netns, view) => {
     const [first] = compare(netns, view.plan, realm(view))
-    if (first) throw new CniError(51, `the overlay is not as it should be: ${first.sentence}`, `the next ADD repairs it, or: ${first.repair}`)
+    if (first) throw new CniError(51, `the overlay is not as it should be: ${first.sentence}`, script([{ sentence: 'the next ADD repairs it, or this does', repair: first.repair }]))
   }, 50)
 }
 

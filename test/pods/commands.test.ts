@@ -36,7 +36,7 @@ t.test('pods are listed', async (t) => {
 
 t.test('a pod is meant by its name, container ID, what that begins with, address or interface', async (t) => {
   for (const word of ['default/web', ID, '3f6940', '10.1.2.2', end, `podnet/${ID}/eth0`]) t.same(podwire(`check ${word}`), { status: 0, stdout: 'default/web  ok\n', stderr: '' }, word)
-  t.match(podwire('check 10.1.2.9'), { status: 1, stdout: '', stderr: /^podwire: there is no pod 10\.1\.2\.9 on this node .*\n.*podwire pods/ })
+  t.match(podwire('check 10.1.2.9'), { status: 1, stdout: '', stderr: /^podwire: there is no pod 10\.1\.2\.9 on this node \(code 3\)\n.*podwire pods/ })
   t.match(podwire('repair a b'), { status: 1, stderr: /"b" is one argument too many/ })
   t.match(podwire('pods web'), { status: 1, stderr: /web/ })
 })
