@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, on a machine with nothing installed before: npm packages, Debian's packages where root may install them, the
-# executable, types, tests. One line for each file as it ends, failures whole, then the counts.
+# executable, types, tests. One line for each file when it and those before it have ended, failures whole, then the counts.
 #
 #   ./scripts/test.sh             every file; as root, those that go otherwise without root's rights once more as nobody
 #   ./scripts/test.sh FILE...     these files: test/ptp.test.ts
