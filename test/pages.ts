@@ -3,7 +3,7 @@
 import { sh } from './world.ts'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { cli } from '../src/cli/cli.ts'
@@ -33,13 +33,18 @@ export function install(...names: string[]): void {
   }
 }
 
+const LOG = '/run/agent.log'
+
 /** Node a of conf/peers.json, with an agent as the pages start it, while something runs. */
 export async function withAgent(run: () => void): Promise<void> {
   sh('ip netns add b; ip link add eth0 up type veth peer name eth0 netns b; ip -n b link set eth0 up; ip addr add 192.0.2.1/24 dev eth0')
-  const agent = spawn(join(BIN, 'podwire'), ['agent', '--peers', 'conf/peers.json', '--node', 'a', '--conf-dir', '/run/etc/cni/net.d', '--bin-dir', BIN], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const agent = spawn(join(BIN, 'podwire'), ['agent', '--peers', 'conf/peers.json', '--node', 'a', '--conf-dir', '/run/etc/cni/net.d', '--bin-dir', BIN], { stdio: ['ignore', 'ignore', openSync(LOG, 'w')] })
   const ended = once(agent, 'exit')
   try {
-    while (agent.exitCode === null && !cli(['status']).stdout.includes('overlay   ready')) await setTimeout(20)
+    while (!cli(['status']).stdout.includes('overlay   ready')) {
+      if (agent.exitCode !== null) throw new Error(`the agent has ended:\n${read(LOG)}`)
+      await setTimeout(20)
+    }
     run()
   } finally {
     agent.kill()
