@@ -6,9 +6,9 @@
 #   ./scripts/e2e-cluster.sh keep     the cluster, podwire and some pods, left running for you to look at
 #   ./scripts/e2e-cluster.sh down     ends that
 #
-# Needs root. Kubernetes 1.20 is built from Debian's source, once (20 minutes), and kept with all else in
-# ${XDG_CACHE_HOME:-~/.cache}/podwire-e2e. PODWIRE_E2E_KUBERNETES names a directory with programs built before,
-# PODWIRE_IMAGE another archive than dist/podwire-image.tar.
+# Needs root. Takes about five minutes, and 6 to 20 more the first time, when Kubernetes 1.20 is built from Debian's source. That
+# is kept with all else in ${XDG_CACHE_HOME:-~/.cache}/podwire-e2e. PODWIRE_E2E_KUBERNETES names a directory with programs built
+# before, PODWIRE_IMAGE another archive than dist/podwire-image.tar.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
@@ -39,7 +39,7 @@ prepare() {
   [ -e "$cache/image/.complete" ] || step 'getting image' bash scripts/e2e/fetch.sh image
   [ -e "$cache/etcd/.complete" ] || step 'getting etcd' bash scripts/e2e-cluster/fetch.sh etcd
   [ -n "${PODWIRE_E2E_KUBERNETES:-}" ] || [ -e "$cache/kubernetes/.complete" ] ||
-    step 'building Kubernetes, which takes 20 minutes' bash scripts/e2e-cluster/fetch.sh kubernetes
+    step 'building Kubernetes, which takes 6 to 20 minutes' bash scripts/e2e-cluster/fetch.sh kubernetes
 }
 
 # What of this machine the pretend ones could have changed.

@@ -1,4 +1,4 @@
-// What a person wants of a run of tests. Reads tap's TAP on standard input, and prints a line per file as it ends, failures whole, tests
+// What a person wants of a run of tests. Reads tap's TAP on standard input, and prints a line per file, failures whole, tests
 // that were skipped, and the counts; the last line is for programs. Ends with status 1 if a file failed, or there was none.
 // Each line is written when it is read: awk may wait for a block of them (mawk does), which is minutes.
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, on a machine with nothing installed before: npm packages, Debian's packages where root may install them, the
-# executable, types, tests. One line for each file as it ends, failures whole, then the counts.
+# executable, types, tests. One line for each file when it and those before it have ended, failures whole, then the counts.
 #
 #   ./scripts/test.sh             every file; as root, those that go otherwise without root's rights once more as nobody
 #   ./scripts/test.sh FILE...     these files: test/ptp.test.ts
@@ -35,9 +35,9 @@ everything() {
 }
 
 # as_nobody FILE...: this tree is mounted where everybody can go, for them alone, with what tap writes in memory.
-as_nobody() {
-  local failed=0
-  unshare --mount true || { echo '    ok - as nobody # SKIP root may not mount anything here'; return; }
+as_nobody() (
+  for file; do [ -f "$file" ] || { echo "not ok - $file, as nobody: there is no such file"; exit 1; }; done
+  unshare --mount true || { echo '    ok - as nobody # SKIP root may not mount anything here'; exit; }
   tree=$(mktemp -d)
   trap 'rmdir "$tree"' EXIT
   chmod 755 "$tree"
@@ -45,8 +45,7 @@ as_nobody() {
     mount --bind . "$0" && mount -t tmpfs -o mode=1777 tap "$0/.tap" && cd "$0" || exit
     export HOME=$PWD/.tap NODE_COMPILE_CACHE=$PWD/.tap/compiled
     exec setpriv --reuid=65534 --regid=65534 --clear-groups node_modules/.bin/tap --reporter=tap "$@"' "$tree" "$@" |
-    sed -u 's/^\(not \)\{0,1\}ok [0-9]* - [^ ]*/&, as nobody/' || failed=1
-  return $failed
-}
+    sed -u 's/^\(not \)\{0,1\}ok [0-9]* - [^ ]*/&, as nobody/'
+)
 
 if [ $# = 0 ]; then everything; else tests "$@"; fi | node --disable-warning=ExperimentalWarning scripts/tally.ts

@@ -2,11 +2,8 @@
 // reader types is typed. A block ```console is a session: its commands are run and their output must be the page's.
 
 import { call, ip, netns, sh, works } from './world.ts'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { page, PAGES, PEERS_SCHEMA, peersSchema } from '../scripts/configuration.ts'
@@ -21,14 +18,9 @@ import { conflist, NETWORK } from '../src/vxlan/conflist.ts'
 import { parsePeers } from '../src/vxlan/file.ts'
 import { nodesIn, type Node } from '../src/vxlan/node.ts'
 import { peersOf } from '../src/vxlan/peers.ts'
+import { BIN, blocks, DOCUMENTS, install, OPERATIONS, read, there, withAgent } from './pages.ts'
 
-const OPERATIONS = 'docs/operations.md'
-const DOCUMENTS = ['README.md', 'CHANGELOG.md', ...readdirSync('docs').map((file) => `docs/${file}`)]
-const read = (file: string): string => readFileSync(file, 'utf8')
 const example = JSON.parse(read('conf/10-ptp.conflist'))
-
-/** Fenced blocks of a language. */
-const blocks = (file: string, language: string): string[] => [...read(file).matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'gm'))].map(([, text]) => text!)
 
 /** What a runtime makes of a conflist for a plugin. */
 const request = (version: string) => ({ ...example.plugins[0], name: example.name, cniVersion: version })
@@ -125,6 +117,13 @@ t.test('every sentence about a node that cannot be used has a row that says what
   for (const row of told) t.ok(problems.some(({ sentence }) => says(row, sentence)), row)
 })
 
+t.test('no line of a page is long, but for those of tables, pictures and what podwire prints', async (t) => {
+  for (const file of DOCUMENTS) {
+    const prose = read(file).replace(/^```[^]*?^```$/gm, '').split('\n').filter((line) => !/^(\||!\[)/.test(line))
+    t.same(prose.filter((line) => line.length > 140), [], file)
+  }
+})
+
 t.test('links lead somewhere', async (t) => {
   const slugs = (file: string) => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) => title!.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'))
   for (const file of DOCUMENTS)
@@ -176,14 +175,12 @@ t.test('conf/10-ptp.conflist wires a pod in each of its versions', async (t) => 
   sh('nft delete table inet podwire; rm -r /var/lib/cni')
 })
 
-const BIN = '/run/opt/cni/bin'
-
 t.test('the files are installed as the page says, over a plugin that is running, too', async (t) => {
-  const [install = ''] = blocks('docs/operations.md', 'sh').filter((block) => block.includes('install -d'))
+  const [block = ''] = blocks(OPERATIONS, 'sh').filter((block) => block.includes('install -d'))
   mkdirSync('/run/clone/dist/bin', { recursive: true })
   mkdirSync('/run/clone/dist/lib/podwire', { recursive: true })
   sh('cp -r conf /run/clone; cp "$(command -v sleep)" /run/clone/dist/bin/podwire; cd /run/clone/dist/lib/podwire; touch libatomic.so.1 libatomic.so.1.LICENSE')
-  const run = () => sh(`cd /run/clone; ${there(install)}`)
+  const run = () => sh(`cd /run/clone; ${there(block)}`)
 
   run()
   const names = ['podwire', ...Object.keys(PLUGINS).flatMap((name) => [name, `podwire-${name}`])].sort()
@@ -195,7 +192,7 @@ t.test('the files are installed as the page says, over a plugin that is running,
   t.same(readdirSync(BIN), names, 'again')
 
   const before = statSync(join(BIN, 'ptp')).ino
-  sh(`${BIN}/ptp 60 >/dev/null 2>&1 & pid=$!; while ! readlink /proc/$pid/exe | grep -q ptp; do :; done; ! cp --no-target-directory conf/10-ptp.conflist ${BIN}/ptp 2>/dev/null && cd /run/clone && ${there(install)}\n kill $pid`)
+  sh(`${BIN}/ptp 60 >/dev/null 2>&1 & pid=$!; while ! readlink /proc/$pid/exe | grep -q ptp; do :; done; ! cp --no-target-directory conf/10-ptp.conflist ${BIN}/ptp 2>/dev/null && cd /run/clone && ${there(block)}\n kill $pid`)
   t.notSame(statSync(join(BIN, 'ptp')).ino, before, 'a new file')
   t.equal(new Set(names.map((name) => statSync(join(BIN, name)).ino)).size, 1)
 })
@@ -203,19 +200,11 @@ t.test('the files are installed as the page says, over a plugin that is running,
 /** What a command prints, errors too, as lines. */
 const printed = (command: string): string => sh(`{ ${command}\n} 2>&1 || true`).replace(/[ \t]*$/gm, '').replace(/.$/, '$&\n')
 
-/** A line of the pages, with this world's directories in the place of the node's. */
-const there = (text: string): string => text.replaceAll('/opt/cni', '/run/opt/cni').replaceAll('/etc/cni', '/run/etc/cni')
-
 t.test('sessions go as the pages say', async (t) => {
-  for (const name of ['podwire', 'ptp']) {
-    const file = join(BIN, name)
-    sh(`rm ${file}`)
-    writeFileSync(file, `#!/bin/bash\nunset NODE_OPTIONS # tap's loaders\nexec -a ${name} ${process.execPath} --disable-warning=ExperimentalWarning ${process.cwd()}/src/main.ts "$@"\n`)
-    chmodSync(file, 0o755)
-  }
-  Object.assign(process.env, { PATH: `${BIN}:${process.env.PATH}`, LC_ALL: 'C', NODE_COMPILE_CACHE: '/run/compiled' })
+  install('podwire', 'ptp')
+  Object.assign(process.env, { PATH: `${BIN}:${process.env.PATH}`, LC_ALL: 'C' })
 
-  const [tryIt = ''] = blocks('docs/operations.md', 'sh').filter((block) => block.includes('ip netns add try'))
+  const [tryIt = ''] = blocks(OPERATIONS, 'sh').filter((block) => block.includes('ip netns add try'))
   t.match(sh(`set -e; ${there(tryIt)}`), '1 received')
   t.equal(sh('ls /var/lib/cni/networks/podnet'), 'last_reserved_ip.0\nlock')
   sh('rm -r /var/lib/cni')
@@ -236,17 +225,3 @@ t.test('sessions go as the pages say', async (t) => {
 })
 
 const OVERLAY = /podwire status|podwire\.1|inet podwire overlay/
-
-/** Node a of conf/peers.json in this world, with an agent as the pages start it, while something runs. */
-async function withAgent(run: () => void): Promise<void> {
-  sh('ip netns add b; ip link add eth0 up type veth peer name eth0 netns b; ip -n b link set eth0 up; ip addr add 192.0.2.1/24 dev eth0')
-  const agent = spawn(join(BIN, 'podwire'), ['agent', '--peers', 'conf/peers.json', '--node', 'a', '--conf-dir', '/run/etc/cni/net.d', '--bin-dir', BIN], { stdio: ['ignore', 'ignore', 'inherit'] })
-  const ended = once(agent, 'exit')
-  try {
-    while (agent.exitCode === null && !cli(['status']).stdout.includes('overlay   ready')) await setTimeout(20)
-    run()
-  } finally {
-    agent.kill()
-    await ended
-  }
-}

@@ -39,7 +39,7 @@ port               to                                            pod
 
 t.test('a pod that is gone, and was not deleted', async (t) => {
   ip(`link del ${hostIfname({ network: 'podnet', containerID: 'web', ifname: 'eth0' })}`)
-  t.match(status().stdout, /^8080\/udp .* podnet\/web\/eth0 +is gone: GC takes it back$/m)
+  t.match(status().stdout, /^8080\/udp .* podnet\/web\/eth0 +is gone: podwire gc takes it back$/m)
   t.equal(JSON.parse(status('--json').stdout).ports.filter(({ gone }: Port) => gone).length, 4)
   call('ptp', 'DEL', podnet, { container: 'web' })
   t.notMatch(status().stdout, 'web')

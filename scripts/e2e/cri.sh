@@ -71,6 +71,8 @@ network_of 10.77.1.0/30
 run c
 does_not 'a pod that finds no address is refused' run d
 like 'the refusal says why' "$said" 'no IP addresses available in range set: 10.77.1.1-10.77.1.2'
+words=$(sed -n "s/.*journalctl -u containerd | grep '\([^']*\)'.*/\1/p" docs/operations.md)
+like 'and the log where docs/operations.md says' "$(grep "$words" "$cache/disk/containerd.log")" 'no IP addresses available in range set'
 if on grep -q ^STATUS /run/calls; then
   like 'NetworkReady says it' "$(network)" 'no IP addresses available in range set'
   does 'its pod ended' end c

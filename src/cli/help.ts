@@ -48,6 +48,7 @@ Options
   --netns NAME      the pod's network namespace, by name or path (default: pod)
   --container ID    container ID (default: example)
   --ifname NAME     the pod's interface (default: eth0)
+  --node NAME       which of the nodes in PEERS this one is
   --strict          status 1 also if something is only warned of: a plugin that is nowhere, a key that is probably mistyped
   --json            the same facts as JSON
 `,
@@ -168,7 +169,7 @@ Places
   uninstall: `podwire uninstall - takes the overlay away, or a bridge
 
 Usage
-  podwire uninstall [--vni N] [--state-dir DIR] [--conf-dir DIR] [--bin-dir DIR]
+  podwire uninstall [--vni N] [--state-dir DIR] [--conf-dir DIR] [--bin-dir DIR] [--lib-dir DIR]
   podwire uninstall --bridge NAME
 
   Removes the device, its routes, the nf_tables chain, the conflist and the executables. End the agent first. Pods that
@@ -176,6 +177,15 @@ Usage
 
   With --bridge only that bridge goes, with the interfaces of its VLANs: no DEL of a pod takes it away. It stays if anything is on
   it, which is named.
+
+Options
+  --vni N          the agent's VXLAN network identifier (default: what it wrote down, else 1): the device podwire.N goes
+  --state-dir DIR  where it left its state (default: /run/podwire)
+  --conf-dir DIR   where its 10-podwire.conflist is (default: /etc/cni/net.d)
+  --bin-dir DIR    where it put the executables (default: /opt/cni/bin); those of other programs stay
+  --lib-dir DIR    and what a host may lack (default: ../lib/podwire beside them)
+  --bridge NAME    this bridge, and nothing of the overlay
+  Whatever else the agent was started with can stand here, too, and changes nothing.
 `,
   explain: `podwire explain - what an error code means
 

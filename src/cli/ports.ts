@@ -80,7 +80,7 @@ function ranges(list: Port[]): Port[][][] {
 function cells(first: Port[], last: Port[]): string[] {
   const [{ network, container, ifname, conditional, gone }] = first as [Port]
   const to = first.map((one, i) => at(one.to.address, one.to.port, last[i]!.to.port)).join(' ')
-  return [portText(first, last), `${to}${conditional ? ', under conditions' : ''}`, `${network}/${container}/${ifname}`, gone ? 'is gone: GC takes it back' : '']
+  return [portText(first, last), `${to}${conditional ? ', under conditions' : ''}`, `${network}/${container}/${ifname}`, gone ? 'is gone: podwire gc takes it back' : '']
 }
 
 const portText = ([first]: Port[], last: Port[]): string => `${at(first!.address, first!.port, last[0]!.port)}/${first!.protocol}`

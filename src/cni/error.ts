@@ -30,7 +30,7 @@ export const CODES = {
   7: { meaning: 'The configuration is wrong; the message names each key, its value and what is allowed.', remedy: 'Correct the file in /etc/cni/net.d and check it with `podwire plan FILE`.' },
   8: { meaning: "CNI_NETNS is the plugin's own network namespace.", remedy: "Give the pod a namespace of its own. If wiring the host to itself is really meant, set CNI_NETNS_OVERRIDE=1." },
   11: { meaning: 'Not now: the overlay is not ready, or something that podwire needs is busy.', remedy: 'Try again; a runtime does that by itself. If it stays: `podwire status` says what the overlay lacks; `fuser` which process holds the file in the message.' },
-  50: { meaning: 'podwire cannot serve ADD: no address is free, the state directory cannot be written, or the overlay is not ready.', remedy: '`podwire status` says what the overlay lacks. Compare the figures in the message with the pods that run; `GC` removes leases of dead pods; a larger subnet gives room.' },
+  50: { meaning: 'podwire cannot serve ADD: no address is free, the state directory cannot be written, or the overlay is not ready.', remedy: '`podwire status` says what the overlay lacks. Compare the figures in the message with the pods that run; `podwire gc` frees the addresses of dead pods; a larger subnet gives room.' },
   51: { meaning: 'podwire cannot serve ADD, and pods that run may be cut off: forwarding is off, the nft table or the device of the overlay is gone.', remedy: 'The details are a script for sh that repairs it; find out who changed it.' },
   100: { meaning: 'The kernel refused a change. The message is what was to be done, then what the kernel said.', remedy: 'Nothing of the attachment is left. Read the kernel\'s words; often a module or a capability (CAP_NET_ADMIN, CAP_SYS_ADMIN) is missing.' },
   101: { meaning: 'The attachment exists already: the interface is there.', remedy: 'Send DEL for the container and interface first, or choose another CNI_IFNAME.' },
@@ -39,9 +39,9 @@ export const CODES = {
   104: { meaning: 'The container holds an address in this network already: duplicate allocation is not allowed.', remedy: 'Send DEL for the container and interface first.' },
   105: { meaning: 'A requested address cannot be given: outside the ranges, the gateway, or held by somebody else.', remedy: 'Request another address, or none.' },
   106: { meaning: 'An IPAM executable could not be run, or its answer is none.', remedy: 'The message names it and says how it ended; see that it is in CNI_PATH and works by itself.' },
-  107: { meaning: 'GC could not remove everything; the details say what is left.', remedy: 'Run GC again; if it stays, remove by hand what the details name.' },
+  107: { meaning: 'GC could not remove everything; the details say what is left.', remedy: 'Run it again (`podwire gc`); if it stays, remove by hand what the details name.' },
   108: { meaning: 'podwire has a defect: it met a state that should not exist.', remedy: 'Please report it with the message and the details.' },
-  109: { meaning: 'A host port is held by another container; the message names it.', remedy: 'Choose another port, or delete that container. What a dead one left goes with GC of its network.' },
+  109: { meaning: 'A host port is held by another container; the message names it.', remedy: 'Choose another port, or delete that container. What a dead one left `podwire gc` takes back.' },
 } as const satisfies Record<number, Explanation>
 
 /** The same error with notes in its details; in a script (findings.ts) they are comments, too. */

@@ -209,7 +209,7 @@ const holderText = (held: Lease): string =>
 
 /** The reference's sentence first, for which users search; then the figures. */
 function exhausted(set: RangeSet, held: Set<string>, index: number): CniError {
-  return new CniError(50, `failed to allocate for range ${index}: no IP addresses available in range set: ${setText(set)}`, `${heldIn(set, held)} of ${capacity(set)} addresses are held; GC releases those of dead pods`)
+  return new CniError(50, `failed to allocate for range ${index}: no IP addresses available in range set: ${setText(set)}`, `${heldIn(set, held)} of ${capacity(set)} addresses are held; podwire gc frees those of dead pods`)
 }
 
 function heldIn(set: RangeSet, held: Set<string>): number {

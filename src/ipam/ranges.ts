@@ -25,9 +25,11 @@ export type RangeSet = Range[]
 /** A problem of a configuration: where, and the sentence. */
 export class RangeProblem extends Error {}
 
-/** Makes a range of its configuration, defaults filled in. Throws a RangeProblem that begins with `path`. */
+/** Makes a range of its configuration, defaults filled in. Throws a RangeProblem with a sentence for each key, which begins with its path. */
 export function parseRange(conf: RangeConf, path: string): Range {
-  const problem = (key: keyof RangeConf, why: string) => new RangeProblem(`${path}.${key} is ${JSON.stringify(conf[key])}: ${why}`)
+  const wrong: string[] = []
+  const sentence = (key: keyof RangeConf, why: string) => `${path}.${key} is ${JSON.stringify(conf[key])}: ${why}`
+  const problem = (key: keyof RangeConf, why: string) => new RangeProblem(sentence(key, why))
   if (conf.subnet === undefined) throw new RangeProblem(`${path}.subnet is missing: expected a network in CIDR notation such as "10.1.2.0/24"`)
   const subnet = parseCidr(conf.subnet)
   if (!subnet) throw problem('subnet', 'expected a network in CIDR notation such as "10.1.2.0/24"')
@@ -36,17 +38,18 @@ export function parseRange(conf: RangeConf, path: string): Range {
   if (subnet.prefix > bits(subnet.family) - 2) throw problem('subnet', `Network ${cidrText(subnet)} too small to allocate from: expected a prefix of at most /${bits(subnet.family) - 2}`)
   const last = lastAddress(subnet)
   const one = (key: 'rangeStart' | 'rangeEnd' | 'gateway', value: bigint): Address => {
-    if (!conf[key]) return { family: subnet.family, value }
-    const address = parseAddress(conf[key])
-    if (!address) throw problem(key, 'expected an IP address')
-    if (key !== 'gateway' && !contains(subnet, address)) throw problem(key, `${key === 'rangeStart' ? 'RangeStart' : 'RangeEnd'} not in network ${cidrText(subnet)}`)
-    if (address.family !== subnet.family) throw problem(key, `expected an IPv${subnet.family} address, as subnet is one`)
-    return address
+    const address = conf[key] ? parseAddress(conf[key]) : { family: subnet.family, value }
+    if (!address) wrong.push(sentence(key, 'expected an IP address'))
+    else if (key !== 'gateway' && !contains(subnet, address)) wrong.push(sentence(key, `${key === 'rangeStart' ? 'RangeStart' : 'RangeEnd'} not in network ${cidrText(subnet)}`))
+    else if (address.family !== subnet.family) wrong.push(sentence(key, `expected an IPv${subnet.family} address, as subnet is one`))
+    return address ?? subnet // which nobody sees
   }
   const start = one('rangeStart', subnet.value + 1n)
   const end = one('rangeEnd', subnet.family === 4 ? last.value - 1n : last.value)
-  if (start.value > end.value) throw problem('rangeStart', `it is behind rangeEnd ${addressText(end)}`)
-  return { subnet, start, end, gateway: one('gateway', subnet.value + 1n) }
+  if (wrong.length === 0 && start.value > end.value) wrong.push(sentence('rangeStart', `it is behind rangeEnd ${addressText(end)}`))
+  const gateway = one('gateway', subnet.value + 1n)
+  if (wrong.length > 0) throw new RangeProblem(wrong.join('; '))
+  return { subnet, start, end, gateway }
 }
 
 /** Problems between ranges: families mixed within a set, overlaps within and between sets. */

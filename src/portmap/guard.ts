@@ -23,7 +23,7 @@ export function guardPorts(kernel: Kernel, pod: Pod, conf: NetConf, notes: strin
   for (const [element, holder] of nft.holdersOf(kernel.host, wanted)) {
     if (dead.has(holder.owner)) continue
     if (buried(kernel, holder)) dead.add(holder.owner)
-    else throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, its network's GC removes what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
+    else throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, podwire gc takes back what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
   }
   notes.push(...listening(inTheWay(kernel, wanted)))
 }

@@ -83,11 +83,11 @@ function requireReadable({ name, addresses, wrong }: Node, nodes: Nodes): void {
   const twin = nodes.values().find(({ namesake }) => namesake === name)
   const sentences = [...(wrong ?? []), ...(twin?.wrong ?? [])]
   if (sentences.length > 0) throw new NotReady(`node ${name}, which is this one, cannot be used as it is: ${sentences.join('; ')}`)
-  if (addresses.length === 0) throw new NotReady(`node ${name} has no address yet, so no other node can reach it: kubelet says it (--node-ip), or the file of peers`)
+  if (addresses.length === 0) throw new NotReady(`node ${name} has no address yet, so no other node can reach it: in Kubernetes kubelet says it (--node-ip), in a file its addresses`)
 }
 
 function ownNetworks({ name, podCIDRs }: Node): string[] {
-  if (podCIDRs.length === 0) throw new NotReady(`node ${name} has no podCIDR yet: in Kubernetes the controller manager gives it one (--allocate-node-cidrs)`)
+  if (podCIDRs.length === 0) throw new NotReady(`node ${name} has no podCIDR yet: in Kubernetes the controller manager gives it one (--allocate-node-cidrs), in a file its podCIDRs`)
   return podCIDRs.map((text) => {
     const cidr = parseCidr(text)
     if (!cidr) throw new NotReady(`node ${name} has podCIDR ${quoted(text)}, which is no network in CIDR notation`)

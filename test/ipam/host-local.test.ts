@@ -103,7 +103,7 @@ t.test('nothing to give: code 50, the sentence that users search for, and the fi
   const refused = add(conf, 'c3')
   t.equal(refused.json.code, 50)
   t.equal(refused.json.msg, 'failed to allocate for range 0: no IP addresses available in range set: 10.1.2.1-10.1.2.2,10.1.3.1-10.1.3.2')
-  t.equal(refused.json.details, '2 of 2 addresses are held; GC releases those of dead pods')
+  t.equal(refused.json.details, '2 of 2 addresses are held; podwire gc frees those of dead pods')
   t.same(leases(conf), ['10.1.2.2', '10.1.3.2', 'fd00::2', 'fd00::3'], 'nothing of the other set was kept')
   const status = call('host-local', 'STATUS', conf)
   t.match(status.json, { code: 50, msg: 'failed to allocate for range 0: no IP addresses available in range set: 10.1.2.1-10.1.2.2,10.1.3.1-10.1.3.2', details: '2 of 2 addresses are held' })

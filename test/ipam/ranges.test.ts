@@ -109,6 +109,7 @@ t.test('what is wrong with ranges, in sentences that name the key', async (t) =>
   t.equal(range({ subnet, rangeEnd: 'fd00::1' }), 'ipam.ranges[0][0].rangeEnd is "fd00::1": RangeEnd not in network 10.1.2.0/24')
   t.equal(range({ subnet, rangeEnd: '10.1.2.256' }), 'ipam.ranges[0][0].rangeEnd is "10.1.2.256": expected an IP address')
   t.equal(range({ subnet, gateway: 'fd00::1' }), 'ipam.ranges[0][0].gateway is "fd00::1": expected an IPv4 address, as subnet is one')
+  t.equal(range({ subnet, rangeStart: '10.1.3.1', rangeEnd: 'x', gateway: 'y' }), ['rangeStart is "10.1.3.1": RangeStart not in network 10.1.2.0/24', 'rangeEnd is "x": expected an IP address', 'gateway is "y": expected an IP address'].map((one) => `ipam.ranges[0][0].${one}`).join('; '), 'all at once')
   t.equal(range({ subnet, rangeStart: '10.1.2.9', rangeEnd: '10.1.2.8' }), 'ipam.ranges[0][0].rangeStart is "10.1.2.9": it is behind rangeEnd 10.1.2.8')
   t.equal(said({ ranges: [[{ subnet }, { subnet: 'fd00::/64' }]] }), 'ipam.ranges[0]: mixed address families in one range set')
   t.equal(said({ ranges: [[{ subnet }, { subnet: '10.1.2.128/25' }]] }), 'ipam.ranges[0][1]: 10.1.2.129-10.1.2.254 overlaps with ipam.ranges[0][0]: 10.1.2.1-10.1.2.254')

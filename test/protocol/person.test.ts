@@ -39,6 +39,19 @@ t.test('podwire help PLUGIN has each of its keys, with what it means and what is
   t.match(typed('help bridge').stdout, /\n  mtu\n {6}bytes[^]*?\n {6}expected: an MTU in bytes[^]*?\(default: 0\)\n {6}example: 1450\n/)
 })
 
+t.test('every option in the usage of a command has a line that says what it does', async (t) => {
+  const commands = [...typed('help').stdout.matchAll(/^  podwire \[?(\w+)/gm)].map(([, command]) => command!)
+  t.ok(commands.includes('uninstall'), commands.join(' '))
+  const page = (command: string) => typed(`help ${command}`).stdout
+  for (const command of commands) {
+    const [, usage = '', rest = ''] = /^Usage\n((?: .*\n)+)([^]*)/m.exec(page(command)) ?? []
+    const [, like] = /^ +as of podwire (\w+)$/m.exec(rest) ?? []
+    const lines = usage.split('\n').filter((line) => !/\S {3,}\S/.test(line)) // without words of its own
+    const explained = new Set([...`${rest}${like ? page(like) : ''}`.matchAll(/^ +(--[\w-]+)/gm)].map(([, option]) => option))
+    t.same([...lines.join('\n').matchAll(/--[\w-]+/g)].map(([option]) => option).filter((option) => !explained.has(option)), [], `help ${command}`)
+  }
+})
+
 t.test('podwire alone is podwire status, which says that there is no overlay', async (t) => {
   t.match(await podwire(''), { status: 0, stderr: '', stdout: /^overlay +none \(no agent has run here\)\. Networks and pods: none\n/ })
   t.same(typed('status'), typed(''))

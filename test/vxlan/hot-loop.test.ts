@@ -34,7 +34,7 @@ function kept(t: Test): { want(plan: Plan): void; tries: Try[] } {
   let plan: Plan = []
   const done = ({ failed }: Outcome) => tries.push(...failed.map(({ sentence }) => ({ at: Math.round(performance.now()), sentence })))
   const again = () => plan.length > 0 && setImmediate(() => keeper.want(plan, 'u0'))
-  const keeper = new Keeper(host, realmOf('podwire.1'), { done, underlay: again, look() {}, deaf() {} })
+  const keeper = new Keeper(host, realmOf('podwire.1'), { done, heard() {}, underlay: again, look() {}, deaf() {} })
   t.teardown(() => {
     keeper.close()
     host.close()
