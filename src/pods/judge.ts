@@ -1,6 +1,7 @@
 // How it is about one pod, and what is done about it: the plans of its entries held against the kernel, its leases against the disk.
 
 import { podName } from '../act.ts'
+import type { PortFlows } from '../facts.ts'
 import { Netns, netnsKind } from '../kernel/netns.ts'
 import type { NftFact } from '../kernel/nft.ts'
 import { isInside, mend } from '../mend.ts'
@@ -25,15 +26,20 @@ export interface Judgement {
   unknown: string[]
 }
 
+export interface Tables {
+  nft: NftFact[]
+  flows: PortFlows[]
+}
+
 /**
  * What is done about what is not true: nothing; all; or what is the node's. What is in a pod's namespace is the pod's to change (a VPN
  * client, another network's default route), unless there is nothing any more, because its interface is gone.
  */
 export type How = 'look' | 'repair' | 'keep'
 
-/** `nft`: its facts in nf_tables, which can be looked at together with those of others. */
-export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgement & { nft: NftFact[] } {
-  const found = { findings: new Map<string, Finding>(), repaired: new Set<string>(), unknown: [] as string[], nft: [] as NftFact[] }
+/** `tables`: its facts in nf_tables, which can be looked at together with those of others, and the connections that they lead. */
+export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgement & { tables: Tables } {
+  const found = { findings: new Map<string, Finding>(), repaired: new Set<string>(), unknown: [] as string[], tables: { nft: [], flows: [] } as Tables }
   const answer = (state: State) => ({ ...found, state, findings: [...found.findings.values()], repaired: [...found.repaired] })
   const { pod, refused } = open(kept.netns)
   const kernel: Kernel = { host, ...(pod && { pod }) }
@@ -48,7 +54,8 @@ export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgem
       for (const finding of findings) found.findings.set(finding.sentence, finding)
       for (const sentence of repaired) found.repaired.add(sentence)
       found.unknown.push(...part.unknown)
-      found.nft.push(...part.plan.filter(isNft))
+      found.tables.nft.push(...part.plan.filter(isNft))
+      found.tables.flows.push(...part.plan.filter((fact) => fact.fact === 'port flows'))
     }
     return answer(found.findings.size === 0 ? 'ok' : standing === 'lost' ? 'lost' : 'wrong')
   } catch (error) {

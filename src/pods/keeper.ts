@@ -9,7 +9,7 @@ import { leftOf } from '../clean.ts'
 import * as link from '../kernel/link.ts'
 import type { News } from '../kernel/monitor.ts'
 import { Netns } from '../kernel/netns.ts'
-import { differences, generation, type NftFact } from '../kernel/nft.ts'
+import { add, differences, generation, type NftFact } from '../kernel/nft.ts'
 import { prints } from '../kernel/prints.ts'
 import * as sysctl from '../kernel/sysctl.ts'
 import { hostIfname, owner, type Attachment } from '../names.ts'
@@ -17,12 +17,12 @@ import * as state from '../state.ts'
 import type { Finding } from '../state.ts'
 import { Alarm } from '../vxlan/alarm.ts'
 import { DirectoryWatch, identityOf } from '../vxlan/directory-watch.ts'
-import { judge, type State } from './judge.ts'
+import { judge, type State, type Tables } from './judge.ts'
 import { Library, type Kept, type Leaf } from './library.ts'
 import { leaseFilesOf, podNameOf, type IsOurs } from './pod.ts'
 
 /** How long changes are gathered; how long a pod's interface may be gone before it is made again. Milliseconds. */
-const GATHER = 250
+const GATHER = 200
 const LOST = 600
 /** How often all is looked at. Milliseconds. */
 const INTERVAL = 60_000
@@ -47,7 +47,7 @@ class Entry {
   /** All that it depends on, when it was right; empty: it was not. And the same as it is now. */
   print = ''
   now = ''
-  nft: NftFact[] = []
+  tables: Tables = { nft: [], flows: [] }
   state: State = 'unknown'
   /** What was said to be wrong. */
   said = ''
@@ -177,22 +177,43 @@ export class PodKeeper {
     return [...bridges, ...['net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding'].map((key) => sysctl.read(this.#host, key))].join(' ')
   }
 
-  /** Of facts in nf_tables all pods' are looked at together, where anybody has changed any. */
+  /** Of facts in nf_tables all pods' are looked at together, where anybody has changed any. Returns whose could not be repaired so. */
   #wrongInTables(): Set<Entry> {
     const now = generation(this.#host)
     if (now === this.#generation) return new Set()
     const facts = new Map<string, { fact: NftFact; of: Entry[] }>()
     for (const entry of this.#entries.values())
-      for (const fact of entry.nft) {
+      for (const fact of entry.tables.nft) {
         const [text, known] = [JSON.stringify(fact), facts.get(JSON.stringify(fact))]
         if (known) known.of.push(entry)
         else facts.set(text, { fact, of: [entry] })
       }
     const list = [...facts.values()]
     const found = differences(this.#host, list.map(({ fact }) => fact))
-    const wrong = new Set(list.flatMap(({ of }, i) => (found[i] ? of : [])))
+    const wrong = new Map<Entry, string[]>()
+    for (const [i, { of }] of list.entries()) if (found[i]) for (const entry of of) wrong.set(entry, [...(wrong.get(entry) ?? []), found[i].sentence])
     this.#generation = wrong.size === 0 ? now : undefined
-    return wrong
+    return wrong.size === 0 || this.#repairTables(list.map(({ fact }) => fact), wrong) ? new Set() : new Set(wrong.keys())
+  }
+
+  /** Repairs nf_tables for all pods in one transaction. False if that is refused: then each pod has to stand for itself. */
+  #repairTables(facts: NftFact[], wrong: Map<Entry, string[]>): boolean {
+    try {
+      add(this.#host, facts)
+    } catch {
+      return false
+    }
+    for (const [entry, sentences] of wrong) {
+      for (const fact of entry.tables.flows) state.addStep({ host: this.#host }, [fact], '')
+      this.#repaired(entry, sentences)
+    }
+    this.soon()
+    return true
+  }
+
+  #repaired({ kept: { attachment, args } }: Entry, sentences: string[]): void {
+    this.#lately.set(owner(attachment), { attachment, at: performance.now() })
+    this.#reports.repaired(podNameOf(args) ?? attachment.containerID, sentences)
   }
 
   /** Pods are looked at one by one, so that nobody waits for all of them. */
@@ -217,18 +238,15 @@ export class PodKeeper {
   #keep(entry: Entry): void {
     const { attachment, args } = entry.kept
     this.#host.indexes.clear() // an interface may have been made anew since
-    const { state: is, findings, repaired, nft } = judge(this.#host, entry.kept, this.#isOurs, 'keep')
+    const { state: is, findings, repaired, tables } = judge(this.#host, entry.kept, this.#isOurs, 'keep')
     const [name, now] = [podNameOf(args) ?? attachment.containerID, performance.now()]
     const well = findings.length === 0 && repaired.length === 0
     entry.print = well ? entry.now : ''
     entry.state = is
-    entry.nft = nft
+    entry.tables = tables
     entry.wait = findings.length === 0 ? 0 : Math.min(Math.max(entry.wait * 2, FIRST), MOST)
     entry.due = now + entry.wait
-    if (repaired.length > 0) {
-      this.#lately.set(owner(attachment), { attachment, at: now })
-      this.#reports.repaired(name, repaired)
-    }
+    if (repaired.length > 0) this.#repaired(entry, repaired)
     const said = findings.map(({ sentence }) => sentence).join()
     if (said !== entry.said) this.#reports.wrong(name, findings)
     entry.said = said

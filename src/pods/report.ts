@@ -58,7 +58,7 @@ const LEAST = 4 // characters that begin a container ID
 /** How it is about a pod. `repair`: what is not true is made true. */
 export function reportOf(host: Netns, { kept, ...about }: Subject, isOurs: IsOurs, repair: boolean): PodReport {
   if (!kept) return { ...about, state: 'unknown', findings: [], repaired: [], unknown: ["the runtime's library keeps nothing of it"] }
-  const { nft: _, ...judgement } = judge(host, kept, isOurs, repair ? 'repair' : 'look')
+  const { tables: _, ...judgement } = judge(host, kept, isOurs, repair ? 'repair' : 'look')
   const { end, ...rest } = about
   return { ...rest, ...(judgement.state !== 'others' && { end: end! }), ...judgement }
 }
