@@ -1,7 +1,8 @@
 // A file from outside, read: whatever stands under its name, nobody waits for it and nobody's memory is filled by it. A FIFO or
 // a device would block, a symlink leads where its planter wants, a file of gigabytes ends the process.
 
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
+import { closeSync, constants, existsSync, fstatSync, openSync, readSync, type Stats } from 'node:fs'
+import { dirname } from 'node:path'
 import { isErrno } from './kernel/errno.ts'
 
 /** What stands under a file's name is not what belongs there; the message says what it is. */
@@ -35,9 +36,25 @@ export const textOf = (path: string, most: number, follow = false): string | und
 /** The same of a file that an operator chose, which has to be there. */
 export function chosenText(path: string, most: number): string {
   const text = textOf(path, most, true)
-  if (text === undefined) throw Object.assign(new Error(`ENOENT: ${path} is not there`), { code: 'ENOENT' })
+  if (text === undefined) throw Object.assign(new Error(absent(path)), { code: 'ENOENT' })
   return text
 }
+
+/** What the system says of a file that an operator chose, in a sentence: which file, what is the matter, what to do. Its code stays. */
+export function unreadable(error: Error, path: string): Error {
+  const sentence = SENTENCES.find(([codes]) => isErrno(error, ...codes))?.[1](path)
+  return sentence === undefined ? error : Object.assign(new Error(sentence, { cause: error }), { code: (error as NodeJS.ErrnoException).code })
+}
+
+const absent = (path: string): string => `${path}: there is no such ${existsSync(dirname(path)) ? 'file' : 'directory'}`
+
+const SENTENCES: [codes: string[], sentence: (path: string) => string][] = [
+  [['ENOENT'], absent],
+  [['ENOTDIR'], (path) => `${path}: a file is on the way there, where a directory belongs`],
+  [['EISDIR'], (path) => `${path} is a directory: name a file in it`],
+  [['EACCES', 'EPERM'], (path) => `${path} cannot be read: permission denied; it takes root, or the right to read it`],
+  [['ENAMETOOLONG'], (path) => `${path.slice(0, 100)}…: the name is too long`],
+]
 
 /**
  * Opens a regular file, and nothing else, without waiting: its descriptor. `flags` as of man 2 open; `mode` for one that is made.
@@ -47,7 +64,7 @@ export function openFile(path: string, flags: number, mode = 0o600, follow = fal
   const fd = open(path, flags | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW), mode)
   try {
     const there = fstatSync(fd)
-    if (!there.isFile()) throw new BadFile(path, `is ${kindOf(there)}, not a file`)
+    if (!there.isFile()) throw new BadFile(path, follow && there.isDirectory() ? 'is a directory: name a file in it' : `is ${kindOf(there)}, not a file`)
     return fd
   } catch (error) {
     closeSync(fd)
@@ -63,7 +80,7 @@ function open(path: string, flags: number, mode: number): number {
     if (isErrno(error, 'ELOOP')) throw new BadFile(path, symlink)
     if (isErrno(error, 'ENXIO')) throw new BadFile(path, `is ${flags & O_WRONLY ? 'a FIFO, ' : ''}a socket or a device, not a file`)
     if (isErrno(error, 'EISDIR')) throw new BadFile(path, 'is a directory, not a file')
-    throw error
+    throw flags & O_NOFOLLOW ? error : unreadable(error as Error, path)
   }
 }
 

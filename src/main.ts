@@ -86,7 +86,7 @@ function readStdin(onlyWhatIsThere: boolean): Uint8Array {
       length += chunk.length
     }
   } catch (error) {
-    throw new CniError(5, `error reading from stdin: ${(error as Error).message}`)
+    throw new CniError(5, `error reading from stdin: ${isErrno(error, 'EISDIR') ? 'it is a directory, not a configuration' : (error as Error).message}`)
   } finally {
     if (fd !== 0) closeSync(fd)
   }

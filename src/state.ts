@@ -10,6 +10,7 @@ import { isErrno } from './kernel/errno.ts'
 import * as link from './kernel/link.ts'
 import type { Netns } from './kernel/netns.ts'
 import * as nft from './kernel/nft.ts'
+import * as route from './kernel/route.ts'
 import * as sysctl from './kernel/sysctl.ts'
 import { waiting } from './kernel/wait.ts'
 import { groupOf, isNft, nounOf, place } from './nouns.ts'
@@ -31,7 +32,7 @@ export class FactError extends Error {
 
   constructor(fact: Fact, cause: Error, pod: string, left: string[]) {
     const lines = show(fact, pod).split('\n')
-    super(lines.some((line) => cause.message.startsWith(line)) ? cause.message : `${lines[0]}: ${cause.message}`, { cause })
+    super(lines.some((line) => cause.message.includes(line)) ? cause.message : `${lines[0]}: ${cause.message}`, { cause })
     this.fact = fact
     this.code = 'code' in cause ? String(cause.code) : undefined
     this.left = left
@@ -83,7 +84,10 @@ function otherwise(kernel: Kernel, fact: Fact, error: Error, pod: string): Error
   const exact = fact.fact === 'route' ? { ...fact, table: fact.table ?? RT_TABLE_MAIN } : fact // CHECK finds one that was moved
   const difference = fact.fact === 'link' ? missing('') : checkFact(kernel, exact, pod)
   if (!difference) return undefined
-  return difference.missing ? error : Object.assign(new Error(`${error.message}: ${difference.sentence}`, { cause: error }), { code: 'EEXIST' })
+  const rival = difference.missing && fact.fact === 'route' && !fact.in ? route.rival(kernel.host, fact) : undefined
+  if (difference.missing && rival === undefined) return error
+  const message = rival === undefined ? `${error.message}: ${difference.sentence}` : `${rival} (${error.message})`
+  return Object.assign(new Error(message, { cause: error }), { code: 'EEXIST' })
 }
 
 const RT_TABLE_MAIN = 254 // <linux/rtnetlink.h>

@@ -28,6 +28,7 @@ t.test('whatever else stands in its place is named, and nobody waits', async (t)
   }
   t.equal(said('/run/fifo'), '/run/fifo is a FIFO, not a file')
   t.equal(said('/run/directory'), '/run/directory is a directory, not a file')
+  t.equal(said('/run/directory', true), '/run/directory is a directory: name a file in it')
   t.equal(said('/dev/zero'), '/dev/zero is a device, not a file')
   t.equal(said('/run/socket'), '/run/socket is a socket or a device, not a file')
   t.equal(said('/run/link'), '/run/link is a symlink, which is not followed')

@@ -2,7 +2,8 @@
 
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { decodeObject, decodeText, excerpt } from '../src/cni/json.ts'
+import { faultIn } from '../src/cni/json-fault.ts'
+import { decodeObject, decodeText, excerpt, inFile } from '../src/cni/json.ts'
 
 const decode = (input: string | Uint8Array) => decodeObject(Buffer.from(input as string), 'it')
 const refused = (t: Test, input: string | Uint8Array, message: string) => t.throws(() => decode(input), { code: 6, message }, message)
@@ -22,6 +23,52 @@ t.test('what is none is refused', async (t) => {
   for (const text of ['{', '{"a"}', "{'a':1}", '{"a":1}{', '{"a":01}', '{"a":NaN}', '{"a":1,}', '\0', '{"a":"\0"}', '{"a":"\n"}', '{"a":"\\x"}']) refused(t, text, 'it is not JSON: ')
   refused(t, Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), 'it is not UTF-8')
   refused(t, Buffer.from('{"a":1}', 'utf16le'), 'it is not JSON')
+})
+
+t.test('where a text stops being JSON, and why', async (t) => {
+  const faults: [string, string][] = [
+    ['{\n  "a": [\n    1,\n  ]\n}', '4:3: "]" after a comma: JSON allows none'],
+    ['{"a": 1,}', '1:9: "}" after a comma: JSON allows none'],
+    ['{"a": }', '1:7: "}" where a value belongs'],
+    ['{"a": 1\n "b": 2}', '2:2: a comma is missing before "b"'],
+    ['[1 2]', '1:4: a comma is missing before "2"'],
+    ['{"a" 1}', '1:6: ":" is missing before "1"'],
+    ['{"a"}', '1:5: "}" where ":" and a value belong'],
+    ['{mtu: 1}', '1:2: the key "mtu" has no quotes'],
+    ["{'mtu': 1}", "1:2: 'mtu' where a key in double quotes belongs"],
+    ['{"a": yes}', '1:7: "yes" where a value belongs'],
+    ['{"a": 010}', '1:7: "010" is no number as JSON has them'],
+    ['{ // mine\n}', '1:3: a comment, and JSON has none'],
+    ['{"a": "b\n}', '1:9: a line ends within a string: is its closing quote missing?'],
+    ['{"a": "\t"}', '1:8: "\\u0009" within a string: it is written \\t'],
+    ['{"a": "C:\\x"}', '1:10: "\\x" within a string: a backslash itself is written "\\\\"'],
+    ['{"a": [\n', '2:1: the JSON ends within a list that begins in line 1'],
+    ['{"a": "b', '1:7: the string that begins here does not end'],
+    ['{"a": [1}', '1:9: "}" stands within a list'],
+    ['}', '1:1: "}" closes what is not open'],
+    ['{} {}', '1:4: "{" stands behind the end of the JSON'],
+    ['{"a": \u001b[31m}', '1:7: "\\u001b" where a value belongs'],
+  ]
+  for (const [text, said] of faults) {
+    t.throws(() => decodeText(text, 'conf', undefined, inFile), { code: 6, message: `conf:${said}` }, text)
+    t.throws(() => decode(text), { message: `it is not JSON: line ${said.replace(':', ', column ')}` })
+  }
+})
+
+t.test('a fault is found in what JSON.parse refuses, and in nothing else', async () => {
+  const isJson = (text: string) => {
+    try {
+      return (JSON.parse(text), true)
+    } catch {
+      return false
+    }
+  }
+  const pieces = fc.array(fc.constantFrom(...'{}[],:-1.e "\\/\n', '"a"', 'null', '\\u00e9'), { maxLength: 12 }).map((list) => list.join(''))
+  const damaged = fc.tuple(fc.jsonValue(), fc.nat(), fc.string({ maxLength: 2 })).map(([value, n, other]) => {
+    const text = JSON.stringify(value, null, 2)
+    return `${text.slice(0, n % text.length)}${other}${text.slice((n % text.length) + 1)}`
+  })
+  fc.assert(fc.property(fc.oneof(pieces, damaged, fc.json()), (text) => (faultIn(text) === undefined) === isJson(text)), { numRuns: 3000 })
 })
 
 t.test('a key that stands twice in one object is refused, with its path', async (t) => {

@@ -93,7 +93,7 @@ t.test('of a directory it is the file that a runtime takes, and why', async (t) 
   t.equal(stderr, '')
   t.match(JSON.parse(typed('--json').stdout), [{ file: '/run/net.d/10-a.conf', type: 'ptp' }])
 
-  for (const [broken, said] of [['{', 'is not JSON'], [JSON.stringify(LIST), 'has no type: expected one plugin; a list of them belongs in a *.conflist']] as const) {
+  for (const [broken, said] of [['{', '10-a.conf:1:2: the JSON ends within an object that begins in line 1'], [JSON.stringify(LIST), 'has no type: expected one plugin; a list of them belongs in a *.conflist']] as const) {
     put('10-a.conf', broken)
     t.match(typed(), { status: 1, stdout: '', stderr: said })
     t.match(typed().stderr, '10-a.conf is the first by name in /run/net.d: containerd takes it, and has no network until it is mended\n  CRI-O passes it over and takes 20-b.conflist: podwire plan /run/net.d/20-b.conflist')

@@ -1,36 +1,29 @@
 // The configurations in a file that an operator names: one plugin's, or those of a list. What is none is refused here.
 
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { checkName } from '../cni/conf.ts'
 import { CniError } from '../cni/error.ts'
-import { decodeObject, excerpt } from '../cni/json.ts'
-import { isErrno } from '../kernel/errno.ts'
+import { decodeObject, excerpt, inFile } from '../cni/json.ts'
+import { unreadable } from '../file.ts'
 import { nearest } from '../nearest.ts'
 
 export type Entry = Record<string, unknown> & { type: string }
 
 /** A JSON object from a file, or from standard input for `-`. Errors: 5 it cannot be read, 6, 7. */
-export const objectIn = (file: string, twice?: string[]): Record<string, unknown> => decodeObject(read(file), nameOf(file), twice)
+export const objectIn = (file: string, twice?: string[]): Record<string, unknown> => decodeObject(read(file), nameOf(file), twice, file === '-' ? undefined : inFile)
 
 /** How sentences call a file. */
 export const nameOf = (file: string): string => (file === '-' ? 'standard input' : file)
 
-function read(file: string): Uint8Array {
-  try {
-    return readFileSync(file === '-' ? 0 : file)
-  } catch (error) {
-    throw new CniError(5, unreadable(error as Error, file))
-  }
-}
+const read = (file: string): Uint8Array => readable(file, () => readFileSync(file === '-' ? 0 : file))
 
-/** A sentence about a file of an operator's that cannot be read. */
-function unreadable(error: Error, file: string): string {
-  if (isErrno(error, 'ENOENT')) return `${file}: there is no such ${existsSync(dirname(file)) ? 'file' : 'directory'}`
-  if (isErrno(error, 'EACCES', 'EPERM')) return `${file} cannot be read: permission denied. Type it as root, or give yourself the right to`
-  if (isErrno(error, 'EISDIR')) return `${nameOf(file)} is a directory: name a file in it`
-  if (isErrno(error, 'ENOTDIR')) return `${file}: what should be a directory on the way there is a file`
-  return `${nameOf(file)} cannot be read: ${error.message}`
+/** Runs what reads a file or directory of an operator's; error 5 says in a sentence why it cannot be read. */
+export function readable<T>(file: string, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw new CniError(5, unreadable(error as Error, nameOf(file)).message)
+  }
 }
 
 /** The entries of a configuration: itself, or those in its list, each with what the list gives to all. Error 7 for what is none. */

@@ -7,7 +7,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { CniError } from '../cni/error.ts'
-import { entries, objectIn } from './entries.ts'
+import { entries, objectIn, readable } from './entries.ts'
 
 export interface Chosen {
   file: string
@@ -32,7 +32,7 @@ export function chosenIn(directory: string): Chosen {
 
 /** By name, byte for byte, as Go sorts. */
 const filesIn = (directory: string): string[] =>
-  readdirSync(directory, { withFileTypes: true })
+  readable(directory, () => readdirSync(directory, { withFileTypes: true }))
     .filter((one) => !one.isDirectory() && KINDS.test(one.name))
     .map(({ name }) => name)
     .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))

@@ -9,7 +9,7 @@ import type { PortMapping } from '../portmap/portmap.ts'
 import { parsePeers } from '../vxlan/file.ts'
 import { viewOf } from '../vxlan/view.ts'
 import { parse, Usage } from './args.ts'
-import { entries, nameOf, objectIn, type Entry } from './entries.ts'
+import { entries, nameOf, objectIn, readable, type Entry } from './entries.ts'
 import { mapping } from './mappings.ts'
 import { chosenIn } from './net-dir.ts'
 import { chainOf, overlayPart, type Part } from './parts.ts'
@@ -39,7 +39,7 @@ export function plan(args: string[]): Answer {
   return { status: values.strict && parts.some(({ warnings }) => warnings.length > 0) ? 1 : 0, stdout, stderr }
 }
 
-const isDirectory = (path: string): boolean => path !== '-' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+const isDirectory = (path: string): boolean => path !== '-' && readable(path, () => statSync(path, { throwIfNoEntry: false }))?.isDirectory() === true
 
 /** No option is ignored: each is of a network configuration, of a file of nodes, or of both. */
 function refuseOptions(given: Set<string>, names: string[], file: string, is: string, of: string): void {

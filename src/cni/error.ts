@@ -21,7 +21,7 @@ interface Explanation {
 }
 
 export const CODES = {
-  1: { meaning: 'The cniVersion of the configuration is not supported, or does not have the command.', remedy: 'Use one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0. CHECK needs 0.4.0, GC and STATUS need 1.1.0.' },
+  1: { meaning: 'The cniVersion of the configuration is not supported, or does not have the command.', remedy: 'Set cniVersion (or cniVersions) to 1.1.0, or to 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0. CHECK needs 0.4.0, GC and STATUS need 1.1.0.' },
   2: { meaning: 'The configuration asks for something that podwire does not support; the message names key and value.', remedy: 'Remove the key or give it a supported value: docs/configuration.md.' },
   3: { meaning: 'The container is unknown or does not exist: there is nothing of this attachment.', remedy: 'Nothing needs to be cleaned up.' },
   4: { meaning: 'An environment variable (CNI_COMMAND, CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, CNI_PATH) is missing or wrong; the message names it.', remedy: 'It is set by the container runtime: look at its log, or at your own call if you start the plugin by hand.' },
@@ -38,7 +38,7 @@ export const CODES = {
   103: { meaning: 'This kernel or its settings lack something the configuration asks for (IPv6, nf_tables NAT).', remedy: 'Load the module or change the setting that the message names, or leave it out of the configuration.' },
   104: { meaning: 'The container holds an address in this network already: duplicate allocation is not allowed.', remedy: 'Send DEL for the container and interface first.' },
   105: { meaning: 'A requested address cannot be given: outside the ranges, the gateway, or held by somebody else.', remedy: 'Request another address, or none.' },
-  106: { meaning: 'An IPAM executable could not be run, or its answer is none.', remedy: 'The message names it and says how it ended; see that it is in CNI_PATH and works by itself.' },
+  106: { meaning: 'An IPAM executable could not be run, or printed no result.', remedy: 'The message names it and says how it ended; see that it is in CNI_PATH and works by itself.' },
   107: { meaning: 'GC could not remove everything; the details say what is left.', remedy: 'Run it again (`podwire gc`); if it stays, remove by hand what the details name.' },
   108: { meaning: 'podwire has a defect: it met a state that should not exist.', remedy: 'Please report it with the message and the details.' },
   109: { meaning: 'A host port is held by another container; the message names it.', remedy: 'Choose another port, or delete that container. What a dead one left `podwire gc` takes back.' },

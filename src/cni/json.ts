@@ -2,16 +2,22 @@
 
 import { printable } from '../printable.ts'
 import { CniError } from './error.ts'
+import { faultIn } from './json-fault.ts'
 
 /** Bytes; of the largest request that a runtime can mean: all ports of two protocols, each at an address of IPv6. */
 export const LARGEST = 16 * 1024 * 1024
 const DEEPEST = 128
 const MOST = 20 // repeated keys in one message
 
-/** Decodes a JSON object of at most 1 MiB; a byte order mark is skipped. Errors: as decodeText. */
-export function decodeObject(bytes: Uint8Array, what: string, twice?: string[]): Record<string, unknown> {
+/** How an error names a place: of a file as compilers do. Lines and columns count from 1. */
+type Place = (what: string, line: number, column: number) => string
+export const inFile: Place = (file, line, column) => `${file}:${line}:${column}`
+const inText: Place = (what, line, column) => `${what} is not JSON: line ${line}, column ${column}`
+
+/** Decodes a JSON object of at most LARGEST bytes; a byte order mark is skipped. Errors: as decodeText. */
+export function decodeObject(bytes: Uint8Array, what: string, twice?: string[], place?: Place): Record<string, unknown> {
   if (bytes.length > LARGEST) throw new CniError(6, `${what} has more than ${LARGEST} bytes`)
-  return decodeText(utf8(bytes, what), what, twice)
+  return decodeText(utf8(bytes, what), what, twice, place)
 }
 
 /**
@@ -19,19 +25,23 @@ export function decodeObject(bytes: Uint8Array, what: string, twice?: string[]):
  * Who judges that later passes `twice`, which receives a sentence for each; then the last counts, as in Go. Errors: 6 it is none,
  * 7 a key stands twice.
  */
-export function decodeText(text: string, what: string, twice?: string[]): Record<string, unknown> {
+export function decodeText(text: string, what: string, twice?: string[], place = inText): Record<string, unknown> {
   if (text.trim() === '') throw new CniError(6, `${what} is empty: expected a JSON object`) // trim takes a byte order mark, too
   const repeated = repeatedKeys(text, what)
-  let value: unknown
-  try {
-    value = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text)
-  } catch (error) {
-    throw new CniError(6, `${what} is not JSON: ${printable((error as Error).message)}`)
-  }
+  const value = parse(text.startsWith('\ufeff') ? text.slice(1) : text, what, place)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new CniError(6, `${what} is ${excerpt(value)}: expected a JSON object`)
   if (repeated.length > 0 && !twice) throw new CniError(7, `${what}: ${repeated.join('; ')}`)
   twice?.push(...repeated)
   return value as Record<string, unknown>
+}
+
+function parse(text: string, what: string, place: Place): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    const { line, column, reason } = faultIn(text) ?? { line: 1, column: 1, reason: printable((error as Error).message) }
+    throw new CniError(6, `${place(what, line, column)}: ${reason}`)
+  }
 }
 
 /** A value as JSON for a sentence, cut after 100 characters. A number too large for JavaScript (1e400) is Infinity. */

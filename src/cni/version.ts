@@ -19,11 +19,13 @@ export function parseVersion(value: unknown, command: Command): CniVersion {
   const given = value === undefined || value === '' ? '0.1.0' : value
   if (typeof given !== 'string' || !/^\d+(\.\d+){0,2}$/.test(given)) throw new CniError(6, `cniVersion is ${excerpt(value)}: expected a version such as "1.0.0"`)
   const [since, says] = [SINCE[command], `cniVersion is "${given}"`]
-  if (since && compare(given, since) < 0) throw new CniError(1, `config version does not allow ${command}: ${says}, ${command} needs ${since} or newer`)
-  if (since && compare(given, CURRENT) > 0) throw new CniError(1, `plugin version does not allow ${command}: ${says}, the newest that podwire supports is ${CURRENT}`)
+  if (since && compare(given, since) < 0) throw new CniError(1, `config version does not allow ${command}: ${says}, ${command} needs ${since} or newer`, SET)
+  if (since && compare(given, CURRENT) > 0) throw new CniError(1, `plugin version does not allow ${command}: ${says}, the newest that podwire supports is ${CURRENT}`, SET)
   if (!isVersion(given)) throw new CniError(1, `incompatible CNI versions: ${says}, podwire supports ${VERSIONS.join(', ')}`, `config is "${given}", plugin supports ${JSON.stringify(VERSIONS)}`)
   return given
 }
+
+const SET = `set cniVersion (or cniVersions) to ${CURRENT}`
 
 export const isVersion = (value: unknown): value is CniVersion => (VERSIONS as readonly unknown[]).includes(value)
 

@@ -261,7 +261,7 @@ function resolvConf(path: string): string {
   } catch (error) {
     throw problem((error as Error).message)
   }
-  throw problem('ENOENT: there is no such file')
+  throw problem('there is no such file')
 }
 
 const LARGEST = 1024 * 1024 // bytes; libc reads three name servers and a few hundred characters more

@@ -2,6 +2,7 @@
 
 import { addressBytes, addressText, bits, bytesText, cidrText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import type { Route } from '../facts.ts'
+import { isOwner } from '../names.ts'
 import { routeWords } from '../show.ts'
 import { differs, missing, type Difference } from './difference.ts'
 import type { Digest } from './digest.ts'
@@ -221,6 +222,19 @@ export function ownWay(netns: Netns, dst: string): link.LinkState | undefined {
   const there = answer && parse(answer)
   return there && there.dst === cidrText(cidr) ? link.byIndex(netns, there.oif) : undefined
 }
+
+/** Who has a route to the dst of one that the kernel refuses, EEXIST, in a sentence; undefined where it goes nowhere. */
+export function rival(netns: Netns, { dst, dev, table = RT_TABLE_MAIN }: Route): string | undefined {
+  const wanted = cidrText(parseCidr(dst)!)
+  const there = everywhere(netns).map(parse).find((route) => route.dst === wanted && route.table === table)
+  const other = there && link.byIndex(netns, there.oif)
+  if (!other || other.name === dev) return undefined
+  const [mine, theirs] = [link.get(netns, dev)?.alias, other.alias].map((alias = '') => (isOwner(alias) ? alias : undefined))
+  const why = mine === undefined || theirs === undefined ? '' : networkOf(mine) === networkOf(theirs) ? ': one address, two pods' : ': two networks share a subnet'
+  return `${dst.replace(/\/(?:32|128)$/, '')} has a route already, to ${other.name}${theirs === undefined ? '' : ` (${theirs})`}${why}`
+}
+
+const networkOf = (owner: string): string => owner.slice(0, owner.indexOf('/'))
 
 /** True if an address is one of the namespace's own. */
 export const isLocal = (netns: Netns, address: Address): boolean => lookup(netns, hostCidr(address))?.data[7] === RTN_LOCAL

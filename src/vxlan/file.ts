@@ -3,7 +3,7 @@
 
 import { basename, dirname } from 'node:path'
 import { CniError } from '../cni/error.ts'
-import { decodeText } from '../cni/json.ts'
+import { decodeText, inFile } from '../cni/json.ts'
 import { canonical, type Schema } from '../cni/schema.ts'
 import { chosenText } from '../file.ts'
 import { Alarm } from './alarm.ts'
@@ -88,7 +88,7 @@ export function nodeIn(file: string, name: string): Node | undefined {
  */
 export function parsePeers(text: string, file: string): Nodes {
   const twice: string[] = []
-  const { nodes } = canonical(LIST, decodeText(text, file, twice), [], twice)
+  const { nodes } = canonical(LIST, decodeText(text, file, twice, inFile), [], twice)
   const [ofNodes, others] = [new Map<number, string>(), twice.filter((sentence) => !OF_NODE.test(sentence))]
   for (const sentence of twice) ofNodes.set(Number(OF_NODE.exec(sentence)?.[1]), sentence)
   if (others.length > 0) throw new CniError(7, `${file}: ${others.join('; ')}`)

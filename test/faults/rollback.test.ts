@@ -61,7 +61,7 @@ breaks(
   'the route to the pod is taken on the node',
   'ip link add way type veth peer yaw && ip link set way up && ip link set yaw up && ip route add 10.1.2.99 dev way scope host',
   'ip link del way',
-  { code: 100, msg: /^ip route add 10\.1\.2\.99\/32 dev veth\w+ scope host: EEXIST/ },
+  { code: 100, msg: /^10\.1\.2\.99 has a route already, to way \(ip route add 10\.1\.2\.99\/32 dev veth\w+ scope host: EEXIST.*\)$/ },
 )
 
 breaks('a next hop that is the pod itself', 'true', 'true', { code: 100, msg: /^ip -n pod route add 10\.9\.0\.0\/16 via 10\.1\.2\.99 .*invalid gateway/, details: 'what had been done was taken back' }, { ...conf, ipam: { ...conf.ipam, routes: [{ dst: '10.9.0.0/16', gw: '10.1.2.99' }] } })

@@ -38,7 +38,7 @@ t.test('R13 to R17 versions', async (t) => {
   t.match(inside('ptp', request('CHECK'), { ...CONF, cniVersion: '0.3.1' }).json, { cniVersion: '0.3.1', code: 1, msg: 'config version does not allow CHECK' }, 'R15 older')
   t.match(inside('ptp', request('CHECK'), { ...CONF, cniVersion: '9.9.9' }).json, { code: 1, msg: 'plugin version does not allow CHECK' }, 'R15 newer')
   t.match(inside('ptp', request('CHECK'), { ...CONF, cniVersion: undefined }).json, { code: 1, msg: 'config version does not allow CHECK' }, 'R13 a missing version is 0.1.0')
-  for (const command of ['GC', 'STATUS']) t.match(inside('ptp', request(command), { ...CONF, cniVersion: '1.0.0' }).json, { code: 1, msg: `config version does not allow ${command}` }, `R16 ${command}`)
+  for (const command of ['GC', 'STATUS']) t.match(inside('ptp', request(command), { ...CONF, cniVersion: '1.0.0' }).json, { code: 1, msg: `config version does not allow ${command}`, details: 'set cniVersion (or cniVersions) to 1.1.0' }, `R16 ${command}`)
   for (const cniVersion of ['abc', '1.0.0.0', 'v1.0.0', '1.0.0 ', '1..0', '-1', 1, 1.1, true, {}, []]) t.match(inside('ptp', ADD, { ...CONF, cniVersion }).json, { code: 6, msg: 'cniVersion is ' }, `R17 ${JSON.stringify(cniVersion)}`)
 })
 

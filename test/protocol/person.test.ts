@@ -2,7 +2,7 @@
 
 import { BIN, CONF, run } from '../binary.ts'
 import { sh } from '../world.ts'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import t from 'tap'
 import { cli } from '../../src/cli/cli.ts'
@@ -108,13 +108,18 @@ t.test('wrong usage is one line on stderr and status 1: no argument is ignored, 
     [`plan ${peers} --node a --port 1 --port 2`, /--port stands twice/],
     ['plan /nonexistent', /^podwire: \/nonexistent: there is no such file \(code 5\)\n$/],
     ['plan /non/existent', /^podwire: \/non\/existent: there is no such directory \(code 5\)\n$/],
-    ['plan /run/conf/x', /^podwire: \/run\/conf\/x: what should be a directory on the way there is a file \(code 5\)\n$/],
-    ['plan /etc/passwd', /\/etc\/passwd is not JSON/],
+    ['plan /run/conf/x', /^podwire: \/run\/conf\/x: a file is on the way there, where a directory belongs \(code 5\)\n$/],
+    ['plan /etc/passwd', /^podwire: \/etc\/passwd:1:1: "root" where a value belongs \(code 6\)\n$/],
     ['plan /dev/null', /\/dev\/null is empty/],
   ]
   for (const [line, said] of lines) t.match(typed(line), { status: 1, stdout: '', stderr: said }, line)
   t.match(await podwire('agent x'), { status: 1, stdout: '', stderr: /^podwire: "x" is one argument too many\. See: podwire help agent\n$/ })
   t.match(await podwire('agent --pers x'), { status: 1, stdout: '', stderr: /there is no option --pers: did you mean --peers\?/ })
+  writeFileSync('/run/secret', '{}', { mode: 0 })
+  mkdirSync('/run/secrets', { mode: 0 })
+  const powerless = ['--bounding-set=-all', '--inh-caps=-all', '--no-new-privs']
+  for (const file of ['/run/secret', '/run/secrets', '/run/secrets/conf'])
+    t.match(await run('setpriv', [...powerless, `${BIN}/podwire`, 'plan', file], { PATH: process.env.PATH }, ''), { status: 1, stderr: `podwire: ${file} cannot be read: permission denied; it takes root, or the right to read it (code 5)\n` })
   t.match(await podwire('plan -'), { status: 1, stdout: '', stderr: /^podwire: standard input is empty: expected a JSON object \(code 6\)\n$/ })
 })
 

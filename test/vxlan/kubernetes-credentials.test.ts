@@ -71,7 +71,7 @@ t.test('in a pod: the ServiceAccount, and its token and CA may rotate', async (t
   rmSync(`${SERVICE_ACCOUNT}/token`)
   server.endWatches()
   await follower.until((f) => f.state.phase === 'failed')
-  t.match(follower.state.reason, /^the ServiceAccount: ENOENT: .*serviceaccount\/token is not there/)
+  t.match(follower.state.reason, /^the ServiceAccount: .*serviceaccount\/token: there is no such file/)
 })
 
 t.test('neither a pod nor a kubeconfig', async (t) => {
@@ -109,7 +109,7 @@ t.test('what is no file in the place of a kubeconfig, or of a file that it names
   writeFileSync(at('token'), 'secret')
   const own = kubeconfig(path, { server: server.address, 'certificate-authority': 'ca.pem' }, { tokenFile: 'token' })
   for (const [name, undo] of [['ca.pem', ca.cert], ['token', 'secret'], [basename(own), readFileSync(own, 'utf8')]] as const)
-    for (const [line, words] of [['mkfifo', /is a FIFO, not a file/], ['mkdir', /is a directory, not a file/], ['ln -s /dev/zero', /is a device, not a file/], ['truncate -s 1G', /has more than 1048576 bytes/]] as const) {
+    for (const [line, words] of [['mkfifo', /is a FIFO, not a file/], ['mkdir', /is a directory: name a file in it/], ['ln -s /dev/zero', /is a device, not a file/], ['truncate -s 1G', /has more than 1048576 bytes/]] as const) {
       sh(`rm -rf ${at(name)} && ${line} ${at(name)}`)
       const follower = follow(t, { kubeconfig: own })
       await follower.until((f) => f.state.phase === 'failed', `${line} ${name}`)
@@ -227,7 +227,7 @@ t.test('a kubeconfig that is missing, empty, or none is named; mended, it is tak
     await follower.until((f) => words.test(f.state.reason ?? ''), String(words))
     t.ok(follower.state.reason!.includes(path), follower.state.reason!)
   }
-  await said(undefined, /ENOENT.*the file cannot be read/)
+  await said(undefined, /there is no such file.*the file cannot be read/)
   await said(' \n', /is empty/)
   await said('{"a": [', /the kubeconfig .*: /)
   await said('just words', /has no cluster and user for its current-context/)

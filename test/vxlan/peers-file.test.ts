@@ -24,7 +24,7 @@ const fails = (reason: RegExp) => until(`it says ${reason}`, () => reason.test(s
 t.teardown(() => reader.close())
 
 t.test('it is not there yet', async () => {
-  await fails(/ENOENT: \/run\/peers\/peers\.json is not there/)
+  await fails(/^\/run\/peers\/peers\.json: there is no such file/)
   put(FILE, 'a')
   await reads('a')
 })
@@ -56,7 +56,7 @@ t.test('it is a symlink to a file in another directory, which is written in plac
 })
 
 const ODD: [what: string, line: string, sentence: RegExp][] = [
-  ['a directory', `mkdir ${FILE}`, /is a directory, not a file/],
+  ['a directory', `mkdir ${FILE}`, /is a directory: name a file in it/],
   ['a FIFO', `mkfifo ${FILE}`, /is a FIFO, not a file/],
   ['a file of gigabytes', `truncate -s 3G ${FILE}`, /has more than \d+ bytes/],
   ['a symlink to itself', `ln -s peers.json ${FILE}`, /leads in a circle/],

@@ -94,7 +94,8 @@ t.test('what is wrong is said before anything is touched', async (t) => {
     [{ ...entry, node: 'z' }, 7, /node z is not among the nodes \(a, b\)/],
     [{ ...entry, peers: undefined }, 7, /peers is missing: expected peers or peersFile/],
     [{ ...entry, peersFile: '/run/peers.json' }, 7, /peers and peersFile are both given/],
-    [{ ...entry, peers: undefined, peersFile: '/run/nowhere.json' }, 5, /ENOENT.*\/run\/nowhere.json/],
+    [{ ...entry, peers: undefined, peersFile: '/run/nowhere.json' }, 5, /^\/run\/nowhere\.json: there is no such file$/],
+    [{ ...entry, peers: undefined, peersFile: '/run/no/where.json' }, 5, /^\/run\/no\/where\.json: there is no such directory$/],
     [{ ...entry, vni: 0 }, 7, /vni is 0: expected a VXLAN network identifier/],
     [{ ...entry, underlay: '198.51.100.1' }, 7, /198\.51\.100\.1: no interface has that address/],
     [{ ...entry, peers: [peers[0], peers[0]] }, 7, /nodes\[1\]\.name is "a": another node has that name/],
@@ -119,9 +120,9 @@ t.test('four at once from nothing come to one overlay', async (t) => {
 })
 
 for (const [what, line, sentence] of [
-  ['nothing', 'true', /ENOENT: \/run\/odd\.json is not there/],
+  ['nothing', 'true', /^\/run\/odd\.json: there is no such file$/],
   ['a FIFO', 'mkfifo /run/odd.json', /is a FIFO, not a file/],
-  ['a directory', 'mkdir /run/odd.json', /is a directory, not a file/],
+  ['a directory', 'mkdir /run/odd.json', /is a directory: name a file in it/],
   ['a file of gigabytes', 'truncate -s 3G /run/odd.json', /has more than \d+ bytes/],
 ] as const)
   t.test(`in the place of the file of peers is ${what}`, async (t) => {
