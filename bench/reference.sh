@@ -2,6 +2,7 @@
 # reference.sh SUITE: the reference's plugins of a Debian suite, unpacked in the user's cache and not installed. Prints
 # their version and their directory. What is cached is not fetched again; remove the cache for what is newer.
 set -euo pipefail
+[[ $# = 1 && $1 =~ ^[a-z][a-z0-9.-]*$ ]] || { echo "usage: $0 SUITE (sid, bookworm)" >&2; exit 2; }
 suite=$1
 package=containernetworking-plugins
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/podwire-bench/$suite
