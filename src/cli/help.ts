@@ -107,21 +107,23 @@ Options
   status: `podwire status - this node, its overlay, its peers, its ports
 
 Usage
-  podwire [status] [--state-dir DIR] [--json | --repair]
+  podwire [status] [--state-dir DIR] [--library DIR] [--bin-dir DIR] [--json | --repair]
   podwire status --repair | sudo sh
 
-  Compares the kernel with what the agent last made of the nodes, and says what is wrong and what to type to repair it; then
-  which ports of the node lead to which pods. Tells also when no agent runs. Without privileges it says what can be seen so,
+  Compares the kernel with what the agent last made of the nodes, and with what pods that run were promised; says what is
+  wrong and what to type to repair it; then which ports of the node lead to which pods. Tells also when no agent runs. Without privileges it says what can be seen so,
   and what could not.
 
 Options
   --state-dir DIR  where the agent leaves its state (default: /run/podwire)
+  --library DIR    where the runtime's library keeps what pods were promised (default: /var/lib/cni/results)
+  --bin-dir DIR    where the runtime looks for plugins (default: /opt/cni/bin)
   --json           the same, complete, as JSON; a number above 2^53 is a string of digits, so that nothing rounds it
   --repair         the lines that repair it alone, in an order that works; what nobody can repair by typing is a comment
 
 Exit status
   0  all is well
-  1  something is wrong: with the node, a peer, the conflist; no agent runs, or it cannot read the nodes
+  1  something is wrong: with the node, a peer, a pod, the conflist; no agent runs, or it cannot read the nodes
   2  nothing that can be seen, but not everything can be without privileges
 `,
   agent: `podwire agent - keeps the overlay true

@@ -27,7 +27,7 @@ interface Node {
   unread: { file: string; problem: string }[]
 }
 
-interface Places {
+export interface Places {
   library: string
   binDir: string
 }
@@ -77,7 +77,8 @@ function table(list: PodReport[], host: Netns): string {
   return columns([['pod', 'address', 'network', 'interface', 'ports', 'age', 'state'], ...rows]).join('')
 }
 
-const titleOf = ({ name, containerID, ifname }: PodReport): string => `${name ?? containerID.slice(0, SHORT)}${ifname === 'eth0' ? '' : ` ${ifname}`}`
+/** By what it is called: its name in Kubernetes, or what its container ID begins with; and its interface, if that is not eth0. */
+export const titleOf = ({ name, containerID, ifname }: PodReport): string => `${name ?? containerID.slice(0, SHORT)}${ifname === 'eth0' ? '' : ` ${ifname}`}`
 const SHORT = 13 // characters of a container ID, as crictl shows it
 
 function stateText({ state, findings, unknown }: PodReport): string {

@@ -12,6 +12,8 @@ import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import type { StateDir, Status } from '../vxlan/state-dir.ts'
 import { filesOf } from './files.ts'
 import { nodeFindings } from './node.ts'
+import { podFindings } from './pod-findings.ts'
+import type { Places } from './pods.ts'
 import { ports, type Port } from './ports.ts'
 import { rebuilt } from './repairs.ts'
 
@@ -58,15 +60,15 @@ export interface Overlay {
 
 type Part = Partial<Report> & { findings: Finding[]; unseen: string[] }
 
-export function reportOf(netns: Netns, directory: StateDir): Report {
+export function reportOf(netns: Netns, directory: StateDir, places: Places): Report {
   const portsHere = ports(netns)
   const blind = portsHere === undefined
   const part = overlayPart(netns, directory, blind)
-  const said = new Set(part.findings.map(({ sentence }) => sentence))
-  const files = filesOf(netns, directory)
-  const own = [...nodeFindings(netns), ...files.findings].filter(({ sentence }) => !said.has(sentence))
-  const findings = [...own.map((one) => ({ peer: undefined, ...one })), ...part.findings]
-  const unseen = [...(blind ? ['what nf_tables holds (masquerading, ports of pods)'] : []), ...part.unseen, ...files.unseen]
+  const [files, ofPods] = [filesOf(netns, directory), podFindings(netns, places)]
+  const said = [...part.findings, ...ofPods.findings].map(({ sentence }) => sentence)
+  const own = [...nodeFindings(netns), ...files.findings].filter(({ sentence }) => !said.some((one) => one.startsWith(sentence)))
+  const findings = [...[...own, ...ofPods.findings].map((one) => ({ peer: undefined, ...one })), ...part.findings]
+  const unseen = [...(blind ? ['what nf_tables holds (masquerading, ports of pods)'] : []), ...part.unseen, ...files.unseen, ...ofPods.unseen]
   const wrong = findings.length > 0 || part.problem !== undefined || (part.overlay !== undefined && !isWell(part.overlay))
   return { ...part, wrong, pods: podsByNetwork(netns), ports: portsHere, findings, unseen }
 }

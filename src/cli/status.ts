@@ -4,6 +4,7 @@
 import { CniError } from '../cni/error.ts'
 import type { Answer } from '../cni/serve.ts'
 import { Netns } from '../kernel/netns.ts'
+import { LIBRARY } from '../pods/library.ts'
 import { StateDir } from '../vxlan/state-dir.ts'
 import { parse } from './args.ts'
 import { DEFAULT_DIR, page } from './page.ts'
@@ -12,6 +13,8 @@ import { reportOf, type Report } from './report.ts'
 
 const OPTIONS = {
   'state-dir': { type: 'string', default: DEFAULT_DIR },
+  library: { type: 'string', default: LIBRARY },
+  'bin-dir': { type: 'string', default: '/opt/cni/bin' },
   json: { type: 'boolean', default: false },
   repair: { type: 'boolean', default: false },
 } as const
@@ -22,7 +25,7 @@ export function status(args: string[]): Answer {
   if (values.json && values.repair) throw new CniError(4, '--json and --repair: one of them')
   const netns = new Netns()
   try {
-    const report = reportOf(netns, new StateDir(values['state-dir']))
+    const report = reportOf(netns, new StateDir(values['state-dir']), { library: values.library, binDir: values['bin-dir'] })
     const stdout = values.repair ? repairLines(report) : values.json ? json(report) : page(report, values['state-dir'])
     return { status: report.wrong ? 1 : report.unseen.length > 0 ? 2 : 0, stdout, stderr: '' }
   } finally {

@@ -58,6 +58,18 @@ t.test('repair says what it did, and then nothing', async (t) => {
   t.same(podwire('repair default/web').stdout, 'default/web  ok\n')
 })
 
+t.test('podwire status has what is wrong with pods, once for all that share it, and what repairs it', async (t) => {
+  t.match(podwire('status'), { status: 0 })
+  sh('nft delete table inet podwire && ip route del 10.1.2.2 && ip route del 10.1.2.3')
+  const { status, stdout } = podwire('status')
+  t.equal(status, 1)
+  t.match(stdout, /^wrong +nft table inet podwire is missing \(pod default\/web\)$/m)
+  t.match(stdout, new RegExp(`^wrong +route 10\\.1\\.2\\.2/32 dev ${end} scope host is missing \\(pod default/web\\)\nrepair +ip route add 10\\.1\\.2\\.2/32 dev ${end} scope host$`, 'm'))
+  t.match(podwire('check').stdout, /^plain\n {2}wrong/m)
+  sh(podwire('status --repair').stdout)
+  t.match([podwire('status').status, podwire('check').status], [0, 0])
+})
+
 t.test("a pod of another's plugin is listed and left alone", async (t) => {
   const [, before] = [sh('ip netns add theirs && ip link add vethab12cd34 type veth peer eth0 netns theirs'), sh('ip -d addr; ip route')]
   const file = fileOf(NET, { container: 'theirs' })
