@@ -21,6 +21,9 @@ everything() {
   packets inside a b "$2" "$3" "$4"
   published 8080 inside a b "$4"
   published_udp 8053 "$4"
+  kept 2
+  packets inside a b "$2" "$3" "$4"
+  published 8080 inside a b "$4"
   end_udp
   for name in a b; do
     [ "$1" = cbr0 ] || does "check $name" tool check "$1" $name # CNI 0.3.1 has none

@@ -24,6 +24,9 @@ everything() {
   serve_udp "$(namespace a)"
   published 8080 inside a b "$1"
   published_udp 8053 "$1"
+  kept 2
+  published 8080 inside a b "$1"
+  published_udp 8053 "$1"
   end_udp
 
   does_not 'a second pod with the port is refused' run c "$(tcp 8080)"

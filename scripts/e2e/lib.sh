@@ -118,6 +118,18 @@ state() {
     ps -eo stat,args --no-headers | awk "\$1 !~ /^Z/ { \$1 = \"\"; print }" | grep -vE "^ (ps|grep|awk|bash -c|\[)"'
 }
 
+# kept NUMBER: so many pods have what they were promised, by what the client's library keeps of them; all of nf_tables and the routes
+# to them are taken away, and podwire repair brings them back.
+podwire() { on /opt/cni/bin/podwire "$@"; }
+kept() {
+  does 'podwire check has nothing to say' podwire check
+  is 'podwire pods lists the pods' "$(podwire pods --json | jq '[.pods[] | select(.state == "ok")] | length')" "$1"
+  on bash -c 'nft flush ruleset; ip route flush proto boot scope host; ip -6 route flush proto boot dev "$(ip -br link show type veth | grep -o "^veth[0-9a-f]\{11\}" | head -1)"'
+  does_not 'what is taken away is said' podwire check
+  does 'podwire repair brings it back' podwire repair
+  does 'and podwire check has nothing to say' podwire check
+}
+
 # Packets. A web server in every pod, on the node and outside says whom it hears, so it is seen who was translated.
 NODE=(192.0.2.1 2001:db8::1) OUTSIDE=(192.0.2.2 2001:db8::2) FAMILY=(IPv4 IPv6)
 

@@ -35,6 +35,8 @@ everything() {
   serve_udp "$(namespace a)"
   published 8080 inside a b "$2"
   published_udp 8053 "$2"
+  kept 2
+  published 8080 inside a b "$2"
   end_udp
   does_not 'run -p of a port that is held' run c --network "$1" -p 8080:81 "${httpd[@]}"
   like 'says by whom' "$said" 'host port 8080/tcp is held by container'
