@@ -1,11 +1,12 @@
 // `podwire agent` and `podwire uninstall`: options to what the agent wants.
 
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { CniError } from '../cni/error.ts'
 import { agentLater } from '../later.ts'
 import { LIBRARY } from '../pods/library.ts'
-import type { AgentOptions } from '../vxlan/agent.ts'
-import { parse } from './args.ts'
+import { lackingInPod } from '../vxlan/in-cluster.ts'
+import type { AgentOptions } from '../vxlan/options.ts'
+import { parse, Usage } from './args.ts'
 import { removeBridge } from './bridge.ts'
 import { WISHES, wishesOf } from './wishes.ts'
 
@@ -26,36 +27,63 @@ const OPTIONS = {
 
 const UNINSTALL = { ...OPTIONS, bridge: { type: 'string' } } as const
 
+/** What has a meaning in another way of calling it than as an agent that goes on. */
+const INSTALL_ONLY = ['install-only', 'bin-dir', 'lib-dir']
+const TAKE_AWAY = ['uninstall', 'vni', 'conf-dir', 'bin-dir', 'lib-dir', 'state-dir']
+
 export async function agent(args: string[]): Promise<string> {
-  const { values } = parse(args, OPTIONS)
+  const { values, given } = parse(args, OPTIONS)
+  if (values['install-only']) refuseOthers(given, 'install-only', INSTALL_ONLY)
+  else if (values.uninstall) refuseOthers(given, 'uninstall', TAKE_AWAY)
   const options = optionsOf(values)
-  if (values.uninstall) return takeAway(options)
   if (values['install-only']) return installed(options)
-  if (options.node === '') throw new CniError(4, 'which node is this? Say it with --node NAME, or in NODE_NAME')
+  if (values.uninstall) return takeAway(options)
+  requireNode(options)
+  requireSource(options)
   await agentLater().agent(options)
   return ''
 }
 
-/** The same options, so that what was said to the agent can be said here; or a bridge, and of the overlay nothing. */
+/** The same options as of an agent, so that it is found what that has made; or a bridge, and of the overlay nothing. */
 export function uninstall(args: string[]): string {
-  const { values } = parse(args, UNINSTALL)
+  const { values, given } = parse(args, UNINSTALL)
+  if (values.bridge !== undefined) refuseOthers(given, 'bridge', ['bridge'])
+  else for (const name of given) if (!TAKE_AWAY.includes(name)) throw new Usage(`--${name} has no meaning here`)
   return values.bridge === undefined ? takeAway(optionsOf(values)) : removeBridge(values.bridge)
+}
+
+function refuseOthers(given: Set<string>, way: string, meant: string[]): void {
+  for (const name of given) if (!meant.includes(name)) throw new Usage(`--${name} has no meaning with --${way}`)
+}
+
+function requireNode({ node }: AgentOptions): void {
+  if (node === '') throw new CniError(4, 'which node is this? Say it with --node NAME, or in NODE_NAME')
+}
+
+/** There has to be one place from which the nodes come. */
+function requireSource({ peers, kubeconfig }: AgentOptions): void {
+  const twice = peers !== undefined && kubeconfig !== undefined
+  if (twice) throw new Usage('--peers and --kubeconfig exclude each other: the nodes come from one of them')
+  const lacking = peers === undefined && kubeconfig === undefined ? lackingInPod() : undefined
+  if (lacking === undefined) return
+  const ways = '--peers FILE, --kubeconfig FILE, or run the agent in a pod of the cluster as conf/podwire.yaml does'
+  throw new CniError(4, `where do the nodes come from? ${lacking}: say ${ways}`)
 }
 
 type Values = ReturnType<typeof parse<typeof OPTIONS>>['values']
 
 function optionsOf(values: Values): AgentOptions {
-  const binDir = values['bin-dir']
+  const binDir = resolve(values['bin-dir'])
   return {
     node: values.node ?? process.env.NODE_NAME ?? '',
     peers: values.peers,
     kubeconfig: values.kubeconfig,
     ...wishesOf(values),
-    library: values.library,
-    confDir: values['conf-dir'],
+    library: resolve(values.library),
+    confDir: resolve(values['conf-dir']),
     binDir,
-    libDir: values['lib-dir'] ?? join(binDir, '../lib/podwire'),
-    stateDir: values['state-dir'],
+    libDir: resolve(values['lib-dir'] ?? join(binDir, '../lib/podwire')),
+    stateDir: resolve(values['state-dir']), // it is in the conflist, which a runtime reads in a directory of its own
     listen: values.listen,
     procSys: process.env.PODWIRE_PROC_SYS || '/proc/sys',
   }

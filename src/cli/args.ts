@@ -38,6 +38,7 @@ function problemOf({ name, rawName, value, inlineValue }: Option, known: Known, 
   if (known.type === 'boolean') return value === undefined ? undefined : `${rawName} takes no value: ${rawName}=${value}`
   if (given.has(name) && !known.multiple) return `${rawName} stands twice`
   if (value === undefined) return `${rawName} needs a value`
+  if (value.trim() === '') return `${rawName} needs a value: it is empty`
   if (inlineValue || !/^-./.test(value)) return undefined
   return `${rawName} needs a value: ${value} is an option itself (a value that begins so is written ${rawName}=${value})`
 }

@@ -140,7 +140,8 @@ Usage
 Nodes
   --peers FILE        all nodes as JSON, read again at each change:
                       {"nodes": [{"name": "a", "addresses": ["192.0.2.1"], "podCIDRs": ["10.244.1.0/24"]}, …]}
-  --kubeconfig FILE   how to reach the API server (default: as a pod does). Needs get, list and watch of nodes
+  --kubeconfig FILE   how to reach the API server; not with --peers (default: as a pod of the cluster does). Needs get, list and watch
+                      of nodes
   --node NAME         which of the nodes this one is (default: NODE_NAME)
 
 Overlay

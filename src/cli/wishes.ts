@@ -3,6 +3,7 @@
 import { CniError } from '../cni/error.ts'
 import { parseAddress, parseCidr } from '../ip.ts'
 import type { Wishes } from '../vxlan/view.ts'
+import { Usage } from './args.ts'
 
 export const WISHES = {
   vni: { type: 'string', default: '1' },
@@ -28,18 +29,22 @@ interface Values {
   'checksum-offload'?: string | undefined
 }
 
-/** Error 4 that names option and value. */
-export const wishesOf = (values: Values): Wishes => ({
-  vni: number('vni', values.vni, 1, 0xffffff), // RFC 7348 §5: 24 bits
-  port: number('port', values.port, 1, 65535),
-  underlay: values.underlay,
-  mtu: values.mtu === undefined ? undefined : number('mtu', values.mtu, 68, 65535),
-  directRouting: values['direct-routing'],
-  masquerade: !values['no-masquerade'],
-  nonMasqueradeCIDRs: networks('non-masquerade-cidrs', values['non-masquerade-cidrs']),
-  clusterCIDRs: networks('cluster-cidr', values['cluster-cidr']),
-  checksumOffload: values['checksum-offload'] === undefined ? undefined : onOff('checksum-offload', values['checksum-offload']),
-})
+/** Errors: 4, that names option and value; Usage. */
+export function wishesOf(values: Values): Wishes {
+  const needless = values['no-masquerade'] && values['non-masquerade-cidrs'] !== ''
+  if (needless) throw new Usage('--non-masquerade-cidrs has no meaning with --no-masquerade')
+  return {
+    vni: number('vni', values.vni, 1, 0xffffff), // RFC 7348 §5: 24 bits
+    port: number('port', values.port, 1, 65535),
+    underlay: values.underlay === undefined ? undefined : place(values.underlay),
+    mtu: values.mtu === undefined ? undefined : number('mtu', values.mtu, 68, 65535),
+    directRouting: values['direct-routing'],
+    masquerade: !values['no-masquerade'],
+    nonMasqueradeCIDRs: networks('non-masquerade-cidrs', values['non-masquerade-cidrs']),
+    clusterCIDRs: networks('cluster-cidr', values['cluster-cidr']),
+    checksumOffload: values['checksum-offload'] === undefined ? undefined : onOff('checksum-offload', values['checksum-offload']),
+  }
+}
 
 function onOff(name: string, text: string): boolean {
   if (text !== 'on' && text !== 'off') throw new CniError(4, `--${name} ${text}: expected on or off`)
@@ -52,10 +57,18 @@ function number(name: string, text: string, least: number, most: number): number
   return value
 }
 
+/** What may be the name of an interface (IFNAMSIZ, <linux/if.h>), an address or a network. */
+function place(text: string): string {
+  if (parseAddress(text) || parseCidr(text) || /^[^\s/]{1,15}$/.test(text)) return text
+  throw new CniError(4, `--underlay ${text}: expected an interface, a network or an address`)
+}
+
 /** A list, separated by commas; an address is a network of one. */
 const networks = (name: string, list: string): string[] =>
-  list.split(',').map((text) => text.trim()).filter(Boolean).map((text) => {
+  (list === '' ? [] : list.split(',')).map((one) => {
+    const text = one.trim()
     const cidr = parseCidr(text) ?? (parseAddress(text) ? parseCidr(`${text}/${text.includes(':') ? 128 : 32}`) : undefined)
+    if (text === '') throw new CniError(4, `--${name}: one of the networks is empty`)
     if (!cidr) throw new CniError(4, `--${name}: ${text} is no network in CIDR notation`)
     return text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`
   })

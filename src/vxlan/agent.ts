@@ -22,7 +22,7 @@ import { kubernetesLater } from '../later.ts'
 import * as state from '../state.ts'
 import { conflist, ConflistFile, NETWORK } from './conflist.ts'
 import { Alarm } from './alarm.ts'
-import { nodeIn, peersFile } from './file.ts'
+import { peersFile } from './file.ts'
 import { listen, type Health } from './http.ts'
 import { Installation } from './install.ts'
 import { Keeper } from './keeper.ts'
@@ -30,31 +30,16 @@ import { leases } from './leases.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
+import { refuse, type AgentOptions } from './options.ts'
 import { deviceName, overlayMtu, ownersOf, realmOf, RTPROT_PODWIRE } from './overlay.ts'
 import type { Peer, Problem } from './peers.ts'
 import type { Why } from './refusals.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, Taken, type Status } from './state-dir.ts'
-import { findUnderlay, NoUnderlay } from './underlay.ts'
+import { findUnderlay } from './underlay.ts'
 import { Upkeep, type Upkept } from './upkeep.ts'
 import { verdict, type Verdict } from './verdict.ts'
-import { Narrow, requireMtu, some, viewOf, type View, type Wishes } from './view.ts'
-
-export interface AgentOptions extends Wishes {
-  node: string
-  /** The file of peers; undefined: Kubernetes. */
-  peers: string | undefined
-  kubeconfig: string | undefined
-  /** Where the runtime's library keeps what pods were promised. */
-  library: string
-  confDir: string
-  binDir: string
-  libDir: string
-  stateDir: string
-  listen: string
-  /** Where the node's /proc/sys is. */
-  procSys: string
-}
+import { Narrow, some, viewOf, type View } from './view.ts'
 
 /** How long changes of nodes are gathered; how often leases of dead pods are looked for. Milliseconds. */
 const GATHER = 2
@@ -70,7 +55,7 @@ const REST = 10_000
 export async function agent(options: AgentOptions): Promise<void> {
   const ended = ending()
   useProcSys(options.procSys)
-  refuseUnfit(options)
+  refuseOn(options)
   const running = new Agent(options)
   const lost = running.lost.promise
   try {
@@ -85,24 +70,14 @@ export async function agent(options: AgentOptions): Promise<void> {
   running.close()
 }
 
-/** An MTU that the underlay does not carry, where it is known by now: from the file of peers, or by --underlay. Throws Narrow. */
-function refuseUnfit({ mtu, underlay: choice, peers, node }: AgentOptions): void {
-  const self = peers === undefined ? undefined : nodeIn(peers, node)
-  if (mtu === undefined || (self === undefined && choice === undefined)) return
+function refuseOn(options: AgentOptions): void {
   const netns = new Netns()
   try {
-    const underlay = findUnderlay(netns, self ?? { name: node, addresses: [], podCIDRs: [] }, choice)
-    const local = self === undefined ? LEAST : underlay.local // the family will be that of the node's address
-    requireMtu({ ...underlay, local }, mtu, self?.podCIDRs ?? [])
-  } catch (error) {
-    if (!(error instanceof NoUnderlay)) throw error // it may be still to come
+    refuse(netns, options)
   } finally {
     netns.close()
   }
 }
-
-/** Over IPv4 VXLAN takes less. */
-const LEAST = '0.0.0.0'
 
 class Agent {
   /** Rejects with why this agent cannot go on. */

@@ -11,7 +11,8 @@
 import { once } from 'node:events'
 import { request as http, type IncomingMessage } from 'node:http'
 import { request as https, type Agent, type RequestOptions } from 'node:https'
-import { credentials, IN_CLUSTER } from './credentials.ts'
+import { IN_CLUSTER } from '../in-cluster.ts'
+import { credentials } from './credentials.ts'
 import { Failure, failureOf, refusal } from './failure.ts'
 
 export interface Patience {

@@ -6,11 +6,9 @@ import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import type { Cluster, User } from '@kubernetes/client-node/dist/config_types.js'
 import { dump, load } from 'js-yaml'
 import { chosenText } from '../../file.ts'
+import { lackingVariable } from '../in-cluster.ts'
 import { Failure, failureOf } from './failure.ts'
 import { at } from './node.ts'
-
-/** Where a pod finds its ServiceAccount. */
-export const IN_CLUSTER = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 /** Bytes that a kubeconfig or a file that it names may have. */
 const MOST = 1024 * 1024
@@ -32,7 +30,8 @@ export function credentials(kubeconfig: string | undefined): KubeConfig {
 }
 
 function inCluster(config: KubeConfig): void {
-  if (!process.env.KUBERNETES_SERVICE_HOST || !process.env.KUBERNETES_SERVICE_PORT) throw new Failure('refused', 'KUBERNETES_SERVICE_HOST is not set, so this is no pod of a cluster: start the agent with --kubeconfig FILE or --peers FILE')
+  const lacking = lackingVariable()
+  if (lacking) throw new Failure('refused', `${lacking}: start the agent with --kubeconfig FILE or --peers FILE`)
   config.loadFromCluster()
 }
 
