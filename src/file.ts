@@ -36,14 +36,24 @@ export const textOf = (path: string, most: number, follow = false): string | und
 /** The same of a file that an operator chose, which has to be there. */
 export function chosenText(path: string, most: number): string {
   const text = textOf(path, most, true)
-  if (text === undefined) throw Object.assign(new Error(absent(path)), { code: 'ENOENT' })
+  if (text === undefined) throw new Unreadable(absent(path), 'ENOENT')
   return text
 }
 
 /** What the system says of a file that an operator chose, in a sentence: which file, what is the matter, what to do. Its code stays. */
 export function unreadable(error: Error, path: string): Error {
   const sentence = SENTENCES.find(([codes]) => isErrno(error, ...codes))?.[1](path)
-  return sentence === undefined ? error : Object.assign(new Error(sentence, { cause: error }), { code: (error as NodeJS.ErrnoException).code })
+  return sentence === undefined ? error : new Unreadable(sentence, (error as NodeJS.ErrnoException).code!)
+}
+
+/** A file that an operator chose cannot be read; the message says why, the code is the system's. */
+export class Unreadable extends Error {
+  readonly code: string
+
+  constructor(sentence: string, code: string) {
+    super(sentence)
+    this.code = code
+  }
 }
 
 const absent = (path: string): string => `${path}: there is no such ${existsSync(dirname(path)) ? 'file' : 'directory'}`

@@ -77,7 +77,7 @@ function chainIn(data: Attrs): string[] {
 }
 
 /** Type, length and value one behind the other. */
-function commentIn(data: Buffer | undefined): string | undefined {
+export function commentIn(data: Buffer | undefined): string | undefined {
   for (let at = 0; data && at + 2 <= data.length; at += 2 + data[at + 1]!) if (data[at] === NFTNL_UDATA_RULE_COMMENT) return text(data.subarray(at + 2, at + 2 + data[at + 1]!))
   return undefined
 }

@@ -1,6 +1,6 @@
 // Routes. <linux/rtnetlink.h>, man 7 rtnetlink
 
-import { addressBytes, addressText, bits, bytesText, cidrText, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
+import { addressBytes, addressText, bits, bytesText, cidrText, contains, hostCidr, parseAddress, parseCidr, type Address, type Cidr, type Family } from '../ip.ts'
 import type { Route } from '../facts.ts'
 import { isOwner } from '../names.ts'
 import { routeWords } from '../show.ts'
@@ -235,6 +235,13 @@ export function rival(netns: Netns, { dst, dev, table = RT_TABLE_MAIN }: Route):
 }
 
 const networkOf = (owner: string): string => owner.slice(0, owner.indexOf('/'))
+
+/** The interfaces to whose networks an address belongs, by routes of the main table other than the default. */
+export function onWay(netns: Netns, address: string): link.LinkState[] {
+  const wanted = parseAddress(address)!
+  const routes = everywhere(netns).filter(isUnicast).map(parse).filter(({ dst, table }) => table === RT_TABLE_MAIN && !dst.endsWith('/0') && contains(parseCidr(dst)!, wanted))
+  return routes.flatMap(({ oif }) => link.byIndex(netns, oif) ?? [])
+}
 
 /** True if an address is one of the namespace's own. */
 export const isLocal = (netns: Netns, address: Address): boolean => lookup(netns, hostCidr(address))?.data[7] === RTN_LOCAL

@@ -12,6 +12,7 @@ import { processesOf } from '../kernel/process.ts'
 import * as state from '../state.ts'
 import type { Kernel } from '../state.ts'
 import { conditionText } from './condition.ts'
+import { guardAgainstFormer } from './guard-former.ts'
 import { claims, PUBLISHED, unserved, type PortmapConf } from './portmap.ts'
 
 /** Error 109 if a living container holds one of the ports; one that is provably dead loses it. */
@@ -25,6 +26,7 @@ export function guardPorts(kernel: Kernel, pod: Pod, conf: NetConf, notes: strin
     if (buried(kernel, holder)) dead.add(holder.owner)
     else throw new CniError(109, heldBy(element, holder), `delete that container, or choose another port; if it is gone, podwire gc takes back what it left, or: nft delete element inet podwire ${holder.map} '{ ${holder.key} }'`)
   }
+  if (wanted.length > 0) guardAgainstFormer(kernel.host, pod.attachment, wanted)
   notes.push(...listening(inTheWay(kernel, wanted)))
 }
 

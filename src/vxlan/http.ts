@@ -31,7 +31,7 @@ export function listen(address: string, health: () => Health, metrics: Metrics, 
   server.timeout = SILENCE
   server.maxConnections = MOST_CONNECTIONS
   return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(new Error(`--listen ${address}: ${error.message}`)))
+    server.once('error', (error) => reject(new Error(`--listen ${address}: ${refusals(port)[(error as NodeJS.ErrnoException).code ?? ''] ?? error.message}`)))
     server.listen(port, host, () => {
       // From here on it is that a connection could not be accepted, for lack of descriptors: the next one may be.
       server.removeAllListeners('error').on('error', (error) => log.error('a request could not be heard', { why: error.message }))
@@ -39,6 +39,13 @@ export function listen(address: string, health: () => Health, metrics: Metrics, 
     })
   })
 }
+
+/** What the kernel says of a place to listen at, in sentences. */
+const refusals = (port: number): Record<string, string> => ({
+  EADDRINUSE: `another process listens there (ss -Hltnp 'sport = :${port}' says which): end it, or say another port`,
+  EADDRNOTAVAIL: 'this node has no such address',
+  EACCES: 'ports below 1024 take root, or CAP_NET_BIND_SERVICE',
+})
 
 interface Serving {
   /** The address or name that --listen says. */

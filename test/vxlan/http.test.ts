@@ -34,6 +34,13 @@ async function ask(host: string, port: number, ...lines: string[]): Promise<stri
 const status = async (...args: Parameters<typeof ask>): Promise<number> => Number(/^HTTP\/1\.1 (\d+)/.exec(await ask(...args))?.[1])
 const get = (host: string, port: number, name: string): Promise<number> => status(host, port, 'GET /metrics HTTP/1.1', `Host: ${name}`)
 
+t.test('a place at which it cannot listen is said in a sentence', async (t) => {
+  const { port } = await server(t, '127.0.0.1:0')
+  const at = (address: string) => listen(address, () => health, new Metrics(), () => refresh())
+  await t.rejects(at(`127.0.0.1:${port}`), { message: `--listen 127.0.0.1:${port}: another process listens there (ss -Hltnp 'sport = :${port}' says which): end it, or say another port` })
+  await t.rejects(at('198.51.100.1:9466'), { message: '--listen 198.51.100.1:9466: this node has no such address' })
+})
+
 t.test('GET and HEAD are answered, and nothing else is', async (t) => {
   const { port } = await server(t, '127.0.0.1:0')
   for (const path of ['/healthz', '/readyz', '/metrics', '/metrics?x=1']) t.equal(await status('127.0.0.1', port, `GET ${path} HTTP/1.1`, `Host: 127.0.0.1:${port}`), 200, path)

@@ -71,7 +71,7 @@ t.test('in a pod: the ServiceAccount, and its token and CA may rotate', async (t
   rmSync(`${SERVICE_ACCOUNT}/token`)
   server.endWatches()
   await follower.until((f) => f.state.phase === 'failed')
-  t.match(follower.state.reason, /^the ServiceAccount: .*serviceaccount\/token: there is no such file/)
+  t.match(follower.state.reason, /^the ServiceAccount: \/\S+serviceaccount\/token: there is no such file$/)
 })
 
 t.test('neither a pod nor a kubeconfig', async (t) => {
@@ -227,7 +227,7 @@ t.test('a kubeconfig that is missing, empty, or none is named; mended, it is tak
     await follower.until((f) => words.test(f.state.reason ?? ''), String(words))
     t.ok(follower.state.reason!.includes(path), follower.state.reason!)
   }
-  await said(undefined, /there is no such file.*the file cannot be read/)
+  await said(undefined, /^the kubeconfig \S+: \S+: there is no such file$/)
   await said(' \n', /is empty/)
   await said('{"a": [', /the kubeconfig .*: /)
   await said('just words', /has no cluster and user for its current-context/)

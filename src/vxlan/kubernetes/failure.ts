@@ -1,6 +1,6 @@
 // What keeps the nodes from being known, as a sentence that says what to do about it.
 
-import { BadFile } from '../../file.ts'
+import { BadFile, Unreadable } from '../../file.ts'
 import { printable } from '../../printable.ts'
 import { at } from './node.ts'
 
@@ -47,7 +47,8 @@ function isGone(status: number, body: unknown): boolean {
 export function failureOf(error: unknown, server = 'the API server'): Failure {
   if (error instanceof Failure) return error
   const { code = '', message } = error as NodeJS.ErrnoException
-  const said = message.includes(code) || error instanceof BadFile ? message : `${code} ${message}`.trim()
+  if (error instanceof BadFile || error instanceof Unreadable) return new Failure('refused', `${server}: ${message}`)
+  const said = message.includes(code) ? message : `${code} ${message}`.trim()
   const remedy = Object.entries(CAUSES).find(([, codes]) => codes.test(code))?.[0]
   return new Failure('refused', remedy ? `${server}: ${said}: ${remedy}` : `${server}: ${said}`)
 }
