@@ -7,7 +7,7 @@ import { LIBRARY } from '../pods/library.ts'
 import type { AgentOptions } from '../vxlan/agent.ts'
 import { parse } from './args.ts'
 import { removeBridge } from './bridge.ts'
-import { WISHES, wishesOf } from './wishes.ts'
+import { number, WISHES, wishesOf } from './wishes.ts'
 
 const OPTIONS = {
   peers: { type: 'string' },
@@ -20,6 +20,8 @@ const OPTIONS = {
   'lib-dir': { type: 'string' },
   'state-dir': { type: 'string', default: '/run/podwire' },
   listen: { type: 'string', default: '127.0.0.1:9466' },
+  'probe-port': { type: 'string', default: '9467' },
+  'probe-interval': { type: 'string', default: '30' },
   'install-only': { type: 'boolean', default: false },
   uninstall: { type: 'boolean', default: false },
 } as const
@@ -57,8 +59,15 @@ function optionsOf(values: Values): AgentOptions {
     libDir: values['lib-dir'] ?? join(binDir, '../lib/podwire'),
     stateDir: values['state-dir'],
     listen: values.listen,
+    ...probing(values),
     procSys: process.env.PODWIRE_PROC_SYS || '/proc/sys',
   }
+}
+
+/** A port of its own: at the overlay's the kernel takes all packets. */
+function probing(values: Values): Pick<AgentOptions, 'probePort' | 'probeInterval'> {
+  if (values['probe-port'] === values.port) throw new CniError(4, `--probe-port ${values.port} is --port, by which VXLAN receives: choose another`)
+  return { probePort: number('probe-port', values['probe-port'], 0, 65535), probeInterval: number('probe-interval', values['probe-interval'], 1, 86_400) }
 }
 
 function takeAway(options: AgentOptions): string {
