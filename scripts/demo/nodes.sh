@@ -75,7 +75,7 @@ PICTURE
   title 'The state of a node: podwire status'
   on a
   run 'podwire status'
-  expect '^b  .* ok$'
+  expect '^b  .* ok .* ms$'
   say 'The same without an agent, and with damage: what is wrong, and what repairs it.'
   stop
   run 'ip route del 10.244.2.0/24; ip neigh del fd00:10:244:2:: dev podwire.1'
@@ -84,7 +84,7 @@ PICTURE
   refused 'podwire status --repair'
   run 'podwire status --repair | sh'
   refused 'podwire status'
-  expect '^b  .* ok$'
+  expect '^b  .* answered .* ago$'
   run 'ip netns exec pod ping -c1 -W1 10.244.2.2' '1 .*received'
 
   title 'Uninstall: nothing stays'

@@ -8,7 +8,7 @@ import { lackingInPod } from '../vxlan/in-cluster.ts'
 import type { AgentOptions } from '../vxlan/options.ts'
 import { parse, Usage } from './args.ts'
 import { removeBridge } from './bridge.ts'
-import { WISHES, wishesOf } from './wishes.ts'
+import { number, WISHES, wishesOf } from './wishes.ts'
 
 const OPTIONS = {
   peers: { type: 'string' },
@@ -21,6 +21,8 @@ const OPTIONS = {
   'lib-dir': { type: 'string' },
   'state-dir': { type: 'string', default: '/run/podwire' },
   listen: { type: 'string', default: '127.0.0.1:9466' },
+  'probe-port': { type: 'string', default: '9467' },
+  'probe-interval': { type: 'string', default: '30' },
   'install-only': { type: 'boolean', default: false },
   uninstall: { type: 'boolean', default: false },
 } as const
@@ -85,8 +87,15 @@ function optionsOf(values: Values): AgentOptions {
     libDir: resolve(values['lib-dir'] ?? join(binDir, '../lib/podwire')),
     stateDir: resolve(values['state-dir']), // it is in the conflist, which a runtime reads in a directory of its own
     listen: values.listen,
+    ...probing(values),
     procSys: process.env.PODWIRE_PROC_SYS || '/proc/sys',
   }
+}
+
+/** A port of its own: at the overlay's the kernel takes all packets. */
+function probing(values: Values): Pick<AgentOptions, 'probePort' | 'probeInterval'> {
+  if (values['probe-port'] === values.port) throw new CniError(4, `--probe-port ${values.port} is --port, by which VXLAN receives: choose another`)
+  return { probePort: number('probe-port', values['probe-port'], 0, 65535), probeInterval: number('probe-interval', values['probe-interval'], 1, 86_400) }
 }
 
 function takeAway(options: AgentOptions): string {

@@ -168,6 +168,11 @@ Places
   --lib-dir DIR       for what a host may lack (default: ../lib/podwire beside it)
   --state-dir DIR     a directory that a reboot empties (default: /run/podwire)
   --listen ADDR:PORT  /healthz, /readyz, /metrics (default: 127.0.0.1:9466)
+
+Peers
+  --probe-port N      UDP port at which agents ask each other over the overlay whether they answer, the same on all nodes
+                      (default: 9467); 0: they do not ask
+  --probe-interval S  seconds from one round to the next, in which 64 peers are asked at most (default: 30)
 `,
   uninstall: `podwire uninstall - takes the overlay away, or a bridge
 

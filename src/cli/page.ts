@@ -65,7 +65,8 @@ function peerTable(peers: Overlay['peers'], findings: Finding[]): string {
   if (names.length === 0) return ''
   const rows = names.map((name) => {
     const [peer, wrong] = [byName.get(name), byPeer.get(name) ?? []]
-    return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', wrong.length === 0 ? 'ok' : ''], wrong }
+    const state = peer && (wrong.length === 0 || peer.state === 'silent' || peer.state === 'narrow') ? peer.words : ''
+    return { cells: [name, peer?.address ?? '', peer?.podCIDRs.join(' ') ?? '', state], wrong }
   })
   const [header, ...lines] = columns([['peer', 'address', 'pods', ''], ...rows.map(({ cells }) => cells)])
   const below = (wrong: Finding[]) => wrong.flatMap(wrongLines).map(([label, value]) => `${printable(`  ${label.padEnd(6)}  ${value}`)}\n`)

@@ -6,12 +6,14 @@ import * as link from '../kernel/link.ts'
 import type { Netns } from '../kernel/netns.ts'
 import { isOwner } from '../names.ts'
 import { isNft } from '../nouns.ts'
-import { compare, type Difference } from '../reconcile.ts'
+import { compare, isGround, type Difference } from '../reconcile.ts'
 import { leases, type Leases } from '../vxlan/leases.ts'
 import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import type { StateDir, Status } from '../vxlan/state-dir.ts'
+import { underlayFinding } from '../vxlan/underlay.ts'
 import { filesOf } from './files.ts'
 import { nodeFindings } from './node.ts'
+import { peersIn, unheard, type PeerReport } from './peers.ts'
 import { podFindings } from './pod-findings.ts'
 import type { Places } from './pods.ts'
 import { ports, type Port } from './ports.ts'
@@ -55,7 +57,7 @@ export interface Overlay {
   /** Undefined where the directory of leases is closed to whoever asks. */
   networks: Leases[] | undefined
   conflist: string
-  peers: { name: string; address: string; podCIDRs: string[] }[]
+  peers: PeerReport[]
 }
 
 type Part = Partial<Report> & { findings: Finding[]; unseen: string[] }
@@ -90,34 +92,43 @@ function overlayPart(netns: Netns, directory: StateDir, blind: boolean): Part {
 function partOf(netns: Netns, known: Status, running: boolean, blind: boolean): Part {
   const { parts, device } = known
   const networks = leases(parts?.podCIDRs ?? [])
-  const report: Overlay = {
-    node: known.node, ready: known.ready, reason: known.reason, agent: running, source: known.source,
+  const kernel = parts ? kernelFindings(netns, parts, known, blind) : []
+  const cut = kernel.find(({ cuts }) => cuts)
+  const peers = peersIn(known, running, cut !== undefined)
+  const overlay: Overlay = {
+    node: known.node, ready: known.ready && !cut, reason: known.reason || (cut?.sentence ?? ''), agent: running, source: known.source,
     device: parts && { name: device, vni: parts.options.vni, port: parts.options.port, mtu: overlayMtu(parts.underlay, parts.options.mtu) },
     underlay: parts && { address: parts.underlay.local, dev: parts.underlay.dev ?? 'lo', mtu: parts.underlay.mtu },
-    networks,
-    conflist: known.conflist,
-    peers: (parts?.peers ?? []).map(({ node, address, podCIDRs }) => ({ name: node.name, address, podCIDRs })),
+    networks, conflist: known.conflist, peers,
   }
   const problems = known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' }))
-  const findings = [...kernelFindings(netns, known, blind), ...problems]
-  return { overlay: report, findings, unseen: networks ? [] : ['the leases of pods'] }
+  const silent = parts ? peers.flatMap((peer) => unheard(peer, parts)) : []
+  const findings = [...kernel.map(({ cuts, ...one }) => one), ...problems, ...silent]
+  return { overlay, findings, unseen: networks ? [] : ['the leases of pods'] }
 }
 
-function kernelFindings(netns: Netns, known: Status, blind: boolean): Finding[] {
-  const { parts } = known
-  if (!parts) return []
+type Parts = NonNullable<Status['parts']>
+
+/** What the kernel says; `cuts`: no peer is reached, or reaches this node. */
+function kernelFindings(netns: Netns, parts: Parts, known: Status, blind: boolean): (Finding & { cuts?: boolean })[] {
   const owners = ownersOf(parts)
   const refused = ({ repair }: Difference) => known.problems.some(({ sentence }) => sentence.startsWith(`the kernel refuses ${repair}: `))
   try {
+    const underlay = parts.peers.length > 0 ? underlayFinding(netns, parts.underlay) : undefined
     const differences = differencesOf(netns, parts, known.device, blind).filter((one) => !refused(one))
-    return differences.map(({ fact, sentence, repair, asks }) => ({ peer: owners.get(fact), sentence, repair, ...(asks && { asks }) }))
+    return [
+      ...(underlay ? [{ peer: undefined, ...underlay, cuts: true }] : []),
+      ...differences.map((one) => ({ peer: owners.get(one.fact), ...sayable(one), cuts: isGround(one) })),
+    ]
   } catch (error) {
     return [{ peer: undefined, sentence: `what is there cannot be read: ${(error as Error).message}`, repair: '' }]
   }
 }
 
+const sayable = ({ sentence, repair, asks }: Difference) => ({ sentence, repair, ...(asks && { asks }) })
+
 /** What of the plan is not true; `blind`: but for what is in nf_tables. */
-function differencesOf(netns: Netns, parts: NonNullable<Status['parts']>, device: string, blind: boolean): Difference[] {
+function differencesOf(netns: Netns, parts: Parts, device: string, blind: boolean): Difference[] {
   const plan = overlay(parts.self, parts.podCIDRs, parts.underlay, parts.peers, parts.options)
   const realm = realmOf(device)
   const [facts, own] = blind ? [plan.filter((fact) => !isNft(fact)), { ...realm, firewall: [] }] : [plan, realm]

@@ -51,7 +51,7 @@ function onOff(name: string, text: string): boolean {
   return text === 'on'
 }
 
-function number(name: string, text: string, least: number, most: number): number {
+export function number(name: string, text: string, least: number, most: number): number {
   const value = Number(text)
   if (!/^\d+$/.test(text) || value < least || value > most) throw new CniError(4, `--${name} ${text}: expected a number from ${least} to ${most}`)
   return value

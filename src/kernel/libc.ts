@@ -102,6 +102,34 @@ export function hearKernelOnly(fd: number): void {
   call('connect(netlink)', 'connect', fd, address, address.length)
 }
 
+const SOCK_DGRAM = 2
+const SOCKADDR_IN = 16 // bytes; <netinet/in.h>
+const SOCKADDR_IN6 = 28
+
+/**
+ * A UDP socket at an address, 4 or 16 bytes, and a port, whose packets are never fragmented, whatever is known of the way (PMTUDISC_PROBE).
+ * man 7 ip, man 7 ipv6
+ */
+export function udpSocket(address: Uint8Array, port: number): number {
+  const [family, length, at] = address.length === 4 ? [AF_INET, SOCKADDR_IN, 4] : [AF_INET6, SOCKADDR_IN6, 8]
+  return prepared(call('socket(UDP)', 'socket', family, SOCK_DGRAM | SOCK_CLOEXEC, 0), (fd) => {
+    if (family === AF_INET) setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
+    else setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
+    const name = Buffer.alloc(length)
+    name.writeUInt16LE(family, 0)
+    name.writeUInt16BE(port, 2)
+    name.set(address, at)
+    call('bind(UDP)', 'bind', fd, name, length)
+  })
+}
+
+const [AF_INET, AF_INET6] = [2, 10]
+const IPPROTO_IP = 0 // <linux/in.h>
+const IP_MTU_DISCOVER = 10
+const IPPROTO_IPV6 = 41 // <linux/in6.h>
+const IPV6_MTU_DISCOVER = 23
+const PMTUDISC_PROBE = 3
+
 const AF_UNIX = 1
 const SOCK_STREAM = 1
 

@@ -38,6 +38,7 @@ const AF_INET = 2
 const IFLA_INET_CONF = 1
 const RTEXT_FILTER_SKIP_STATS = 8
 const IFF_UP = 1
+export const IFF_LOWER_UP = 0x10000
 export const IFF_PROMISC = 0x100
 const IFF_ALLMULTI = 0x200
 

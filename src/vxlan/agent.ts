@@ -32,11 +32,12 @@ import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
 import { refuse, type AgentOptions } from './options.ts'
 import { deviceName, overlayMtu, ownersOf, realmOf, RTPROT_PODWIRE } from './overlay.ts'
+import { Peering } from './peering.ts'
 import type { Peer, Problem } from './peers.ts'
 import type { Why } from './refusals.ts'
 import type { Source, SourceState } from './source.ts'
 import { StateDir, Taken, type Status } from './state-dir.ts'
-import { findUnderlay } from './underlay.ts'
+import { keepingUnderlay, NoUnderlay, underlayFinding } from './underlay.ts'
 import { Upkeep, type Upkept } from './upkeep.ts'
 import { verdict, type Verdict } from './verdict.ts'
 import { Narrow, some, viewOf, type View } from './view.ts'
@@ -91,11 +92,12 @@ class Agent {
   /** Files that come before the conflist, of which each is said once. */
   #rivals = new Set<string>()
   readonly #metrics = new Metrics()
+  readonly #peering: Peering
   readonly #closing: (() => void)[] = []
   #nodes: Nodes | undefined
   #view: View | undefined
   /** What decides beside the view and what the kernel refuses. */
-  #situation = { inherited: false, trouble: '', narrow: '', promised: [] as string[], unwritten: '', deaf: '' }
+  #situation = { inherited: false, trouble: '', narrow: '', underlay: '', promised: [] as string[], unwritten: '', deaf: '' }
   #applying = false
   #collected = false
   /** What the kernel refuses, of which each is said once. */
@@ -114,6 +116,7 @@ class Agent {
       done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), look: () => this.#guard(), deaf: (why) => this.#heard(why),
       heard: (news) => this.#pods?.hear(news, RTPROT_PODWIRE),
     })
+    this.#peering = new Peering(options.probePort, options.probeInterval * 1000, this.#metrics, () => this.#writeSoon())
     const what = options.peers ?? options.kubeconfig ?? 'the API server of this cluster'
     const base = { node: options.node, device, problems: [], promised: [], conflist: this.#conflist.path }
     this.#status = { ...base, ready: false, reason: 'the nodes are not known yet', source: { phase: 'connecting', reason: '', what } }
@@ -123,7 +126,7 @@ class Agent {
     const { stateDir, confDir, peers, kubeconfig, node, vni, port, listen: address } = this.#options
     if (!this.#state.take()) throw new Error(`another agent is running with --state-dir ${stateDir}`)
     this.#takeOver()
-    const server = await listen(address, () => this.#health(), this.#metrics, () => this.#countLeases())
+    const server = await listen(address, () => this.#health(), this.#metrics, () => this.#count())
     this.#closing.push(() => server.close())
     log.info('starting', { node, vni, port, peers, kubeconfig, listen: address })
     this.#install()
@@ -147,6 +150,7 @@ class Agent {
   abandon(): void {
     for (const alarm of [this.#evaluation, this.#rest, this.#writing]) alarm.cancel()
     for (const close of this.#closing) close()
+    this.#peering.close()
     this.#keeper.close()
     this.#netns.close()
     this.#state.giveBack()
@@ -160,12 +164,12 @@ class Agent {
     else for (const problem of takeBack(this.#netns, { ...realmOf(before.device), firewall: [] })) log.warn('the overlay of before would not go', { device: before.device, problem })
   }
 
-  #inherit({ ready, promised, parts }: Status): void {
+  #inherit({ ready, promised, parts, heard }: Status): void {
     const there = vxlan.isNetwork(link.get(this.#netns, this.#status.device), this.#options.vni)
     const kept = promised ?? (ready ? (parts?.podCIDRs ?? []) : [])
     this.#situation.inherited = ready && there
     this.#situation.promised = kept
-    this.#status = { ...this.#status, ready: ready && there, promised: kept, ...(parts && { parts }) }
+    this.#status = { ...this.#status, ready: ready && there, promised: kept, ...(parts && { parts }), ...(heard && this.#options.probePort !== 0 && { heard }) }
     if (ready && there && parts && kept.length > 0) this.#writeConflist(kept, overlayMtu(parts.underlay, parts.options.mtu))
   }
 
@@ -223,7 +227,7 @@ class Agent {
   #health(): Health {
     const { ready, reason } = this.#status
     const lacking = ready ? this.#conflist.problem : ''
-    return { ready: ready && lacking === '', reason: lacking || reason }
+    return { ready: ready && lacking === '', reason: lacking || reason, peers: () => this.#peering.lines() }
   }
 
   /** What podwire has made for pods stays so. */
@@ -254,12 +258,16 @@ class Agent {
   #evaluate(): void {
     if (!this.#nodes) return
     try {
-      const view = viewOf(this.#netns, this.#nodes, this.#options.node, this.#options, findUnderlay, this.#status.parts?.peers)
-      this.#situation = { ...this.#situation, trouble: '', narrow: '' }
+      const { peers, underlay: before } = this.#status.parts ?? {}
+      const view = viewOf(this.#netns, this.#nodes, this.#options.node, this.#options, keepingUnderlay(before), peers)
+      const underlay = view.peers.length > 0 ? unreachable(this.#netns, view.underlay) : ''
+      this.#situation = { ...this.#situation, trouble: '', narrow: '', underlay }
       this.#apply(view)
     } catch (error) {
       const { message } = error as Error
-      this.#situation = { ...this.#situation, trouble: message, narrow: error instanceof Narrow ? message : '' }
+      const hasPeers = (this.#status.parts?.peers.length ?? 0) > 0
+      const underlay = error instanceof NoUnderlay && hasPeers ? message : ''
+      this.#situation = { ...this.#situation, trouble: message, narrow: error instanceof Narrow ? message : '', underlay }
       this.#conclude()
       this.#soon(RETRY)
     }
@@ -276,6 +284,7 @@ class Agent {
     } finally {
       this.#applying = false
     }
+    this.#peering.want(this.#status.parts!, this.#status.heard)
     this.#conclude()
   }
 
@@ -365,6 +374,7 @@ class Agent {
   }
 
   #write(): void {
+    if (this.#view) this.#status.heard = this.#peering.heard
     this.#save(() => this.#state.write(this.#status))
   }
 
@@ -430,12 +440,20 @@ class Agent {
     log.error('GC failed', { code, why: msg, details })
   }
 
-  #countLeases(): void {
+  /** Counts what is counted when somebody asks. */
+  #count(): void {
+    this.#peering.count()
     for (const { network, used, free } of leases(this.#status.parts?.podCIDRs ?? []) ?? []) {
       this.#metrics.leases.set({ state: 'used', network }, used)
       this.#metrics.leases.set({ state: 'free', network }, Number(free)) // Prometheus knows doubles alone
     }
   }
+}
+
+/** Why no other node can be reached, with what repairs it; empty if nothing is known to be wrong. */
+function unreachable(netns: Netns, underlay: View['underlay']): string {
+  const { sentence = '', repair } = underlayFinding(netns, underlay) ?? {}
+  return [sentence, repair].filter(Boolean).join(': ')
 }
 
 /** False below what is mounted read-only; a directory that is not there yet can be made. */

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { contains, parseAddress, parseCidr, sameAddress } from '../ip.ts'
+import { printable } from '../printable.ts'
 import { log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -13,6 +14,8 @@ export interface Health {
   ready: boolean
   /** Why not, a sentence. */
   reason: string
+  /** A line for each peer. */
+  peers(): string[]
 }
 
 /** A request is a few hundred bytes in one packet; Prometheus gives an answer 10 s by default. */
@@ -71,8 +74,9 @@ async function answer(request: IncomingMessage, { host, health, metrics, refresh
       case '/healthz':
         return { status: 200, text: 'ok\n' }
       case '/readyz': {
-        const { ready, reason } = health()
-        return ready ? { status: 200, text: 'ok\n' } : { status: 503, text: `${reason}\n` }
+        const { ready, reason, peers } = health()
+        const text = isVerbose(request.url) ? details(ready, reason, peers()) : ready ? 'ok\n' : `${reason}\n`
+        return { status: ready ? 200 : 503, text }
       }
       case '/metrics':
         refresh()
@@ -83,6 +87,14 @@ async function answer(request: IncomingMessage, { host, health, metrics, refresh
   } catch (error) {
     return { status: 500, text: `${(error as Error).message}\n` }
   }
+}
+
+const isVerbose = (url = ''): boolean => new URL(url, 'http://podwire').searchParams.has('verbose')
+
+/** As Kubernetes' own programs tell: a line for each thing that is looked at, and what comes of it. A peer makes no node unready. */
+function details(ready: boolean, reason: string, peers: string[]): string {
+  const lines = [ready ? '[+]overlay ok' : `[-]overlay failed: ${reason}`, ...peers, `readyz check ${ready ? 'passed' : 'failed'}`]
+  return lines.map((line) => `${printable(line)}\n`).join('')
 }
 
 /**

@@ -14,6 +14,10 @@ const HELP = {
   errors: "Number of changes that the kernel refused, by its code (EEXIST …), and of errors of GC, by CNI's.",
   watch: '1 for the phase in which the source of nodes (file or API server) is, 0 for each other, by phase.',
   leases: 'Number of addresses in the networks of this node, by network and by state: used by pods, or free.',
+  hearing: 'Number of other nodes, by state: ok (answers over the overlay), configured (never did), silent (did before), narrow (large are lost).',
+  answered: 'Seconds since another node last answered over the overlay, by its name; of 128 nodes at most, those that do not answer first.',
+  roundTrip: 'Seconds from a question to another node over the overlay to its last answer, by its name; of the same nodes.',
+  dropped: 'Number of packets to the port for such questions that were dropped, by why: stranger (no peer), malformed, unasked, rate.',
 }
 const BUCKETS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3] // seconds
 
@@ -33,6 +37,10 @@ export class Metrics {
   readonly errors = new Counter({ name: 'podwire_errors_total', help: HELP.errors, labelNames: ['code'], registers: this.#registers })
   readonly watch = this.#gauge('podwire_watch_state', HELP.watch, 'phase')
   readonly leases = this.#gauge('podwire_leases', HELP.leases, 'state', 'network')
+  readonly hearing = this.#gauge('podwire_peer_state', HELP.hearing, 'state')
+  readonly answered = this.#gauge('podwire_peer_answered_seconds', HELP.answered, 'node')
+  readonly roundTrip = this.#gauge('podwire_peer_round_trip_seconds', HELP.roundTrip, 'node')
+  readonly dropped = new Counter({ name: 'podwire_probes_dropped_total', help: HELP.dropped, labelNames: ['why'], registers: this.#registers })
 
   get contentType(): string {
     return this.#registry.contentType

@@ -20,6 +20,10 @@ export interface AgentOptions extends Wishes {
   libDir: string
   stateDir: string
   listen: string
+  /** Where agents ask each other over the overlay; 0: they do not. */
+  probePort: number
+  /** How often, seconds. */
+  probeInterval: number
   /** Where the node's /proc/sys is. */
   procSys: string
 }

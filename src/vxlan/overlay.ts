@@ -55,7 +55,10 @@ export function vniOf(device: string): number | undefined {
 }
 
 /** Bytes that fit into the overlay. */
-export const overlayMtu = (underlay: Underlay, mtu: number | undefined): number => mtu ?? underlay.mtu - OVERHEAD[familyOf(underlay.local)]
+export const overlayMtu = (underlay: Underlay, mtu: number | undefined): number => mtu ?? underlay.mtu - overlayOverhead(underlay)
+
+/** Bytes that VXLAN adds to a packet of a pod's. */
+export const overlayOverhead = ({ local }: Underlay): number => OVERHEAD[familyOf(local)]
 
 /**
  * Why pods with networks of these families cannot have that MTU over an underlay, or none at all; undefined if they can. What carries an
@@ -133,6 +136,13 @@ const remembered = new WeakMap<Node, { about: string; facts: PeerFact[] }>()
  * route leads to, `onlink` or not, so the VTEP address needs a route of its own (ip6_route_check_nh_onlink, net/ipv6/route.c).
  */
 const isWithin = (cidr: string, onLink: string[]): boolean => cidr.includes(':') && onLink.some((link) => contains(parseCidr(link)!, parseCidr(cidr)!))
+
+/** Addresses in the overlay: of this node's device, and of those of its peers that it can reach. */
+export function vteps({ podCIDRs, peers }: { podCIDRs: string[]; peers: Peer[] }): { own: string[]; peers: { node: string; address: string }[] } {
+  const families = new Set(podCIDRs.map(familyOf))
+  const reached = ({ node, podCIDRs: cidrs }: Peer) => cidrs.filter((cidr) => families.has(familyOf(cidr))).map((cidr) => ({ node: node.name, address: vtep(cidr) }))
+  return { own: podCIDRs.map(vtep), peers: peers.flatMap(reached) }
+}
 
 /** The address of a node's end of the overlay: that of its network. */
 const vtep = (cidr: string): string => addressText(parseCidr(cidr)!)

@@ -8,6 +8,7 @@ import { identityOf } from './directory-watch.ts'
 import { openFile, textOf } from '../file.ts'
 import { prepared, sleep, tryLock } from '../kernel/libc.ts'
 import { Patience } from '../kernel/patience.ts'
+import type { Heard } from './heard.ts'
 import type { Problem } from './peers.ts'
 import type { Readiness } from './readiness.ts'
 import { remove, removeEmpty, replaceText } from '../replace.ts'
@@ -27,6 +28,8 @@ export interface Status extends Readiness {
   promised?: string[]
   /** Executables that the agent keeps where the runtime looks for them, by their paths. */
   executables?: string[]
+  /** What is known of peers from their answers. */
+  heard?: Heard[]
 }
 
 /** How long to wait for another agent's end, and how often to look. Milliseconds. */

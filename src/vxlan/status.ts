@@ -56,6 +56,11 @@ const cidr = matching('a network', (value) => parseCidr(value) !== undefined)
 const dev = matching('the name of an interface', (value) => /^[\w@%+=,.-]{1,15}$/.test(value)) // IFNAMSIZ, <linux/if.h>
 const mtu = number(0, 0x7fffffff)
 
+const seconds = is('a number of seconds or milliseconds', (value) => typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER)
+const count = number(0, Number.MAX_SAFE_INTEGER)
+
+const HEARD = object({ node: text, address, asked: optional(seconds), answered: optional(seconds), roundTrip: optional(seconds), missed: count, missedLarge: count })
+
 const NODE = object({ name: text, addresses: list(text), podCIDRs: list(text), created: optional(text) })
 
 const OPTIONS = object({
@@ -73,6 +78,6 @@ const PARTS = object({
 const STATUS = object({
   node: text, device: matching('a device of podwire', (name) => vniOf(name) !== undefined), ready: flag, reason: text, conflist: text,
   problems: list(object({ node: text, sentence: text })),
-  promised: optional(list(cidr)), executables: optional(list(text)), parts: optional(PARTS),
+  promised: optional(list(cidr)), executables: optional(list(text)), parts: optional(PARTS), heard: optional(list(HEARD)),
   source: object({ phase: matching('a phase', (phase) => ['connecting', 'listing', 'watching', 'failed'].includes(phase)), reason: text, what: text }),
 })

@@ -1,11 +1,14 @@
 // Which interface and address carry the overlay: what the operator says, else the node's own address, else the interface
 // with the default route.
 
-import { addressText, bits, cidrText, contains, network, parseAddress, parseCidr, type Cidr, type Family } from '../ip.ts'
+import { addressText, bits, cidrText, contains, network, parseAddress, parseCidr, sameAddress } from '../ip.ts'
+import type { Address, Cidr, Family } from '../ip.ts'
 import * as addr from '../kernel/addr.ts'
 import * as link from '../kernel/link.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as route from '../kernel/route.ts'
+import { word } from '../show.ts'
+import type { Finding } from '../state.ts'
 import type { Node } from './node.ts'
 import type { Underlay } from './peers.ts'
 
@@ -50,6 +53,41 @@ function chosen(netns: Netns, own: Own[], choice: string): Own[] {
 function onDefaultRoute(netns: Netns, own: Own[]): Own[] {
   const indexes = ([4, 6] as const).flatMap((family) => route.defaults(netns, family)).map(({ oif }) => oif)
   return own.filter(({ ifindex }) => indexes.includes(ifindex))
+}
+
+/** Why no other node can be reached, nor reach this one, and what repairs it; undefined if nothing is known to be wrong. */
+export function underlayFinding(netns: Netns, { local, dev, onLink }: Underlay): Finding | undefined {
+  const name = dev ?? 'lo'
+  const there = link.get(netns, name)
+  const about = (what: string, repair = ''): Finding => ({ sentence: `interface ${name}, which carries the overlay, ${what}`, repair })
+  if (!there) return about('is missing')
+  if (!there.up) return about('is down', `ip link set ${word(name)} up`)
+  if ((there.flags & link.IFF_LOWER_UP) === 0) return about('has no carrier: look at its cable, or at what is at the other end')
+  if (hasAddress(netns, local)) return undefined
+  const around = onLink.find((text) => contains(parseCidr(text)!, parseAddress(local)!))
+  const prefix = around?.split('/')[1] ?? bits(local.includes(':') ? 6 : 4)
+  const repair = `ip addr add ${local}/${prefix} dev ${word(name)}`
+  return { sentence: `address ${local}, to which other nodes send, is on no interface`, repair }
+}
+
+/**
+ * Finds the underlay as findUnderlay does, but for a node whose address has been taken away since: as long as others are told to reach it
+ * there, it is no help to send from elsewhere. `before`: the underlay until now.
+ */
+export function keepingUnderlay(before: Underlay | undefined): FindUnderlay {
+  return (netns, self, choice) => {
+    const said = before && parseAddress(before.local)
+    const isSaid = said && self.addresses.some((text) => text === before.local || isSame(parseAddress(text), said))
+    const lost = isSaid && !hasAddress(netns, before.local) && link.get(netns, before.dev ?? 'lo') !== undefined
+    return lost ? before : findUnderlay(netns, self, choice)
+  }
+}
+
+const isSame = (a: Address | undefined, b: Address): boolean => a !== undefined && sameAddress(a, b)
+
+function hasAddress(netns: Netns, local: string): boolean {
+  const wanted = parseAddress(local)!
+  return addr.all(netns).some(({ address }) => sameAddress(parseCidr(address)!, wanted))
 }
 
 const nothing = (own: Own[], choice: string): string =>

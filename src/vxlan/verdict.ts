@@ -14,6 +14,8 @@ export interface Situation {
   trouble: string
   /** Why what there is does not carry what pods send. */
   narrow: string
+  /** Why no other node can be reached over the underlay. */
+  underlay: string
   /** What of the plan the kernel refuses. */
   refused: Failure[]
   /** The networks of which the conflist gives addresses now. */
@@ -36,13 +38,15 @@ export interface Verdict {
  * All that a pod needs of the node has to be so, for each family that pods get. Who has a promise that still holds keeps it: pods
  * go on with one family though another that was to come does not.
  */
-export function verdict({ podCIDRs, inherited, trouble, narrow, refused, promised, unwritten, deaf }: Situation): Verdict {
+export function verdict({ podCIDRs, inherited, trouble, narrow, underlay, refused, promised, unwritten, deaf }: Situation): Verdict {
   if (narrow) return { ready: false, reason: narrow, promise: undefined }
-  if (podCIDRs === undefined) return { ready: inherited, reason: trouble || 'the nodes are not known yet', promise: undefined }
+  const unknown = underlay || trouble || 'the nodes are not known yet'
+  if (podCIDRs === undefined) return { ready: inherited && underlay === '', reason: unknown, promise: undefined }
   const broken = refused.filter(isNeeded)
   const whole = podCIDRs.filter((cidr) => !broken.some((failure) => concerns(failure.fact, cidr)))
   const kept = promised.length > 0 && promised.every((cidr) => whole.includes(cidr))
   if (whole.length < podCIDRs.length) return { ready: kept, reason: broken[0]!.sentence, promise: undefined }
+  if (underlay) return { ready: false, reason: underlay, promise: kept ? podCIDRs : undefined }
   return { ready: unwritten === '' || kept, reason: trouble || unwritten || deaf, promise: podCIDRs }
 }
 

@@ -3,7 +3,7 @@
 //
 //   a (agent) ── u0 ── bridge lan          its peers are in the file only
 
-import { existsSync, mkdirSync, readFileSync, watch, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
 import { call, ip, sh } from '../world.ts'
 import t from 'tap'
 import { agent as command } from '../../src/cli/agent.ts'
@@ -129,7 +129,7 @@ t.test('an agent, from nothing to ready', async (t) => {
   await t.test('an underlay that vanishes, and comes back', async (t) => {
     on('a', 'ip addr del 192.0.2.1/24 dev u0; ip -6 addr del 2001:db8::1/64 dev u0')
     await until('it says so', () => agent.status().reason !== '')
-    t.match(agent.status().reason, "none of this node's addresses (192.0.2.1, 2001:db8::1) is on an interface here")
+    t.match(agent.status(), { ready: false, reason: 'address 192.0.2.1, to which other nodes send, is on no interface: ip addr add 192.0.2.1/24 dev u0' })
     on('a', 'ip addr add 192.0.2.1/24 dev u0 && ip -6 addr add 2001:db8::1/64 dev u0 nodad; ip route replace default via 192.0.2.254')
     await until('at once', () => agent.status().reason === '' && agent.status().ready)
     await agent.settled()
@@ -154,6 +154,7 @@ t.test('an agent, from nothing to ready', async (t) => {
 
   await t.test('started before the node has its address, as while DHCP is busy', async (t) => {
     on('a', 'ip addr del 192.0.2.1/24 dev u0; ip -6 addr del 2001:db8::1/64 dev u0; ip -6 route del default')
+    rmSync('/run/a/state', { recursive: true }) // as a reboot does
     const early = new Agent('a')
     await until('it says so', () => early.status().reason.includes('choose with underlay'))
     on('a', 'ip addr add 192.0.2.1/24 dev u0 && ip -6 addr add 2001:db8::1/64 dev u0 nodad; ip route replace default via 192.0.2.254; ip -6 route replace default via 2001:db8::fe')

@@ -11,7 +11,7 @@ import { Metrics } from '../../src/vxlan/metrics.ts'
 
 ip('link set lo up && ip addr add 192.0.2.1/32 dev lo && ip -6 addr add 2001:db8::1/128 dev lo nodad')
 
-const health: Health = { ready: true, reason: '' }
+const health: Health = { ready: true, reason: '', peers: () => [] }
 let refresh = (): void => {}
 
 /** A server there, that is closed with the test. */

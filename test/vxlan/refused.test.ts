@@ -165,7 +165,7 @@ const said = []
 const taken = []
 console.log('ready') // what that opens is open
 try { for (;;) taken.push(openSync('/dev/null')) } catch {}
-const keeper = new Keeper(netns, realmOf('podwire.1'), { done() {}, underlay() { said.push('look') }, deaf(why) {
+const keeper = new Keeper(netns, realmOf('podwire.1'), { done() {}, heard() {}, look() {}, underlay() { said.push('look') }, deaf(why) {
   said.push(why)
   if (why === '') { console.log(JSON.stringify(said)); keeper.close(); netns.close() }
 } })

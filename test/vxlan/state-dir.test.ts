@@ -20,6 +20,7 @@ const { NODE_OPTIONS: _, ...env } = process.env
 const node = (name: string, n: number) => ({ name, addresses: [`192.0.2.${n}`], podCIDRs: [`10.244.${n}.0/24`] })
 const good = (device = 'podwire.1', vni = 1): Status & { parts: NonNullable<Status['parts']> } => ({
   node: 'a', device, problems: [], conflist: '/run/net.d/10-podwire.conflist', ready: true, reason: '', source: { phase: 'watching', reason: '', what: 'peers.json' }, promised: ['10.244.1.0/24'],
+  heard: [{ node: 'b', address: '10.244.2.0', asked: 1, answered: 1, roundTrip: 0.3, missed: 0, missedLarge: 0 }],
   parts: {
     self: node('a', 1), podCIDRs: ['10.244.1.0/24'], underlay: { local: '192.0.2.1', dev: 'u0', mtu: 1500, onLink: ['192.0.2.0/24'] },
     peers: [{ node: node('b', 2), address: '192.0.2.2', podCIDRs: ['10.244.2.0/24'], onLink: { 4: '192.0.2.2' } }],
@@ -175,7 +176,7 @@ t.test('each field of status.json that is lacking or of another type is named', 
   }
 })
 
-const MAY_LACK = /^(parts|promised|parts\.options\.uplinks|parts\.underlay\.dev|parts\.peers\[0\]\.onLink\.4)$/
+const MAY_LACK = /^(heard|heard\[0\]\.(asked|answered|roundTrip)|parts|promised|parts\.options\.uplinks|parts\.underlay\.dev|parts\.peers\[0\]\.onLink\.4)$/
 
 t.test('no terminal obeys what others said, and a sentence is one line', async (t) => {
   const evil = '\u001b]0;gone\u0007\u009b31m\u202e\nrepair    reboot\n  repair  reboot'

@@ -6,7 +6,7 @@ import { verdict, type Situation } from '../../src/vxlan/verdict.ts'
 
 const [V4, V6] = ['10.244.1.0/24', 'fd00:10:244:1::/64']
 const both = [V4, V6]
-const well: Situation = { podCIDRs: both, inherited: false, trouble: '', narrow: '', refused: [], promised: [], unwritten: '', deaf: '' }
+const well: Situation = { podCIDRs: both, inherited: false, trouble: '', narrow: '', underlay: '', refused: [], promised: [], unwritten: '', deaf: '' }
 const refused = (fact: Partial<Fact> | undefined, more = {}) => ({ refused: [{ fact: fact as Fact, sentence: 'no', ...more }] })
 
 const addr6 = { fact: 'addr', dev: 'podwire.1', address: 'fd00:10:244:1::/128' } as const
@@ -40,6 +40,9 @@ const CASES: [what: string, how: Partial<Situation>, ready: boolean, reason: str
   ['there is no plan of now, and the device is refused', { ...refused(up), trouble: 'the underlay is gone', promised: both }, false, 'no', undefined],
   ['what was ready no longer carries what pods send', { trouble: 'too large', narrow: 'too large', promised: both }, false, 'too large', undefined],
   ['what an agent before has left does not', { podCIDRs: undefined, inherited: true, trouble: 'too large', narrow: 'too large', promised: both }, false, 'too large', undefined],
+  ['the underlay is down at first', { underlay: 'u0 is down' }, false, 'u0 is down', undefined],
+  ['the underlay is down, and the conflist stays', { underlay: 'u0 is down', promised: both }, false, 'u0 is down', both],
+  ['an agent before has left it ready, and the underlay is gone', { podCIDRs: undefined, inherited: true, underlay: 'gone' }, false, 'gone', undefined],
   ['the conflist cannot be written', { unwritten: 'a directory' }, false, 'a directory', both],
   ['it cannot be written anew', { unwritten: 'a directory', promised: [V4] }, true, 'a directory', both],
   ['nothing is heard of the kernel', { deaf: 'EMFILE', promised: both }, true, 'EMFILE', both],
