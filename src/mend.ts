@@ -28,7 +28,8 @@ export interface Fixed {
  */
 export function mend(kernel: Kernel, plan: Plan, pod: string): Mended {
   const reachable = plan.filter((fact) => !isInside(fact) || kernel.pod !== undefined)
-  if (kernel.pod && reachable.some((fact) => fact.fact === 'link' && checkFact(kernel, fact, pod)?.missing)) return makeAgain(kernel, reachable, pod)
+  const isGone = (fact: Fact) => fact.fact === 'link' && checkFact(kernel, fact, pod)?.missing
+  if (kernel.pod && reachable.some(isGone)) return makeAgain(kernel, reachable, pod)
   const mended: Mended = { repaired: [], failed: [] }
   const gone = new Set<string>()
   mendTables(kernel, reachable.filter(isNft), pod, mended) // what is guarded by it is open at no moment

@@ -17,11 +17,15 @@ import { printable } from '../printable.ts'
 import { parse } from './args.ts'
 import { columns } from './columns.ts'
 
-const OPTIONS = { 'data-dir': { type: 'string', default: '/var/lib/cni/networks' }, 'dry-run': { type: 'boolean', default: false } } as const
+const OPTIONS = {
+  'data-dir': { type: 'string', default: '/var/lib/cni/networks' },
+  'dry-run': { type: 'boolean', default: false },
+} as const
 
 export function gc(args: string[]): Answer {
   const { values, positionals: [network] } = parse(args, OPTIONS, 1)
-  const requests = (network === undefined ? networksIn(values['data-dir']) : [checkName(network)]).map((name) => requestOf(name, values['data-dir']))
+  const networks = network === undefined ? networksIn(values['data-dir']) : [checkName(network)]
+  const requests = networks.map((name) => requestOf(name, values['data-dir']))
   const rows = requests.flatMap((request) => rowsOf(request))
   if (rows.length === 0) return { status: 0, stdout: 'nothing is left of dead pods\n', stderr: '' }
   if (!values['dry-run']) requests.forEach(collect)
@@ -33,7 +37,8 @@ export function gc(args: string[]): Answer {
 function networksIn(directory: string): string[] {
   const host = new Netns()
   try {
-    const owners = [...link.list(host).flatMap(({ alias }) => (alias !== undefined && isOwner(alias) ? [alias] : [])), ...nft.elements(host, () => true).map(({ owner }) => owner)]
+    const aliases = link.list(host).flatMap(({ alias }) => (alias !== undefined && isOwner(alias) ? [alias] : []))
+    const owners = [...aliases, ...nft.elements(host, () => true).map(({ owner }) => owner)]
     return [...new Set([...directories(directory), ...owners.map((owner) => owner.split('/')[0]!)])].filter(isName).sort()
   } finally {
     host.close()
@@ -65,7 +70,9 @@ function requestOf(name: string, dataDir: string): Request {
 
 function rowsOf(request: Request): string[][] {
   const { facts, leases } = garbage(request)
-  const ofLeases = leases.map(({ address, containerID, ifname }) => ['lease', address, containerID === undefined ? 'of nobody' : `${request.conf.name}/${containerID}/${ifname ?? ''}`])
+  const holder = ({ containerID, ifname = '' }: (typeof leases)[number]) =>
+    containerID === undefined ? 'of nobody' : `${request.conf.name}/${containerID}/${ifname}`
+  const ofLeases = leases.map((lease) => ['lease', lease.address, holder(lease)])
   return [...ofLeases, ...facts.flatMap(rowOf)].map((row) => row.map(printable))
 }
 

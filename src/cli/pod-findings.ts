@@ -26,5 +26,6 @@ function grouped(pods: ReturnType<typeof podsOf>['pods']): PodFindings['findings
       if (known) known.pods.push(titleOf(pod))
       else shared.set(sentence, { pods: [titleOf(pod)], repair })
     }
-  return [...shared].map(([sentence, { pods: [first, ...more], repair }]) => ({ sentence: `${sentence} (pod ${first}${more.length > 0 ? ` and ${more.length} more` : ''})`, repair }))
+  const whose = ([first, ...more]: string[]) => `pod ${first}${more.length > 0 ? ` and ${more.length} more` : ''}`
+  return [...shared].map(([sentence, { pods: of, repair }]) => ({ sentence: `${sentence} (${whose(of)})`, repair }))
 }

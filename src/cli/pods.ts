@@ -14,6 +14,7 @@ import { ageText } from './age.ts'
 import { parse } from './args.ts'
 import { columns } from './columns.ts'
 import { ports, portsOf } from './ports.ts'
+import { repairsOf } from './repairs.ts'
 
 const OPTIONS = {
   library: { type: 'string', default: LIBRARY },
@@ -59,10 +60,10 @@ function answer(args: string[], { named, repair: mends, text }: Command): Answer
   const host = new Netns()
   try {
     const node = podsOf(host, { library: values.library, binDir: values['bin-dir'] }, mends, word)
-    if (word !== undefined && node.pods.length === 0) throw new CniError(3, `there is no pod ${word} on this node`, 'podwire pods lists them; expected a name, container ID, address or interface')
+    if (word !== undefined && node.pods.length === 0) throw new CniError(3, `there is no pod ${word} on this node`, EXPECTED)
     const well = node.pods.every(({ findings }) => findings.length === 0)
     const stdout = values.json ? `${JSON.stringify(node, null, 2)}\n` : text(node.pods, host)
-    return { status: well ? 0 : 1, stdout, stderr: node.unread.map(({ file, problem }) => `podwire: ${printable(`${file} is not as a library writes it: ${problem}`)}\n`).join('') }
+    return { status: well ? 0 : 1, stdout, stderr: node.unread.map(unreadText).join('') }
   } catch (error) {
     throw isErrno(error, 'EPERM', 'EACCES') ? new CniError(100, `${(error as Error).message}: pods can be looked at by root alone`) : error
   } finally {
@@ -70,15 +71,23 @@ function answer(args: string[], { named, repair: mends, text }: Command): Answer
   }
 }
 
+const EXPECTED = 'podwire pods lists them; expected a name, container ID, address or interface'
+const unreadText = ({ file, problem }: Node['unread'][number]): string =>
+  `podwire: ${printable(`${file} is not as a library writes it: ${problem}`)}\n`
+
 function table(list: PodReport[], host: Netns): string {
   if (list.length === 0) return 'no pods\n'
   const open = ports(host) ?? []
-  const rows = list.map((pod) => [titleOf(pod), pod.addresses.join(' '), pod.network, pod.end ?? '', portsOf(open, owner(pod)), pod.since === undefined ? '' : ageText(pod.since), stateText(pod)])
+  const rows = list.map((pod) => {
+    const age = pod.since === undefined ? '' : ageText(pod.since)
+    return [titleOf(pod), pod.addresses.join(' '), pod.network, pod.end ?? '', portsOf(open, owner(pod)), age, stateText(pod)]
+  })
   return columns([['pod', 'address', 'network', 'interface', 'ports', 'age', 'state'], ...rows]).join('')
 }
 
 /** By what it is called: its name in Kubernetes, or what its container ID begins with; and its interface, if that is not eth0. */
-export const titleOf = ({ name, containerID, ifname }: PodReport): string => `${name ?? containerID.slice(0, SHORT)}${ifname === 'eth0' ? '' : ` ${ifname}`}`
+export const titleOf = ({ name, containerID, ifname }: PodReport): string =>
+  `${name ?? containerID.slice(0, SHORT)}${ifname === 'eth0' ? '' : ` ${ifname}`}`
 const SHORT = 13 // characters of a container ID, as crictl shows it
 
 function stateText({ state, findings, unknown }: PodReport): string {
@@ -106,7 +115,7 @@ function pages(list: PodReport[]): string {
 
 function page(pod: PodReport): string {
   const repaired = pod.repaired.map((sentence) => ['repaired', sentence])
-  const wrong = pod.findings.flatMap(({ sentence, repair: lines }) => [['wrong', sentence], ...lines.split('\n').filter(Boolean).map((one) => ['repair', one])])
+  const wrong = pod.findings.flatMap((one) => [['wrong', one.sentence], ...repairsOf(one.repair).map((line) => ['repair', line])])
   const unknown = pod.unknown.map((sentence) => ['unknown', sentence])
   const below = [...repaired, ...wrong, ...unknown].map(([label = '', text]) => `${printable(`  ${label.padEnd(8)}  ${text}`)}\n`)
   return `${printable(`${titleOf(pod)}${pod.findings.length === 0 && pod.state === 'ok' ? '  ok' : ''}`)}\n${below.join('')}`

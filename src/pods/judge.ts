@@ -39,9 +39,11 @@ export type How = 'look' | 'repair' | 'keep'
 
 /** `tables`: its facts in nf_tables, which can be looked at together with those of others, and the connections that they lead. */
 export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgement & { tables: Tables } {
-  const found = { findings: new Map<string, Finding>(), repaired: new Set<string>(), unknown: [] as string[], tables: { nft: [], flows: [] } as Tables }
-  const answer = (state: State) => ({ ...found, state, findings: [...found.findings.values()], repaired: [...found.repaired] })
+  const [findings, repaired] = [new Map<string, Finding>(), new Set<string>()]
+  const found = { unknown: [] as string[], tables: { nft: [], flows: [] } as Tables }
+  const answer = (state: State) => ({ ...found, state, findings: [...findings.values()], repaired: [...repaired] })
   const { pod, refused } = open(kept.netns)
+  const name = kept.netns === undefined ? 'pod' : podName(kept.netns)
   const kernel: Kernel = { host, ...(pod && { pod }) }
   try {
     const standing = standingOf(kept, kernel)
@@ -50,17 +52,17 @@ export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgem
     if (refused !== undefined) found.unknown.push(`its namespace cannot be opened here, so nothing inside was looked at: ${refused}`)
     const reach = how === 'keep' && standing === 'wired' ? { host } : kernel
     for (const part of partsOf(kept, kernel, isOurs)) {
-      const { findings, repaired } = (how === 'look' ? lookAt : repairOf)(part, reach, kept.netns === undefined ? 'pod' : podName(kept.netns))
-      for (const finding of findings) found.findings.set(finding.sentence, finding)
-      for (const sentence of repaired) found.repaired.add(sentence)
+      const outcome = (how === 'look' ? lookAt : repairOf)(part, reach, name)
+      for (const finding of outcome.findings) findings.set(finding.sentence, finding)
+      for (const sentence of outcome.repaired) repaired.add(sentence)
       found.unknown.push(...part.unknown)
       found.tables.nft.push(...part.plan.filter(isNft))
       found.tables.flows.push(...part.plan.filter((fact) => fact.fact === 'port flows'))
     }
-    return answer(found.findings.size === 0 ? 'ok' : standing === 'lost' ? 'lost' : 'wrong')
+    return answer(findings.size === 0 ? 'ok' : standing === 'lost' ? 'lost' : 'wrong')
   } catch (error) {
     found.unknown.push((error as Error).message)
-    return answer(found.findings.size === 0 ? 'unknown' : 'wrong')
+    return answer(findings.size === 0 ? 'unknown' : 'wrong')
   } finally {
     pod?.close()
   }

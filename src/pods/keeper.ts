@@ -37,6 +37,8 @@ export interface PodReports {
   repaired(pod: string, sentences: string[]): void
   /** What is wrong with a pod and stays so; nothing: it is well again. */
   wrong(pod: string, findings: Finding[]): void
+  /** A file of the library that is not believed, or its directory that cannot be read. */
+  unread(file: string, why: string): void
   /** How many pods there are of each state. */
   counted(states: Map<State, number>): void
 }
@@ -82,6 +84,9 @@ export class PodKeeper {
   /** Pods that were repaired just now, and when. */
   readonly #lately = new Map<string, { attachment: Attachment; at: number }>()
   readonly #queue = new Set<Entry>()
+  /** What was said of files that are not believed. */
+  readonly #said = new Map<string, string>()
+  #patience = FIRST
   #ahead: NodeJS.Immediate | undefined
   #generation: number | undefined
 
@@ -127,11 +132,28 @@ export class PodKeeper {
   #look(): void {
     try {
       const leaves = this.#library.read()
+      this.#tell(leaves)
       this.#forget(leaves)
       this.#compare(leaves)
-    } catch {
-      this.#alarm.within(FIRST) // a list that changes while it is read, a directory that cannot be: the next look finds it otherwise
+    } catch (error) {
+      this.#unread('', (error as Error).message)
+      this.#alarm.within(this.#patience = Math.min(this.#patience * 2, MOST)) // a list that changed while it was read is another next time
     }
+  }
+
+  /** Each file that is not believed is said once. */
+  #tell(leaves: Leaf[]): void {
+    this.#patience = FIRST
+    const problems = leaves.flatMap(({ file, problem }) => (problem === undefined ? [] : [{ file, problem }]))
+    for (const file of this.#said.keys()) if (!problems.some((one) => one.file === file)) this.#said.delete(file)
+    for (const { file, problem } of problems) this.#unread(file, problem)
+  }
+
+  /** `file` is empty for the whole directory. */
+  #unread(file: string, why: string): void {
+    if (this.#said.get(file) === why) return
+    this.#said.set(file, why)
+    this.#reports.unread(file || this.#library.directory, why)
   }
 
   /** Pods whose DEL has come; of one that was repaired meanwhile nothing stays. */
@@ -155,7 +177,8 @@ export class PodKeeper {
       if (!kept || kept.entries[0]?.type === 'loopback') continue
       const entry = this.#entry(kept)
       const [end, ifb] = [index.get(hostIfname(kept.attachment)), index.get(ifbOf(kept.attachment))]
-      entry.now = seen ? [mark, shared, ...[end, ifb].map((one) => one && seen.get(one)), ...leaseFilesOf(kept).map(identityOf)].join(' ') : ''
+      const own = [end, ifb].map((one) => one && seen?.get(one))
+      entry.now = seen ? [mark, shared, ...own, ...leaseFilesOf(kept).map(identityOf)].join(' ') : ''
       const same = entry.now !== '' && entry.now === entry.print && !wrong.has(entry) && !(end && this.#forced.has(end))
       if (!same) this.#put(entry, end !== undefined)
     }
@@ -191,7 +214,8 @@ export class PodKeeper {
     const list = [...facts.values()]
     const found = differences(this.#host, list.map(({ fact }) => fact))
     const wrong = new Map<Entry, string[]>()
-    for (const [i, { of }] of list.entries()) if (found[i]) for (const entry of of) wrong.set(entry, [...(wrong.get(entry) ?? []), found[i].sentence])
+    for (const [i, { of }] of list.entries())
+      for (const entry of found[i] ? of : []) wrong.set(entry, [...(wrong.get(entry) ?? []), found[i]!.sentence])
     this.#generation = wrong.size === 0 ? now : undefined
     return wrong.size === 0 || this.#repairTables(list.map(({ fact }) => fact), wrong) ? new Set() : new Set(wrong.keys())
   }

@@ -90,13 +90,15 @@ export function parse(text: string, name: string): Kept {
   const { kind, containerId, ifName, networkName, netns, config, cniArgs, capabilityArgs, result } = decodeText(text, name)
   if (kind === undefined) throw new Error('it has a result only: its library is older than 0.8')
   if (kind !== KIND) throw new Error(`kind is ${show(kind)}, not "${KIND}"`)
-  const attachment = { network: word(networkName, 'networkName'), containerID: word(containerId, 'containerId'), ifname: word(ifName, 'ifName', IFNAME) }
-  const own = `${attachment.network}-${attachment.containerID}-${attachment.ifname}`
+  const [network, containerID] = [word(networkName, 'networkName'), word(containerId, 'containerId')]
+  const ifname = word(ifName, 'ifName', IFNAME)
+  const attachment = { network, containerID, ifname }
+  const own = `${network}-${containerID}-${ifname}`
   if (name !== own) throw new Error(`it says that it is ${own}`)
   const told = object(result, 'result')
   return {
     attachment,
-    netns: netns === undefined || netns === '' ? sandboxOf(told, attachment.ifname) : path(netns),
+    netns: netns === undefined || netns === '' ? sandboxOf(told, ifname) : path(netns),
     args: new Map(pairs(cniArgs)),
     capabilityArgs: capabilityArgs === undefined || capabilityArgs === null ? {} : object(capabilityArgs, 'capabilityArgs'),
     entries: entriesOf(config),
@@ -108,7 +110,8 @@ function entriesOf(config: unknown): Record<string, unknown>[] {
   if (typeof config !== 'string') throw new Error(`config is ${show(config)}: expected base64`)
   const { plugins, ...list } = decodeObject(Buffer.from(config, 'base64'), 'config')
   if (plugins === undefined) return [list]
-  if (!Array.isArray(plugins) || plugins.length > MOST_ENTRIES) throw new Error(`config.plugins is ${show(plugins)}: expected at most ${MOST_ENTRIES} plugins`)
+  if (!Array.isArray(plugins) || plugins.length > MOST_ENTRIES)
+    throw new Error(`config.plugins is ${show(plugins)}: expected at most ${MOST_ENTRIES} plugins`)
   return plugins.map((entry, i) => ({ ...object(entry, `config.plugins[${i}]`), name: list.name, cniVersion: list.cniVersion }))
 }
 
@@ -133,7 +136,8 @@ function word(value: unknown, key: string, pattern = IDENTIFIER): string {
 
 function pairs(value: unknown): [string, string][] {
   if (value === undefined || value === null) return []
-  const isPair = (one: unknown): one is [string, string] => Array.isArray(one) && one.length === 2 && one.every((part) => typeof part === 'string' && !/[;=]/.test(part))
+  const isWord = (part: unknown) => typeof part === 'string' && !/[;=]/.test(part)
+  const isPair = (one: unknown): one is [string, string] => Array.isArray(one) && one.length === 2 && one.every(isWord)
   if (!Array.isArray(value) || !value.every(isPair)) throw new Error(`cniArgs is ${show(value)}: expected pairs of words`)
   return value
 }

@@ -57,14 +57,16 @@ type Plugin = NonNullable<ReturnType<typeof pluginOf>>
 /** What the library would ask with CHECK. */
 function requestOf({ attachment, netns, args, capabilityArgs, result }: Kept, plugin: Plugin, entry: Record<string, unknown>): Request {
   const notes: string[] = []
-  const given = Object.entries((entry.capabilities ?? {}) as Record<string, unknown>).flatMap(([name, on]) => (on === true && capabilityArgs[name] !== undefined ? [[name, capabilityArgs[name]]] : []))
+  const declared = Object.entries((entry.capabilities ?? {}) as Record<string, unknown>).filter(([, on]) => on === true)
+  const given = declared.flatMap(([name]) => (capabilityArgs[name] === undefined ? [] : [[name, capabilityArgs[name]]]))
   const runtimeConfig = given.length > 0 && { runtimeConfig: Object.fromEntries(given) }
   const input = canonical(plugin.schema, { ...entry, ...runtimeConfig, prevResult: result }, notes, [])
   const version = parseVersion(isVersion(result.cniVersion) ? result.cniVersion : input.cniVersion, 'ADD')
   const conf = configuration(plugin, input, checkName(input.name), version, notes)
   const words = [...args].map(([key, value]) => `${key}=${value}`).join(';')
   const { containerID, ifname } = attachment
-  const env = readEnvironment({ CNI_COMMAND: 'CHECK', CNI_CONTAINERID: containerID, CNI_NETNS: netns ?? '-', CNI_IFNAME: ifname, CNI_PATH: '/', CNI_ARGS: words })
+  const about = { CNI_CONTAINERID: containerID, CNI_NETNS: netns ?? '-', CNI_IFNAME: ifname, CNI_ARGS: words }
+  const env = readEnvironment({ CNI_COMMAND: 'CHECK', CNI_PATH: '/', ...about })
   return { env, conf, stdin: Buffer.alloc(0), notes }
 }
 
@@ -83,7 +85,8 @@ export function standingOf({ attachment, entries, result }: Kept, kernel: Kernel
 /** Whether the first of a list's plugins is one of podwire's that give a pod its interface, by its type. */
 const isWirer = (entry: Record<string, unknown> | undefined): boolean => Object.hasOwn(WIRERS, String(entry?.type).replace(/^podwire-/, ''))
 
-const names = ({ interfaces }: Record<string, unknown>): unknown[] => (Array.isArray(interfaces) ? interfaces.map((one) => (one as { name?: unknown } | null)?.name) : [])
+const names = ({ interfaces }: Record<string, unknown>): unknown[] =>
+  Array.isArray(interfaces) ? interfaces.map((one) => (one as { name?: unknown } | null)?.name) : []
 
 /** Tells by a directory of plugins which are podwire's: they are one file under many names, or copies of it. */
 export const executablesIn = (directory: string): IsOurs => (type) => {

@@ -65,6 +65,7 @@ export function reportOf(host: Netns, { kept, ...about }: Subject, isOurs: IsOur
 
 /** The addresses of a result of whatever version, without what is none. */
 function addressesIn({ ips, ip4, ip6 }: Record<string, unknown>): string[] {
-  const list = [...(Array.isArray(ips) ? ips.map((one) => (one as { address?: unknown } | null)?.address) : []), ...[ip4, ip6].map((half) => (half as { ip?: unknown } | null | undefined)?.ip)]
-  return list.flatMap((one) => (typeof one === 'string' ? [one.split('/')[0]!] : []))
+  const now = Array.isArray(ips) ? (ips as ({ address?: unknown } | null)[]).map((one) => one?.address) : []
+  const before = ([ip4, ip6] as ({ ip?: unknown } | null | undefined)[]).map((half) => half?.ip)
+  return [...now, ...before].flatMap((one) => (typeof one === 'string' ? [one.split('/')[0]!] : []))
 }

@@ -241,6 +241,7 @@ class Agent {
         if (findings.length > 0) log.error('a pod is not as it was made', { pod, what: some(findings.map(({ sentence }) => sentence)), count: findings.length })
         else log.info('a pod is as it was made again', { pod })
       },
+      unread: (file, why) => log.warn('what pods were promised cannot be read', { file, why }),
       counted: (states) => {
         this.#metrics.pods.reset()
         for (const [state, count] of states) this.#metrics.pods.set({ state }, count)
