@@ -38,8 +38,9 @@ export class Peering {
     this.#probe.want({ ...vteps(parts), mtu: overlayMtu(parts.underlay, parts.options.mtu) }, before)
   }
 
+  /** What is known by now, which stays so. */
   get heard(): Heard[] {
-    return this.#probe.heard
+    return this.#probe.heard.map((one) => ({ ...one }))
   }
 
   close(): void {

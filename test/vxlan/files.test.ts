@@ -28,7 +28,7 @@ const DAMAGE: [what: string, file: string, damage: () => void, said: RegExp][] =
   ['another file is renamed into its place', CONFLIST, () => (writeFileSync('/run/a/net.d/x', '{}'), renameSync('/run/a/net.d/x', CONFLIST)), /10-podwire\.conflist is not the agent's/],
   ['the directory of conflists is removed', CONFLIST, () => rmSync('/run/a/net.d', { recursive: true }), /10-podwire\.conflist is missing/],
   ['it is removed again', CONFLIST, () => rmSync('/run/a/net.d', { recursive: true }), /10-podwire\.conflist is missing/],
-  ['another directory comes into its place', CONFLIST, () => sh('mv /run/a/net.d /run/a/old && mkdir /run/a/net.d'), /10-podwire\.conflist is missing/],
+  ['another directory comes into its place', CONFLIST, () => sh('mv /run/a/net.d /run/a/old && mkdir -p /run/a/net.d'), /10-podwire\.conflist is missing/],
   ['something is mounted over it', CONFLIST, () => sh('mount -t tmpfs other /run/a/net.d'), /10-podwire\.conflist is missing/],
   ['overlay.json is removed', '/run/a/state/overlay.json', () => rmSync('/run/a/state/overlay.json'), /overlay\.json is not the agent's/],
   ['overlay.json is altered', '/run/a/state/overlay.json', () => writeFileSync('/run/a/state/overlay.json', '{}'), /overlay\.json is not the agent's/],
