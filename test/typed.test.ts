@@ -48,6 +48,8 @@ t.test('podwire is a command', async (t) => {
 t.test('a node of the file of peers: what its agent makes can be looked at as the table says', async (t) => {
   const [plan = '', agent = ''] = blocks('README.md', 'sh').find((text) => text.startsWith('podwire plan conf/peers.json'))!.split('\n')
   t.equal(agent, 'podwire agent --peers conf/peers.json --node a', 'as the agent below is started')
+  const [, service = ''] = /^ExecStart=(.*)$/m.exec(blocks(OPERATIONS, 'ini').join(''))!
+  t.equal(service.replace('/opt/cni/bin/', '').replace('/etc/podwire', 'conf').replace('%H', 'a'), agent, 'and as a service does')
   const [, rows = ''] = read(OPERATIONS).split('| What | As | Goes |')
   const commands = rows.split('\n\n')[0]!.split('\n').flatMap((row) => [...(row.split(' | ')[1] ?? '').matchAll(/`([a-z]+ [^`]+)`/g)].map(([, command]) => command!))
   t.ok(commands.length >= 9, commands.join('; '))

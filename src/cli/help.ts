@@ -193,7 +193,6 @@ Options
   --bin-dir DIR    where it put the executables (default: /opt/cni/bin); those of other programs stay
   --lib-dir DIR    and what a host may lack (default: ../lib/podwire beside them)
   --bridge NAME    this bridge, and nothing of the overlay
-  Whatever else the agent was started with can stand here, too, and changes nothing.
 `,
   explain: `podwire explain - what an error code means
 
