@@ -83,6 +83,7 @@ main() {
   restarts
   say 'what the agent made is damaged'
   damages
+  pod_damages
   say 'the API server is gone for a minute'
   without_api_server
   say 'node c joins, fails, and comes again with another address'

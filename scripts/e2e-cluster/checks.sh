@@ -276,6 +276,26 @@ reached() {
   done
 }
 
+# What others take away of a pod on its node the agent puts back, too, by what containerd's library keeps of the pod.
+pod_damages() {
+  local name=default/${port[a]} end damage
+  is "podwire pods has the pod's name in Kubernetes" "$(podwire a pods | awk -v pod="$name" '$1 == pod { print $NF }')" ok
+  end=$(podwire a pods --json | jq -r --arg pod "$name" '.pods[] | select(.name == $pod) | .end')
+  while read -r damage; do
+    on a sh -c "$damage" </dev/null
+    does "of a pod, repaired after: $damage" within 3 whole
+  done <<D
+nft delete table inet podwire
+nft flush chain inet podwire hostports
+ip route del $(kubectl get pod "${port[a]}" -o 'jsonpath={.status.podIP}')
+ip -6 route flush dev $end proto boot
+tc qdisc del dev $end root
+ip link set $end down
+D
+}
+podwire() { on "$1" /opt/cni/bin/podwire "${@:2}"; } # NODE ARGUMENT...
+whole() { podwire a check >/dev/null && [ -n "$(heard on wire curl -sS -m 1 "$(who "$(node_address a 4)" 8081)")" ]; }
+
 # Pods that kubelet starts by itself, from files, while there is no API server.
 without_api_server() {
   local start=$SECONDS before late

@@ -61,16 +61,17 @@ await until('they are known', () => agent.metric('podwire_pods{state="ok"}') ===
 await sleep(1000)
 const whole = kernel()
 
-for (const line of DAMAGES.trim().split('\n'))
-  t.test(line, async (t) => {
-    const [before, logged] = [agent.metric('podwire_repairs_total{kind="pod"}'), agent.log.length]
-    on('a', line)
-    const took = await until('all is as before', () => kernel() === whole, 10_000).catch(() => t.equal(kernel(), whole))
-    t.comment(`${Math.round(Number(took))} ms`)
-    await until('it is told', () => /level=warn msg=repaired (pod=|what=)/.test(agent.log.slice(logged)))
-    await until('it is counted', () => agent.metric('podwire_repairs_total{kind="pod"}') > before || /interface podwire/.test(agent.log.slice(logged)))
-    await until('and well', () => agent.metric('podwire_pods{state="ok"}') === 2)
-  })
+t.test('what others take away of pods comes back within a second', async (t) => {
+  for (const line of DAMAGES.trim().split('\n'))
+    await t.test(line, async (t) => {
+      const [before, logged] = [agent.metric('podwire_repairs_total{kind="pod"}'), agent.log.length]
+      on('a', line)
+      await until('all is as before', () => kernel() === whole).then((took) => t.comment(`${Math.round(took)} ms`), () => t.equal(kernel(), whole))
+      await until('it is told', () => /level=warn msg=repaired pod=/.test(agent.log.slice(logged)))
+      t.ok(agent.metric('podwire_repairs_total{kind="pod"}') > before, 'and counted')
+      await until('and well', () => agent.metric('podwire_pods{state="ok"}') === 2)
+    })
+})
 
 t.test("what is in a pod's namespace is the pod's", async (t) => {
   const before = agent.log
