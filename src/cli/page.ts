@@ -55,7 +55,7 @@ function wrongLines({ sentence, repair }: Finding): Row[] {
   const lines = repairsOf(repair)
   const more = lines.length - MOST_LINES
   const rows = lines.slice(0, MOST_LINES).map((one): Row => ['repair', one])
-  return [['wrong', sentence], ...rows, ...(more > 0 ? [['', `and ${more} lines more: podwire status --repair`] as Row] : [])]
+  return [['wrong', sentence], ...rows, ...(more > 0 ? [['', `and ${more} more ${more === 1 ? 'line' : 'lines'}: podwire status --repair`] as Row] : [])]
 }
 
 function peerTable(peers: Overlay['peers'], findings: Finding[]): string {
