@@ -27,7 +27,7 @@ function parse(text: string): unknown {
 type Check = (value: unknown, path: string) => void
 
 const is = (what: string, right: (value: unknown) => boolean): Check => (value, path) => {
-  if (!right(value)) throw new Error(`${path || 'all of it'} is not ${what}`)
+  if (!right(value)) throw new Error(`${path || 'all of it'} is ${value === undefined ? 'missing' : `not ${what}`}`)
 }
 
 const optional = (check: Check): Check => (value, path) => {
@@ -35,14 +35,17 @@ const optional = (check: Check): Check => (value, path) => {
 }
 
 const list = (check: Check): Check => (value, path) => {
-  if (!Array.isArray(value)) throw new Error(`${path} is not a list`)
-  for (const [i, item] of value.entries()) check(item, `${path}[${i}]`)
+  isList(value, path)
+  for (const [i, item] of (value as unknown[]).entries()) check(item, `${path}[${i}]`)
 }
 
+const isList = is('a list', Array.isArray)
+const isObject = is('an object', (value) => typeof value === 'object' && value !== null && !Array.isArray(value))
+
 const object = (keys: Record<string, Check>): Check => (value, path) => {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`${path || 'all of it'} is not an object`)
+  isObject(value, path)
   for (const [key, check] of Object.entries(keys)) {
-    check(Object.hasOwn(value, key) ? value[key as never] : undefined, path ? `${path}.${key}` : key)
+    check(Object.hasOwn(value as object, key) ? (value as Record<string, unknown>)[key] : undefined, path ? `${path}.${key}` : key)
   }
 }
 

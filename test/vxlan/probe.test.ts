@@ -96,9 +96,13 @@ t.test('who is no peer, or only says so', async (t) => {
   const before = dropped()
   writeFileSync('/run/forge.mjs', `
 import { createSocket } from 'node:dgram'
+import { setTimeout as sleep } from 'node:timers/promises'
 const [from, port, hex, times] = process.argv.slice(2)
 const socket = createSocket('udp4').bind(Number(port), from, async () => {
-  for (let i = 0; i < times; i++) await new Promise((sent) => socket.send(Buffer.from(hex, 'hex'), 9467, '10.244.1.0', sent))
+  for (let i = 0; i < times; i++) {
+    await new Promise((sent) => socket.send(Buffer.from(hex, 'hex'), 9467, '10.244.1.0', sent))
+    if (i % 20 === 19) await sleep(2) // so that the kernel does not drop them
+  }
   socket.close()
 })`)
   const forge = (from: string, port: number, hex: string, times = 1) => on('outside', `env -u NODE_OPTIONS ${process.execPath} /run/forge.mjs ${from} ${port} "${hex}" ${times}`)

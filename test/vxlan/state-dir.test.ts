@@ -122,8 +122,9 @@ const BAD: [what: string, content: unknown, sentence: RegExp][] = [
   ['null', 'null', /all of it is not an object/],
   ['a list', '[]', /all of it is not an object/],
   ['a number', '7', /all of it is not an object/],
-  ...['node', 'device', 'ready', 'reason', 'source', 'problems', 'conflist'].map((key): [string, unknown, RegExp] => [`no ${key}`, without(key), new RegExp(`: ${key} is not `)]),
-  ['a prototype', '{"__proto__": {"node": "a"}}', /: node is not a text/],
+  ...['node', 'device', 'ready', 'reason', 'source', 'problems', 'conflist'].map((key): [string, unknown, RegExp] => [`no ${key}`, without(key), new RegExp(`: ${key} is missing`)]),
+  ['nothing in it', '{}', /: node is missing/],
+  ['a prototype', '{"__proto__": {"node": "a"}}', /: node is missing/],
   ['problems of another type', { ...good(), problems: { length: 1e9 } }, /problems is not a list/],
   ['a problem of another type', { ...good(), problems: [null] }, /problems\[0\] is not an object/],
   ['an interface that is a command', parts({ underlay: { ...good().parts.underlay, dev: '$(reboot)' } }), /parts\.underlay\.dev is not the name of an interface/],
@@ -172,7 +173,7 @@ t.test('each field of status.json that is lacking or of another type is named', 
     t.match(shown().stdout, `overlay   unknown: ${STATUS} is not what an agent writes: ${path} is not `, path)
     left(altered(path, undefined))
     const { stdout } = shown()
-    t.match(stdout, MAY_LACK.test(path) ? /^node {6}a$/m : `${STATUS} is not what an agent writes: ${path} is not `, `without ${path}`)
+    t.match(stdout, MAY_LACK.test(path) ? /^node {6}a$/m : `${STATUS} is not what an agent writes: ${path} is ${path.endsWith(']') ? 'not ' : 'missing'}`, `without ${path}`)
   }
 })
 
