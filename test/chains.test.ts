@@ -61,7 +61,7 @@ const take = () => uninstall({ vni: 1, stateDir: '/run/podwire', confDir: '/run/
 t.test('what an operator wrote into a chain of their own outlives podwire uninstall, whatever its name', async (t) => {
   for (const chain of ['MINE', 'forward', 'outside', 'hostports_mine', 'firewall']) {
     nft(`'add table inet podwire; add chain inet podwire ${chain} { type filter hook forward priority -10; }; add rule inet podwire ${chain} ip saddr 192.0.2.6 drop'`)
-    t.same(take(), [])
+    t.same(take().problems, [])
     t.match(nft(`list chain inet podwire ${chain}`), '192.0.2.6', chain)
     nft('delete table inet podwire')
   }

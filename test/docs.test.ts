@@ -214,7 +214,7 @@ t.test('sessions go as the pages say', async (t) => {
   }
   await withAgent(() => DOCUMENTS.forEach((file) => file !== OPERATIONS && session(file, true)))
   session(OPERATIONS, true)
-  t.same(uninstall({ vni: 1, stateDir: '/run/podwire', confDir: '/run/etc/cni/net.d', binDir: '/run/none', libDir: '/run/none' }), [])
+  t.same(uninstall({ vni: 1, stateDir: '/run/podwire', confDir: '/run/etc/cni/net.d', binDir: '/run/none', libDir: '/run/none' }).problems, [])
   sh('ip link del eth0')
 
   for (const file of DOCUMENTS) if (file !== OPERATIONS) session(file, false)

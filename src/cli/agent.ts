@@ -25,21 +25,23 @@ const OPTIONS = {
   'probe-interval': { type: 'string', default: '30' },
   'install-only': { type: 'boolean', default: false },
   uninstall: { type: 'boolean', default: false },
+  force: { type: 'boolean', default: false },
 } as const
 
 const UNINSTALL = { ...OPTIONS, bridge: { type: 'string' } } as const
 
 /** What has a meaning in another way of calling it than as an agent that goes on. */
 const INSTALL_ONLY = ['install-only', 'bin-dir', 'lib-dir']
-const TAKE_AWAY = ['uninstall', 'vni', 'conf-dir', 'bin-dir', 'lib-dir', 'state-dir']
+const TAKE_AWAY = ['uninstall', 'force', 'vni', 'conf-dir', 'bin-dir', 'lib-dir', 'state-dir', 'library']
 
 export async function agent(args: string[]): Promise<string> {
   const { values, given } = parse(args, OPTIONS)
   if (values['install-only']) refuseOthers(given, 'install-only', INSTALL_ONLY)
   else if (values.uninstall) refuseOthers(given, 'uninstall', TAKE_AWAY)
+  else if (values.force) throw new Usage('--force has a meaning with --uninstall alone')
   const options = optionsOf(values)
   if (values['install-only']) return installed(options)
-  if (values.uninstall) return takeAway(options)
+  if (values.uninstall) return takeAway(options, values.force)
   requireNode(options)
   requireSource(options)
   await agentLater().agent(options)
@@ -51,7 +53,7 @@ export function uninstall(args: string[]): string {
   const { values, given } = parse(args, UNINSTALL)
   if (values.bridge !== undefined) refuseOthers(given, 'bridge', ['bridge'])
   else for (const name of given) if (!TAKE_AWAY.includes(name)) throw new Usage(`--${name} has no meaning here`)
-  return values.bridge === undefined ? takeAway(optionsOf(values)) : removeBridge(values.bridge)
+  return values.bridge === undefined ? takeAway(optionsOf(values), values.force) : removeBridge(values.bridge)
 }
 
 function refuseOthers(given: Set<string>, way: string, meant: string[]): void {
@@ -98,11 +100,20 @@ function probing(values: Values): Pick<AgentOptions, 'probePort' | 'probeInterva
   return { probePort: number('probe-port', values['probe-port'], 0, 65535), probeInterval: number('probe-interval', values['probe-interval'], 1, 86_400) }
 }
 
-function takeAway(options: AgentOptions): string {
-  const problems = agentLater().uninstall(options)
+function takeAway(options: AgentOptions, force: boolean): string {
+  const { gone, problems, pods, lines } = agentLater().uninstall({ ...options, force })
   if (problems.length > 0) throw new CniError(107, problems.join('; '))
-  return `the overlay is gone, with its conflist and executables; pods that run keep their interfaces until they are deleted\n`
+  const { stateDir, confDir, binDir, vni } = options
+  const places = [confDir, binDir, stateDir].join(', ')
+  if (gone.length === 0) return `there was nothing of an overlay: neither an interface of VNI ${vni} nor anything in ${places}\n`
+  return `removed: ${gone.join(', ')}\n${pods.length === 0 ? '' : whatIsLeft(pods, lines, confDir)}`
 }
+
+/** How pods are deleted without the network that they had. */
+const whatIsLeft = (pods: string[], lines: string[], confDir: string): string => `left: ${pods.join(', ')}
+  A runtime deletes these pods when it has a network again: put the conflist of another one into ${confDir}, with its executables, or
+  start podwire agent once more. What that one does not know of goes by these lines, when the pods are deleted:
+${lines.map((line) => `${line}\n`).join('')}`
 
 function installed({ binDir, libDir }: AgentOptions): string {
   const names = agentLater().install(process.execPath, binDir, libDir)

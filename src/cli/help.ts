@@ -177,21 +177,24 @@ Peers
   uninstall: `podwire uninstall - takes the overlay away, or a bridge
 
 Usage
-  podwire uninstall [--vni N] [--state-dir DIR] [--conf-dir DIR] [--bin-dir DIR] [--lib-dir DIR]
+  podwire uninstall [--force] [--vni N] [--state-dir DIR] [--conf-dir DIR] [--bin-dir DIR] [--lib-dir DIR] [--library DIR]
   podwire uninstall --bridge NAME
 
-  Removes the device, its routes, the nf_tables chain, the conflist and the executables. End the agent first. Pods that
-  run keep their interfaces until they are deleted.
+  Removes the device, its routes, the nf_tables chain, the conflist and the executables. Delete the pods of the node first: no runtime
+  can delete one whose conflist and executables are gone. While pods run it names them, touches nothing and ends with status 1. Then
+  end the agent, for while one runs it refuses, too.
 
   With --bridge only that bridge goes, with the interfaces of its VLANs: no DEL of a pod takes it away. It stays if anything is on
   it, which is named.
 
 Options
+  --force          although pods run: says afterwards how they can be deleted, and what deletes by hand what they leave
   --vni N          the agent's VXLAN network identifier (default: what it wrote down, else 1): the device podwire.N goes
   --state-dir DIR  where it left its state (default: /run/podwire)
   --conf-dir DIR   where its 10-podwire.conflist is (default: /etc/cni/net.d)
   --bin-dir DIR    where it put the executables (default: /opt/cni/bin); those of other programs stay
   --lib-dir DIR    and what a host may lack (default: ../lib/podwire beside them)
+  --library DIR    where the runtime's library keeps what pods are called (default: /var/lib/cni/results)
   --bridge NAME    this bridge, and nothing of the overlay
 `,
   explain: `podwire explain - what an error code means

@@ -5,6 +5,7 @@
 import { differs, missing, type Difference } from './difference.ts'
 import { isErrno, type KernelError } from './errno.ts'
 import type { Ifb, Link, LinkSet, LinkSettings } from '../facts.ts'
+import { isOwner } from '../names.ts'
 import { settingWords, word } from '../show.ts'
 import { attributes, type Attrs, type Out } from './attributes.ts'
 import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage, type Request } from './netlink.ts'
@@ -108,6 +109,10 @@ export function list(netns: Netns, kind?: string): LinkState[] {
 /** Hands over what the kernel tells of each link, without counters. False if that changed while it was read. */
 export const scan = (netns: Netns, take: (index: number, buffer: Buffer, start: number, end: number) => void): boolean =>
   netns.rt.scan({ what: 'ip link show', type: RTM_GETLINK, header: ifinfomsg({}), attrs: (out) => out.push(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)) }, (buffer, start, end) => take(buffer.readInt32LE(start + 4), buffer, start, end))
+
+/** Links of the namespace whose alias says whose they are. */
+export const owned = (netns: Netns): (LinkState & { alias: string })[] =>
+  list(netns).flatMap(({ alias, ...one }) => (alias !== undefined && isOwner(alias) ? [{ ...one, alias }] : []))
 
 /** Interface index by name. Throws `dev eth0: ENODEV`. */
 export function index(netns: Netns, name: string): number {

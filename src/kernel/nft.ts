@@ -133,17 +133,21 @@ export function remove(netns: Netns, facts: NftFact[]): void {
  * Deletes the tables in which pods have no element any more and nobody has rules but in chains that podwire fills, which
  * `filled` knows by family and name. Whoever comes meanwhile is seen.
  */
-export function removeIdle(netns: Netns, filled: (family: Family, chain: string) => boolean): void {
-  for (const family of FAMILIES) {
+export function removeIdle(netns: Netns, filled: (family: Family, chain: string) => boolean): string[] {
+  return FAMILIES.flatMap((family) => {
     const premise = generation(netns)
-    if (!get(netns, MSG.GETTABLE, family)) continue
+    if (!get(netns, MSG.GETTABLE, family)) return []
     const used =
       listed(netns, MSG.GETSET, family).some((found) => isFilled(netns, family, nameIn(MSG.GETSET, found))) ||
       listed(netns, MSG.GETRULE, family).some((rule) => !filled(family, nameIn(MSG.GETRULE, rule)))
     const refused = used ? undefined : transaction(netns, [message(MSG.DELTABLE, family, undefined, `nft delete table ${family} podwire`)], premise)
     if (refused && !isErrno(refused, 'ERESTART', 'ENOENT')) throw refused
-  }
+    return used || refused ? [] : [`${family} podwire`]
+  })
 }
+
+/** podwire's tables that there are, as `inet podwire`. */
+export const tables = (netns: Netns): string[] => FAMILIES.filter((family) => get(netns, MSG.GETTABLE, family)).map((family) => `${family} podwire`)
 
 const isFilled = (netns: Netns, family: Family, name: string): boolean =>
   netns.nf.collect(message(MSG.GETSETELEM, family, name, `nft list set ${family} podwire ${name}`), ({ data }) => listedElements(data)).flat().length > 0

@@ -74,13 +74,18 @@ const isWhole = (file: string): boolean => (statSync(file, { throwIfNoEntry: fal
 
 /** Removes what install put there, and what one left that was killed. */
 export function uninstall(binDir: string, libDir: string): void {
-  const target = join(binDir, 'podwire')
-  const ino = existsSync(target) ? statSync(target).ino : undefined
-  for (const name of [...NAMES, SHARED]) if (existsSync(join(binDir, name)) && statSync(join(binDir, name)).ino === ino) remove(join(binDir, name))
-  remove(target)
+  for (const name of installedIn(binDir)) remove(join(binDir, name))
+  remove(join(binDir, 'podwire')) // and what was left beside it
   if (basename(libDir) !== OWN) return // what else has these names there may be the machine's
   for (const name of LIBRARY) remove(join(libDir, name))
   removeEmpty(libDir)
+}
+
+/** The names of an installation that are there: our own, and the shared one if it is a link to one of them. */
+export function installedIn(binDir: string): string[] {
+  const inode = (name: string) => statSync(join(binDir, name), { throwIfNoEntry: false })?.ino
+  const own = ['podwire', ...NAMES].filter((name) => inode(name) !== undefined)
+  return own.some((name) => inode(name) === inode(SHARED)) ? [...own, SHARED] : own
 }
 
 function installLibraries(from: string, libDir: string): string[] {

@@ -74,7 +74,7 @@ t.test('after nft flush ruleset the agent brings back what guards 127.0.0.0/8, a
   await until('it says so', () => agent.log.includes('msg=repaired what="the guard of 127.0.0.0/8 was missing"'))
   await agent.stop()
   on('a', `nft flush set inet podwire hostports_dev; for map in hostports_ip hairpin_ip; do nft flush map inet podwire $map; done 2>/dev/null; true`)
-  t.same(inside('a', () => uninstall({ vni: 1, stateDir: agent.stateDir, confDir: agent.confDir, binDir: agent.binDir, libDir: '/run/a/lib/podwire' })), [])
+  t.same(inside('a', () => uninstall({ vni: 1, stateDir: agent.stateDir, confDir: agent.confDir, binDir: agent.binDir, libDir: '/run/a/lib/podwire', force: true })).problems, [])
   t.ok(guarded(), 'the pod is there still')
   ip('netns del p')
   on('a', 'ip link show type veth | grep -o "veth[0-9a-f]*" | while read name; do ip link del $name; done; true')
