@@ -11,7 +11,7 @@ import { pluginOf } from '../src/plugins.ts'
 export const TAP_TIMEOUT = '600'
 
 if (process.env.PODWIRE_WORLD === undefined) {
-  const { status } = spawnSync('unshare', ['-rnm', '--propagation', 'private', process.execPath, ...process.execArgv, process.argv[1]!], { stdio: 'inherit', env: { TAP_TIMEOUT, ...process.env, PODWIRE_WORLD: '1' } })
+  const { status } = spawnSync('unshare', ['-rnm', '--propagation', 'private', process.execPath, ...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit', env: { TAP_TIMEOUT, ...process.env, PODWIRE_WORLD: '1' } })
   process.exit(status ?? 1)
 }
 sh('mount -t tmpfs run /run && mkdir /run/netns && mount -t tmpfs lib /var/lib && ip link set lo up')
