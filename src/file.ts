@@ -74,7 +74,8 @@ export function openFile(path: string, flags: number, mode = 0o600, follow = fal
   const fd = open(path, flags | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW), mode)
   try {
     const there = fstatSync(fd)
-    if (!there.isFile()) throw new BadFile(path, follow && there.isDirectory() ? 'is a directory: name a file in it' : `is ${kindOf(there)}, not a file`)
+    const what = follow && there.isDirectory() ? 'is a directory: name a file in it' : `is ${kindOf(there)}, not a file`
+    if (!there.isFile()) throw new BadFile(path, what)
     return fd
   } catch (error) {
     closeSync(fd)

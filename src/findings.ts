@@ -68,7 +68,8 @@ function needs(fact: Fact): string[] {
   switch (fact.fact) {
     case 'sysctl': {
       const [, dev, key] = /^net\/ipv[46]\/(?:conf|neigh)\/(.+)\/([^/]+)$/.exec(fact.key) ?? []
-      return dev === undefined ? [] : [device({ in: fact.in, dev }), ...(key === 'forwarding' && dev !== 'all' && !fact.in ? ['forwarding'] : [])]
+      const isForwarding = key === 'forwarding' && dev !== 'all' && !fact.in
+      return dev === undefined ? [] : [device({ in: fact.in, dev }), ...(isForwarding ? ['forwarding'] : [])]
     }
     case 'condition':
       return [device(fact), ...(fact.name === 'forwarding' ? ['forwarding'] : [])]

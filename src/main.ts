@@ -41,7 +41,8 @@ function calledAs(): string {
 }
 
 function asPlugin(name: string, command: string | undefined): Answer {
-  if (!command) return process.argv.length > 2 ? { status: 1, stdout: '', stderr: mistaken(name) } : { status: 0, stdout: '', stderr: about(name) }
+  if (!command && process.argv.length > 2) return { status: 1, stdout: '', stderr: mistaken(name) }
+  if (!command) return { status: 0, stdout: '', stderr: about(name) }
   let bytes: Uint8Array | undefined
   const stdin = () => (bytes ??= readStdin(command === 'VERSION'))
   const type = name === 'podwire' && command !== 'VERSION' ? typeIn(stdin) : name
@@ -69,7 +70,8 @@ const about = (name: string): string => `${name}: a CNI plugin (podwire; CNI pro
 /** With arguments somebody means another program, whose line must not seem to have done its work. */
 function mistaken(name: string): string {
   const other = OTHERS[name]?.find((file) => existsSync(file))
-  return `${name}: this is a CNI plugin (podwire), which takes no arguments; a container runtime starts it. ${other ? `The one of iproute2 is ${other}` : 'See: podwire help'}\n`
+  const hint = other ? `The one of iproute2 is ${other}` : 'See: podwire help'
+  return `${name}: this is a CNI plugin (podwire), which takes no arguments; a container runtime starts it. ${hint}\n`
 }
 
 /** Programs that have the name of a plugin, and where they are. */
@@ -86,7 +88,8 @@ function readStdin(onlyWhatIsThere: boolean): Uint8Array {
       length += chunk.length
     }
   } catch (error) {
-    throw new CniError(5, `error reading from stdin: ${isErrno(error, 'EISDIR') ? 'it is a directory, not a configuration' : (error as Error).message}`)
+    const why = isErrno(error, 'EISDIR') ? 'it is a directory, not a configuration' : (error as Error).message
+    throw new CniError(5, `error reading from stdin: ${why}`)
   } finally {
     if (fd !== 0) closeSync(fd)
   }

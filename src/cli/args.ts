@@ -6,9 +6,8 @@ import { didYouMean } from '../nearest.ts'
 /** A command was called in a way that it does not know. */
 export class Usage extends Error {}
 
-type Parsed<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parseArgs<{ args: string[]; options: Options; allowPositionals: true }>> & {
-  given: Set<string>
-}
+type Config<Options extends ParseArgsOptionsConfig> = { args: string[]; options: Options; allowPositionals: true }
+type Parsed<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parseArgs<Config<Options>>> & { given: Set<string> }
 
 /** The options of a command, which of them were given, and its operands, of which it takes `most`. Errors: Usage. */
 export function parse<const Options extends ParseArgsOptionsConfig>(args: string[], options: Options, most = 0): Parsed<Options> {

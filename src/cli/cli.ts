@@ -42,15 +42,18 @@ export async function daemon(args: string[]): Promise<Answer> {
 }
 
 function unknown(word: string): string {
-  if (word !== 'podwire' && pluginOf(word)) return `${word} is a plugin, which a container runtime starts, and no command. See: podwire help ${word}`
-  const near = word.startsWith('-') ? ': options stand behind a command, as in podwire status --json.' : didYouMean(word, Object.keys(COMMANDS))
+  const plugin = word !== 'podwire' && pluginOf(word) !== undefined
+  if (plugin) return `${word} is a plugin, which a container runtime starts, and no command. See: podwire help ${word}`
+  const behind = ': options stand behind a command, as in podwire status --json.'
+  const near = word.startsWith('-') ? behind : didYouMean(word, Object.keys(COMMANDS))
   return `there is no command ${JSON.stringify(word)}${near || '.'} Commands: ${Object.keys(COMMANDS).join(', ')}`
 }
 
 function sentence(error: Error, command: string): Answer {
-  if (error instanceof CniError) return failed([`${error.message} (code ${error.code})`, ...(error.details ? error.details.split('\n') : [])].join('\n  '))
-  if (error instanceof Usage) return failed(command === 'help' ? error.message : `${error.message}${/[.?]$/.test(error.message) ? '' : '.'} See: podwire help ${command}`)
-  return failed(error.message)
+  const { message } = error
+  if (error instanceof CniError) return failed([`${message} (code ${error.code})`, ...(error.details?.split('\n') ?? [])].filter(Boolean).join('\n  '))
+  const see = `${/[.?]$/.test(message) ? '' : '.'} See: podwire help ${command}`
+  return failed(error instanceof Usage && command !== 'help' ? `${message}${see}` : message)
 }
 
 const done = (stdout: string): Answer => ({ status: 0, stdout, stderr: '' })

@@ -10,7 +10,8 @@ import { nearest } from '../nearest.ts'
 export type Entry = Record<string, unknown> & { type: string }
 
 /** A JSON object from a file, or from standard input for `-`. Errors: 5 it cannot be read, 6, 7. */
-export const objectIn = (file: string, twice?: string[]): Record<string, unknown> => decodeObject(read(file), nameOf(file), twice, file === '-' ? undefined : inFile)
+export const objectIn = (file: string, twice?: string[]): Record<string, unknown> =>
+  decodeObject(read(file), nameOf(file), twice, file === '-' ? undefined : inFile)
 
 /** How sentences call a file. */
 export const nameOf = (file: string): string => (file === '-' ? 'standard input' : file)
@@ -32,7 +33,8 @@ export function entries(conf: Record<string, unknown>, file: string): Entry[] {
   if (plugins === undefined && type === undefined) throw new CniError(7, `${nameOf(file)} is no network configuration: ${lacks(conf)}`)
   checkName(name)
   if (plugins === undefined) return [entry(conf, '')]
-  if (!Array.isArray(plugins) || plugins.length === 0) throw new CniError(7, `plugins is ${excerpt(plugins)}: expected a list of plugin configurations`)
+  const isList = Array.isArray(plugins) && plugins.length > 0
+  if (!isList) throw new CniError(7, `plugins is ${excerpt(plugins)}: expected a list of plugin configurations`)
   return plugins.map((one: unknown, i) => {
     const at = `plugins[${i}]`
     if (!isObject(one)) throw new CniError(7, `${at} is ${excerpt(one)}: expected the configuration of a plugin`)
@@ -44,8 +46,9 @@ const isObject = (value: unknown): value is object => typeof value === 'object' 
 
 function lacks(conf: Record<string, unknown>): string {
   const kinds = ['type', 'plugins', 'nodes']
-  const [mistyped] = Object.keys(conf).flatMap((key) => (nearest(key, kinds) ? [`; did you mean ${nearest(key, kinds)} by ${excerpt(key)}?`] : []))
-  return `it has neither type (one plugin), nor plugins (a list of them), nor nodes (the file of peers)${mistyped ?? ''}`
+  const mistyped = Object.keys(conf).find((key) => nearest(key, kinds))
+  const near = mistyped === undefined ? '' : `; did you mean ${nearest(mistyped, kinds)} by ${excerpt(mistyped)}?`
+  return `it has neither type (one plugin), nor plugins (a list of them), nor nodes (the file of peers)${near}`
 }
 
 function entry(conf: Record<string, unknown>, at: string): Entry {

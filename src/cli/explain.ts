@@ -10,7 +10,8 @@ export function explain(args: string[]): string {
   const entries = Object.entries(CODES)
   if (code === undefined) return `${entries.map(([number, { meaning }]) => `${number.padStart(3)}  ${meaning}`).join('\n')}\n`
   const found = entries.find(([number]) => number === code)
-  if (!found) throw new Usage(`there is no code ${JSON.stringify(code)}${didYouMean(code, Object.keys(CODES)) || '.'} Codes: ${Object.keys(CODES).join(', ')}.`)
+  const codes = Object.keys(CODES)
+  if (!found) throw new Usage(`there is no code ${JSON.stringify(code)}${didYouMean(code, codes) || '.'} Codes: ${codes.join(', ')}.`)
   const [number, { meaning, remedy }] = found
   return `code ${number}\n  meaning  ${meaning}\n  remedy   ${remedy}\n`
 }

@@ -18,15 +18,19 @@ export interface Chosen {
 /** The file that containerd and CRI-O take. Errors: 7 if there is none, or if the first one is broken. */
 export function chosenIn(directory: string): Chosen {
   const [first, ...others] = filesIn(directory)
-  if (first === undefined) throw new CniError(7, `${directory} has no network configuration: runtimes read *.conf, *.conflist and *.json there`)
+  const none = `${directory} has no network configuration: runtimes read *.conf, *.conflist and *.json there`
+  if (first === undefined) throw new CniError(7, none)
   const file = join(directory, first)
   const broken = wrong(file)
   const before = others.length === 0 ? 'there is no other' : `the first by name, before ${others.join(', ')}`
-  if (broken === undefined) return { file, why: [`${first} is the one that containerd and CRI-O take: ${before}`, named(directory, [first, ...others])] }
+  const taken = `${first} is the one that containerd and CRI-O take: ${before}`
+  if (broken === undefined) return { file, why: [taken, named(directory, [first, ...others])] }
   const next = others.find((name) => wrong(join(directory, name)) === undefined)
   throw new CniError(7, broken, [
     `${first} is the first by name in ${directory}: containerd takes it, and has no network until it is mended`,
-    next === undefined ? 'there is no other that CRI-O could take' : `CRI-O passes it over and takes ${next}: podwire plan ${join(directory, next)}`,
+    next === undefined
+      ? 'there is no other that CRI-O could take'
+      : `CRI-O passes it over and takes ${next}: podwire plan ${join(directory, next)}`,
   ].join('\n'))
 }
 

@@ -66,7 +66,8 @@ function partOf(input: Entry, about: About, { pod: before, made, first }: Before
   const { type } = input
   const [plugin, plain] = [pluginOf(type), type.replace(/^podwire-/, '')]
   const warnings = remarksOn(input)
-  if (!plugin) return { type, plan: [], notes: warnings.length > 0 ? [] : [`type "${type}" is not podwire's: its executable does its own work`], warnings }
+  const theirs = `type "${type}" is not podwire's: its executable does its own work`
+  if (!plugin) return { type, plan: [], notes: warnings.length > 0 ? [] : [theirs], warnings }
   const conf = decode(plugin, input, warnings)
   if (first && ADD_ONS.has(plain)) previous({ conf } as Request)
   const extra = EXTRAS[plain]
@@ -100,7 +101,8 @@ function wiredPart(wirer: Wirer, conf: NetConf, { netns, container, ifname }: Ab
     const leased = leases(request, notes)
     const wiring = wiringOf(wirer, host, request, wirer.result?.({ conf, ...leased }) ?? leased)
     const pod = podOf(wirer, wiring)
-    refuse([...wirer.problems(wiring), ...extras(conf).flatMap(({ plugin: behind, conf: own }) => behind.problems?.(pod, own as never) ?? [])])
+    const behind = extras(conf).flatMap(({ plugin, conf: own }) => plugin.problems?.(pod, own as never) ?? [])
+    refuse([...wirer.problems(wiring), ...behind])
     return { type, plan: wiredPlan(wirer, wiring), notes, wired: pod }
   } finally {
     host.close()

@@ -34,12 +34,14 @@ export function plan(args: string[]): Answer {
   const parts = conf.nodes === undefined ? networkParts(conf, file, values, given) : peersParts(conf, file, values, given)
   const reasons = why.map((sentence) => `# ${sentence}\n`).join('')
   const lines = () => parts.map((part) => text(part, podName(values.netns), parts.length > 1)).join('\n')
-  const stdout = values.json ? `${JSON.stringify(parts.map((part) => ({ ...(reasons && { file }), ...part })), null, 2)}\n` : reasons + lines()
+  const json = () => `${JSON.stringify(parts.map((part) => ({ ...(reasons && { file }), ...part })), null, 2)}\n`
+  const stdout = values.json ? json() : reasons + lines()
   const stderr = parts.flatMap(({ notes, warnings }) => [...warnings, ...notes].map((sentence) => `podwire: ${sentence}\n`)).join('')
   return { status: values.strict && parts.some(({ warnings }) => warnings.length > 0) ? 1 : 0, stdout, stderr }
 }
 
-const isDirectory = (path: string): boolean => path !== '-' && readable(path, () => statSync(path, { throwIfNoEntry: false }))?.isDirectory() === true
+const isDirectory = (path: string): boolean =>
+  path !== '-' && readable(path, () => statSync(path, { throwIfNoEntry: false }))?.isDirectory() === true
 
 /** No option is ignored: each is of a network configuration, of a file of nodes, or of both. */
 function refuseOptions(given: Set<string>, names: string[], file: string, is: string, of: string): void {
@@ -47,11 +49,13 @@ function refuseOptions(given: Set<string>, names: string[], file: string, is: st
 }
 
 function networkParts(conf: Record<string, unknown>, file: string, values: Values, given: Set<string>): Part[] {
-  refuseOptions(given, ['node', ...Object.keys(WISHES).filter((name) => name !== 'port')], file, 'a network configuration', 'a file of nodes')
+  const ofNodes = ['node', ...Object.keys(WISHES).filter((name) => name !== 'port')]
+  refuseOptions(given, ofNodes, file, 'a network configuration', 'a file of nodes')
   const mappings = (values.port ?? []).map(mapping)
   const inputs = entries(conf, file)
   const parts = chainOf(mappings.length > 0 ? inputs.map((input) => withPorts(input, mappings)) : inputs, values)
-  if (mappings.length > 0 && !inputs.some(servesPorts)) parts[0]!.warnings.push(`no entry declares ${CAPABILITY}: a runtime would pass --port to none`)
+  const idle = mappings.length > 0 && !inputs.some(servesPorts)
+  if (idle) parts[0]!.warnings.push(`no entry declares ${CAPABILITY}: a runtime would pass --port to none`)
   return parts
 }
 

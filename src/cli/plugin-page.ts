@@ -22,7 +22,7 @@ const ADD_ON = 'An entry of a list, behind the plugin that gives the pod its int
 
 /** Where a plugin stands in a configuration. */
 function place(name: string): string {
-  if (name in WIRERS) return 'The first entry of a list, or a configuration of its own. Addresses come from ipam: podwire help host-local, static'
+  if (name in WIRERS) return 'The first entry of a list, or a configuration of its own. Addresses: podwire help host-local, static'
   if (name === 'host-local' || name === 'static') return 'The type of ipam in an entry of ptp, bridge or others'
   if (name === 'loopback') return 'An entry of its own; a runtime starts it for every pod'
   return PLUGINS.ptp!.schema.properties![name] ? `${ADD_ON}; or an object "${name}" in an entry of ptp or bridge` : ADD_ON

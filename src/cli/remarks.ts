@@ -32,7 +32,8 @@ function ipamRemarks(ipam: unknown): string[] {
 
 function unfound(what: string, type: string, names: string[]): string {
   const near = names.includes(type) ? '' : didYouMean(type, names)
-  return `no ${what} ${JSON.stringify(type)}${near ? `${near} Not found in CNI_PATH (${path()}) either` : ` in podwire, nor in CNI_PATH (${path()})`}`
+  const where = `CNI_PATH (${path()})`
+  return `no ${what} ${JSON.stringify(type)}${near ? `${near} Not found in ${where} either` : ` in podwire, nor in ${where}`}`
 }
 
 function capabilityRemarks(capabilities: unknown): string[] {

@@ -50,7 +50,8 @@ class Reader {
   read(): void {
     for (this.#skip(); this.#at < this.#text.length; this.#skip()) this.#token(this.#text[this.#at]!)
     const inner = this.#open.at(-1)
-    if (inner) throw this.#unfit(`the JSON ends within ${OPEN[inner.bracket].name} that begins in line ${placeOf(this.#text, inner.at).line}`)
+    const begins = inner && `${OPEN[inner.bracket].name} that begins in line ${placeOf(this.#text, inner.at).line}`
+    if (begins) throw this.#unfit(`the JSON ends within ${begins}`)
     if (this.#next !== 'end') throw this.#unfit('the JSON ends before there is a value')
   }
 
@@ -98,7 +99,8 @@ class Reader {
 
   #key(char: string): void {
     const word = this.#word()
-    if (char !== '"') throw this.#unfit(/[\w$]/.test(char) ? `the key ${word} has no quotes` : `${word} where a key in double quotes belongs`)
+    const wrong = /[\w$]/.test(char) ? `the key ${word} has no quotes` : `${word} where a key in double quotes belongs`
+    if (char !== '"') throw this.#unfit(wrong)
     this.#string()
     this.#next = 'colon'
   }
@@ -141,7 +143,8 @@ class Reader {
       if (found[0] !== '\\') throw this.#unfit(`${this.#word()} within a string: it is written ${JSON.stringify(found[0]).slice(1, -1)}`)
       const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
       escape.lastIndex = this.#at
-      if (!escape.test(this.#text)) throw this.#unfit(`"${printable(this.#text.slice(this.#at, this.#at + 2))}" within a string: a backslash itself is written "\\\\"`)
+      const two = printable(this.#text.slice(this.#at, this.#at + 2))
+      if (!escape.test(this.#text)) throw this.#unfit(`"${two}" within a string: a backslash itself is written "\\\\"`)
       this.#at = escape.lastIndex
     }
   }

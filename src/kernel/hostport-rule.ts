@@ -52,7 +52,7 @@ export function readPortRule(rule: Expression[], family: Family): PortRule {
 function fieldOf(name: string, data: Attrs, family: Family): Field {
   const number = (type: number) => data.get(type)?.readUInt32BE(0)
   if (name === 'meta') return number(2) === NFT_META_L4PROTO ? 'protocol' : undefined
-  const is = (base: number, { offset, length }: { offset: number; length: number }) => number(2) === base && number(3) === offset && number(4) === length
+  const is = (base: number, { offset, length }: typeof DPORT) => [base, offset, length].every((one, i) => number(2 + i) === one)
   return is(TRANSPORT, DPORT) ? 'port' : is(NETWORK, DADDR[family]) ? 'address' : undefined
 }
 
@@ -67,12 +67,15 @@ function compared(read: PortRule, field: Field, data: Attrs): void {
 const NAMES = new Map(Object.entries(PROTOCOLS).map(([name, number]) => [number, name]))
 
 function matched(read: PortRule, name: string, info: Buffer): void {
+  const port = (at: number) => (at + 2 <= info.length ? info.readUInt16LE(at) : 0)
+  const range = name === 'sctp' ? 0 : 4 // where dpts are: struct xt_sctp_info, xt_tcp, xt_udp
   if (name === 'comment') read.comment = text(info) ?? ''
-  else if (name === 'multiport' && info[0] === 1) for (let i = 0; i < info[1]!; i++) read.ports.push(info.readUInt16LE(2 + 2 * i)) // XT_MULTIPORT_DESTINATION
-  else if ((name === 'tcp' || name === 'udp') && info.readUInt16LE(4) === info.readUInt16LE(6)) read.ports.push(info.readUInt16LE(4)) // struct xt_tcp, xt_udp
-  else if (name === 'sctp' && info.readUInt16LE(0) === info.readUInt16LE(2)) read.ports.push(info.readUInt16LE(0)) // struct xt_sctp_info
+  else if (name === 'multiport' && info[0] === XT_MULTIPORT_DESTINATION) for (let i = 0; i < info[1]!; i++) read.ports.push(port(2 + 2 * i))
+  else if (['tcp', 'udp', 'sctp'].includes(name) && port(range) === port(range + 2)) read.ports.push(port(range))
   else read.conditional = true
 }
+
+const XT_MULTIPORT_DESTINATION = 1
 
 /** A verdict, or bytes for a register. */
 function immediate(read: PortRule, registers: Map<number, Buffer>, data: Attrs): void {

@@ -41,7 +41,8 @@ export function ledPorts(netns: Netns, wanted: Record<Family, Set<string>>): Led
   return ([4, 6] as const).flatMap((family) => {
     if (wanted[family].size === 0) return []
     const has = (table: string) => there.has(`${TABLES[family]} ${table}`)
-    return [...(has('nat') ? ofIptables(netns, family, wanted[family]) : []), ...(has('cni_hostport') ? ofNft(netns, family, wanted[family]) : [])]
+    const iptables = has('nat') ? ofIptables(netns, family, wanted[family]) : []
+    return has('cni_hostport') ? [...iptables, ...ofNft(netns, family, wanted[family])] : iptables
   })
 }
 
@@ -50,13 +51,15 @@ function ofIptables(netns: Netns, family: Family, wanted: Set<string>): LedPort[
   const entries = rulesOf(netns, family, wanted, 'nat', 'CNI-HOSTPORT-DNAT').flatMap(({ conditional, chain, comment, ...rule }) => {
     const [, network, container] = /name: "([^"]*)" id: "([^"]*)/.exec(comment ?? '') ?? []
     const ports = about(rule)
-    return conditional || chain === undefined || container === undefined || ports.length === 0 ? [] : [{ ports, chain, container, network: network! }]
+    if (conditional || chain === undefined || container === undefined || ports.length === 0) return []
+    return [{ ports, chain, container, network: network! }]
   })
   const chains = new Map(entries.map(({ chain }) => [chain, rulesOf(netns, family, wanted, 'nat', chain)]))
   return entries.flatMap(({ ports, chain, container, network }) =>
     ports.flatMap((port) => {
+      const led = { family, port, network, container, chain }
       const rules = chains.get(chain)!.filter((rule) => rule.to !== undefined && about(rule).includes(port))
-      return rules.map(({ address, to }): LedPort => ({ family, port, ...(address !== undefined && { address }), to: to!, network, container, chain }))
+      return rules.map(({ address, to }): LedPort => ({ ...led, to: to!, ...(address !== undefined && { address }) }))
     }),
   )
 }
@@ -64,7 +67,8 @@ function ofIptables(netns: Netns, family: Family, wanted: Set<string>): LedPort[
 const ofNft = (netns: Netns, family: Family, wanted: Set<string>): LedPort[] =>
   rulesOf(netns, family, wanted, 'cni_hostport').flatMap(({ conditional, protocol, ports, address, to, comment: container }) => {
     const port = `${protocol} . ${ports[0]}`
-    return conditional || to === undefined || container === undefined || !wanted.has(port) ? [] : [{ family, port, ...(address !== undefined && { address }), to, container }]
+    if (conditional || to === undefined || container === undefined || !wanted.has(port)) return []
+    return [{ family, port, to, container, ...(address !== undefined && { address }) }]
   })
 
 /** The rules of a table, or of one of its chains, which may have thousands: only those are read in which the bytes of a port are. */

@@ -23,7 +23,8 @@ export function guardAgainstFormer(host: Netns, { network, containerID }: Attach
     if (led.container === containerID && (led.network ?? network) === network) continue
     if (!asked.some((one) => collides(one, led))) continue
     if (!isDead(host, led)) throw new CniError(109, heldBy(led), remedy(led))
-    const problems = state.del({ host }, former({ network: led.network ?? '', containerID: led.container, ifname: '' }, tables(host), 'portmap'))
+    const dead = { network: led.network ?? '', containerID: led.container, ifname: '' }
+    const problems = state.del({ host }, former(dead, tables(host), 'portmap'))
     if (problems.length > 0) throw new CniError(109, heldBy(led), problems.join('; '))
   }
 }
@@ -43,9 +44,10 @@ function claimOf({ map, key }: Element): Claim[] {
 }
 
 const collides = (one: Claim, other: LedPort): boolean =>
-  one.family === other.family && one.port === other.port && (one.address === undefined || other.address === undefined || same(one.address, other.address))
+  one.family === other.family && one.port === other.port && sameOrAny(one.address, other.address)
 
-const same = (a: string, b: string): boolean => addressText(parseAddress(a)!) === addressText(parseAddress(b)!)
+const sameOrAny = (a: string | undefined, b: string | undefined): boolean =>
+  a === undefined || b === undefined || addressText(parseAddress(a)!) === addressText(parseAddress(b)!)
 
 /** No interface leads to the pod's address any more, or a bridge on which nobody is. */
 function isDead(host: Netns, { to }: LedPort): boolean {
@@ -57,7 +59,8 @@ function isDead(host: Netns, { to }: LedPort): boolean {
 function heldBy({ port, address, container, network }: LedPort): string {
   const [protocol, number] = port.split(' . ')
   const where = address === undefined ? '' : ` on ${address}`
-  return printable(`host port ${number}/${protocol}${where} is held by container ${container}${network === undefined ? '' : ` of network ${network}`}, by another program's portmap`)
+  const holder = `container ${container}${network === undefined ? '' : ` of network ${network}`}`
+  return printable(`host port ${number}/${protocol}${where} is held by ${holder}, by another program's portmap`)
 }
 
 /** Names that others have written are typed only if they are names. */
@@ -65,5 +68,6 @@ function remedy({ container, network = 'any' }: LedPort): string {
   const choose = 'delete that container, or choose another port'
   if (!IDENTIFIER.test(container) || !IDENTIFIER.test(network)) return choose
   const conf = JSON.stringify({ cniVersion: '1.0.0', name: network, type: 'portmap' })
-  return `${choose}; if it is gone, this takes its ports back:\necho '${conf}' | CNI_COMMAND=DEL CNI_CONTAINERID=${container} CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin podwire`
+  const env = `CNI_COMMAND=DEL CNI_CONTAINERID=${container} CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin`
+  return `${choose}; if it is gone, this takes its ports back:\necho '${conf}' | ${env} podwire`
 }
