@@ -131,7 +131,7 @@ export function remove(netns: Netns, facts: NftFact[]): void {
 
 /**
  * Deletes the tables in which pods have no element any more and nobody has rules but in chains that podwire fills, which
- * `filled` knows by family and name. Whoever comes meanwhile is seen.
+ * `filled` knows by family and name. Whoever comes meanwhile is seen. Returns those that are deleted, as `inet podwire`.
  */
 export function removeIdle(netns: Netns, filled: (family: Family, chain: string) => boolean): string[] {
   return FAMILIES.flatMap((family) => {
@@ -147,7 +147,8 @@ export function removeIdle(netns: Netns, filled: (family: Family, chain: string)
 }
 
 /** podwire's tables that there are, as `inet podwire`. */
-export const tables = (netns: Netns): string[] => FAMILIES.filter((family) => get(netns, MSG.GETTABLE, family)).map((family) => `${family} podwire`)
+export const tables = (netns: Netns): string[] =>
+  FAMILIES.filter((family) => get(netns, MSG.GETTABLE, family)).map((family) => `${family} podwire`)
 
 const isFilled = (netns: Netns, family: Family, name: string): boolean =>
   netns.nf.collect(message(MSG.GETSETELEM, family, name, `nft list set ${family} podwire ${name}`), ({ data }) => listedElements(data)).flat().length > 0

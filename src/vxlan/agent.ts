@@ -6,7 +6,6 @@ import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { isSea } from 'node:sea'
 import { serve } from '../cni/serve.ts'
-import { lackingGuard } from '../exposure.ts'
 import { isErrno } from '../kernel/errno.ts'
 import * as link from '../kernel/link.ts'
 import { trim } from '../kernel/memory.ts'
@@ -19,7 +18,6 @@ import { PodKeeper } from '../pods/keeper.ts'
 import { executablesIn } from '../pods/pod.ts'
 import { uninstall as takeBack, type Outcome } from '../reconcile.ts'
 import { kubernetesLater } from '../later.ts'
-import * as state from '../state.ts'
 import { conflist, ConflistFile, NETWORK } from './conflist.ts'
 import { Alarm } from './alarm.ts'
 import { peersFile } from './file.ts'
@@ -27,6 +25,7 @@ import { listen, type Health } from './http.ts'
 import { Installation } from './install.ts'
 import { Keeper } from './keeper.ts'
 import { leases } from './leases.ts'
+import { LocalhostGuard } from './localhost-guard.ts'
 import { log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import type { Node, Nodes } from './node.ts'
@@ -86,6 +85,10 @@ class Agent {
   readonly #options: AgentOptions
   readonly #netns = new Netns()
   readonly #keeper: Keeper
+  readonly #guard = new LocalhostGuard(this.#netns, {
+    restored: () => this.#guardIsBack(),
+    refused: (what) => log.error('the kernel refuses', { what, count: 1 }),
+  })
   #pods: PodKeeper | undefined
   readonly #state: StateDir
   readonly #conflist: ConflistFile
@@ -113,7 +116,7 @@ class Agent {
     this.#conflist = new ConflistFile(options.confDir)
     const device = deviceName(options.vni)
     this.#keeper = new Keeper(this.#netns, realmOf(device), {
-      done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), look: () => this.#guard(), deaf: (why) => this.#heard(why),
+      done: (outcome, why, took) => this.#reconciled(outcome, why, took), underlay: () => this.#soon(), look: () => this.#guard.look(), deaf: (why) => this.#heard(why),
       heard: (news) => this.#pods?.hear(news, RTPROT_PODWIRE),
     })
     this.#peering = new Peering(options.probePort, options.probeInterval * 1000, this.#metrics, () => this.#writeSoon())
@@ -335,17 +338,9 @@ class Agent {
     })
   }
 
-  /** What pods share beside the overlay, and no pod's facts would bring back. */
-  #guard(): void {
-    try {
-      const lacking = lackingGuard(this.#netns)
-      if (lacking.length === 0) return
-      state.add({ host: this.#netns }, lacking, '')
-      this.#metrics.repairs.inc({ kind: 'chain' })
-      log.warn('repaired', { what: 'the guard of 127.0.0.0/8 was missing', count: 1 })
-    } catch (error) {
-      log.error('the kernel refuses', { what: (error as Error).message, count: 1 })
-    }
+  #guardIsBack(): void {
+    this.#metrics.repairs.inc({ kind: 'chain' })
+    log.warn('repaired', { what: 'the guard of 127.0.0.0/8 was missing', count: 1 })
   }
 
   #heard(deaf: string): void {

@@ -94,8 +94,14 @@ function isThere({ there }: Thing): boolean {
   }
 }
 
-/** Sentences about what would not go; the tables of nf_tables that did. */
-function takeAway(netns: Netns, device: string, state: StateDir, { confDir, binDir, libDir }: Places): { problems: string[]; tables: string[] } {
+interface Taken {
+  /** Sentences about what would not go. */
+  problems: string[]
+  /** The tables of nf_tables that did. */
+  tables: string[]
+}
+
+function takeAway(netns: Netns, device: string, state: StateDir, { confDir, binDir, libDir }: Places): Taken {
   const problems: string[] = []
   const step = <T>(what: () => T[]): T[] => {
     try {

@@ -3,6 +3,8 @@
 //     p (pod) ── a ── 192.0.2.0/24 ── b ── q (pod)
 
 import { call, ip, works } from '../world.ts'
+import { spawn } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { uninstall } from '../../src/vxlan/uninstall.ts'
 import { Agent, inside, node, on, peers, pod, segment, until, wire } from './nodes.ts'
@@ -72,6 +74,24 @@ t.test('after nft flush ruleset the agent brings back what guards 127.0.0.0/8, a
     await until(`the guard is there again after ${damage}`, guarded)
   }
   await until('it says so', () => agent.log.includes('msg=repaired what="the guard of 127.0.0.0/8 was missing"'))
+  await t.test('while somebody else has the table it is not tried in a hot loop, and said once', async (t) => {
+    const before = agent.log.length
+    const owner = spawn('nsenter', ['--net=/run/netns/a', 'nft', '-i'], { stdio: ['pipe', 'ignore', 'inherit'] })
+    t.teardown(() => owner.kill())
+    agent.pause()
+    on('a', 'nft delete table inet podwire')
+    owner.stdin.write('add table inet podwire { flags owner; }\n')
+    await until('it has the table', () => works('nsenter --net=/run/netns/a nft list tables | grep -q podwire'))
+    agent.resume()
+    const said = () => agent.log.slice(before).match(/msg="the kernel refuses" .*EPERM/g)?.length ?? 0
+    await until('it is said', () => said() > 0)
+    const errors = agent.metric('podwire_errors_total{code="EPERM"}')
+    for (const end = performance.now() + 2_000; performance.now() < end; await sleep(5)) on('a', 'ip link add y type veth peer name z && ip link del y')
+    t.ok(said() <= 3, agent.log.slice(before))
+    t.ok(agent.metric('podwire_errors_total{code="EPERM"}') - errors <= 40, 'a few facts, a few times')
+    owner.stdin.end()
+    await until('it is there again', guarded)
+  })
   await agent.stop()
   on('a', `nft flush set inet podwire hostports_dev; for map in hostports_ip hairpin_ip; do nft flush map inet podwire $map; done 2>/dev/null; true`)
   t.same(inside('a', () => uninstall({ vni: 1, stateDir: agent.stateDir, confDir: agent.confDir, binDir: agent.binDir, libDir: '/run/a/lib/podwire', force: true })).problems, [])
