@@ -30,6 +30,8 @@ const JITTER = 0.2
 /** Questions answered per second, and at once: 5000 nodes that ask 64 others each 30 s ask each one five times in a second. */
 const RATE = 200
 const BURST = 400
+/** Seconds: before all times. */
+const NEVER = -1
 /** Bytes of the headers of IP and UDP by family. */
 const HEADERS = { 4: 28, 6: 48 }
 
@@ -69,6 +71,7 @@ export class Probe {
   readonly #heard = new Map<string, Heard>()
   readonly #pending = new Map<string, Pending>()
   readonly #round = new Alarm(() => this.#ask())
+  readonly #early = new Alarm(() => this.#ask(true))
   readonly #timers = new Set<NodeJS.Timeout>()
   #targets: Targets = { own: [], peers: [], mtu: 0 }
   #mute = ''
@@ -109,24 +112,26 @@ export class Probe {
   }
 
   close(): void {
-    this.#round.cancel()
+    for (const alarm of [this.#round, this.#early]) alarm.cancel()
     for (const timer of this.#timers) clearTimeout(timer)
     for (const [address, socket] of this.#sockets) this.#closeSocket(address, socket)
   }
 
-  /** Rounds that follow each other at once are a second apart. */
+  /** Asks those that have not been asked yet, at least a second after the last round. */
   #soon(): void {
     const apart = Math.max(0, this.#asked + WAIT - performance.now())
-    this.#round.within(apart + Math.random() * SOON)
+    this.#early.within(apart + Math.random() * SOON)
   }
 
-  #ask(): void {
+  /** A round. `early`: of those alone that have not been asked yet. */
+  #ask(early = false): void {
     this.#asked = performance.now()
     this.#round.within(this.#interval * (1 + JITTER * (2 * Math.random() - 1)))
     this.#open()
     const byNode = Map.groupBy(this.#askable(), ({ node }) => node)
-    const last = (list: Heard[]) => Math.min(...list.map(({ asked }) => asked ?? -Infinity))
-    const oldest = [...byNode.values()].sort((a, b) => last(a) - last(b) || 0).slice(0, ROUND) // two never asked: NaN
+    const all = [...byNode.values()].map((list) => ({ list, asked: Math.min(...list.map(({ asked = NEVER }) => asked)) }))
+    const due = early ? all.filter(({ asked }) => asked === NEVER) : all.sort((a, b) => a.asked - b.asked)
+    const oldest = due.slice(0, ROUND).map(({ list }) => list)
     for (let i = 0; i < oldest.length; i += GROUP) this.#later((i / GROUP) * PACE, () => this.#try(oldest.slice(i, i + GROUP).flat(), 1))
   }
 
@@ -201,7 +206,7 @@ export class Probe {
     if (!this.#mayAnswer()) return this.#ears.dropped('rate')
     this.#send(address, { ...packet, kind: 'answer' })
     if (hearing(heard) === 'ok' || (heard.asked ?? 0) + 1 > seconds()) return
-    heard.asked = undefined // it lives: asked next
+    heard.asked = undefined // it lives: asked soon
     this.#soon()
   }
 
