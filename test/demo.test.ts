@@ -33,7 +33,7 @@ t.test('the demo shows what podwire does', async (t) => {
     '200 packets transmitted, 200 received', // past a killed agent
     'agent     not running: changes are not repaired',
     '  repair  ip route add 10.244.2.0/24 via 10.244.2.0 dev podwire.1 onlink proto 119',
-    'the overlay is gone',
+    'removed: interface podwire.1 with its routes',
     'Every step came out as it should',
   ])
     t.ok(stdout.includes(line), line)
