@@ -29,13 +29,16 @@ function overlayRows({ node, ready, reason, agent, source, device, underlay, net
     ['node', node],
     ['overlay', `${ready ? 'ready' : 'not ready'}${reason ? `: ${reason}` : ''}`],
     ...(device ? [['device', `${device.name}  vni ${device.vni}  port ${device.port}  mtu ${device.mtu}`] as Row] : []),
-    ...(underlay ? [['underlay', `${underlay.dev}  ${underlay.address}  mtu ${underlay.mtu}`] as Row] : []),
+    ...(underlay ? [['underlay', underlayText(underlay)] as Row] : []),
     ...(networks ?? []).map((one, i): Row => [i === 0 ? 'pods' : '', leasesText(one)]),
     ['conflist', conflist],
     ['agent', agent ? 'running' : 'not running: changes are not repaired'],
     ['nodes', `from ${source.what}${source.reason ? `, which cannot be read: ${source.reason}` : ''}`],
   ]
 }
+
+const underlayText = ({ dev, address, mtu, state }: NonNullable<Overlay['underlay']>): string =>
+  `${dev}  ${address}  mtu ${mtu}${state === 'up' ? '' : `  ${state}`}`
 
 const leasesText = ({ network, used, free }: Leases): string => `${network}  ${used} leased, ${free > 1_000_000n ? 'millions' : free} free`
 

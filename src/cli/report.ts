@@ -10,7 +10,7 @@ import { compare, isGround, type Difference } from '../reconcile.ts'
 import { leases, type Leases } from '../vxlan/leases.ts'
 import { overlay, overlayMtu, ownersOf, realmOf } from '../vxlan/overlay.ts'
 import type { StateDir, Status } from '../vxlan/state-dir.ts'
-import { underlayFinding } from '../vxlan/underlay.ts'
+import { underlayFinding, type UnderlayFinding } from '../vxlan/underlay.ts'
 import { filesOf } from './files.ts'
 import { nodeFindings } from './node.ts'
 import { peersIn, unheard, type PeerReport } from './peers.ts'
@@ -53,7 +53,7 @@ export interface Overlay {
   agent: boolean
   source: Status['source']
   device: { name: string; vni: number; port: number; mtu: number } | undefined
-  underlay: { address: string; dev: string; mtu: number } | undefined
+  underlay: { address: string; dev: string; mtu: number; state: 'up' | UnderlayFinding['state'] } | undefined
   /** Undefined where the directory of leases is closed to whoever asks. */
   networks: Leases[] | undefined
   conflist: string
@@ -92,13 +92,17 @@ function overlayPart(netns: Netns, directory: StateDir, blind: boolean): Part {
 function partOf(netns: Netns, known: Status, running: boolean, blind: boolean): Part {
   const { parts, device } = known
   const networks = leases(parts?.podCIDRs ?? [])
+  const below = parts && underlayFinding(netns, parts.underlay)
   const kernel = parts ? kernelFindings(netns, parts, known, blind) : []
+  if (below && parts.peers.length > 0) kernel.unshift({ peer: undefined, sentence: below.sentence, repair: below.repair, cuts: true })
   const cut = kernel.find(({ cuts }) => cuts)
   const peers = peersIn(known, running, cut !== undefined)
   const overlay: Overlay = {
     node: known.node, ready: known.ready && !cut, reason: known.reason || (cut?.sentence ?? ''), agent: running, source: known.source,
     device: parts && { name: device, vni: parts.options.vni, port: parts.options.port, mtu: overlayMtu(parts.underlay, parts.options.mtu) },
-    underlay: parts && { address: parts.underlay.local, dev: parts.underlay.dev ?? 'lo', mtu: parts.underlay.mtu },
+    underlay: parts && {
+      address: parts.underlay.local, dev: parts.underlay.dev ?? 'lo', mtu: parts.underlay.mtu, state: below?.state ?? 'up',
+    },
     networks, conflist: known.conflist, peers,
   }
   const problems = known.problems.map(({ node, sentence }) => ({ peer: node, sentence, repair: '' }))
@@ -114,12 +118,8 @@ function kernelFindings(netns: Netns, parts: Parts, known: Status, blind: boolea
   const owners = ownersOf(parts)
   const refused = ({ repair }: Difference) => known.problems.some(({ sentence }) => sentence.startsWith(`the kernel refuses ${repair}: `))
   try {
-    const underlay = parts.peers.length > 0 ? underlayFinding(netns, parts.underlay) : undefined
     const differences = differencesOf(netns, parts, known.device, blind).filter((one) => !refused(one))
-    return [
-      ...(underlay ? [{ peer: undefined, ...underlay, cuts: true }] : []),
-      ...differences.map((one) => ({ peer: owners.get(one.fact), ...sayable(one), cuts: isGround(one) })),
-    ]
+    return differences.map((one) => ({ peer: owners.get(one.fact), ...sayable(one), cuts: isGround(one) }))
   } catch (error) {
     return [{ peer: undefined, sentence: `what is there cannot be read: ${(error as Error).message}`, repair: '' }]
   }

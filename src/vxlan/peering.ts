@@ -11,9 +11,9 @@ import { some } from './view.ts'
 
 /** So many peers have samples of their own, those that do not answer first: of 5000 on each of 5000 nodes nobody wants all. */
 const MOST_SERIES = 128
-/** How often what is known is kept although no peer's state has changed, seconds: of few peers, and of many. */
-const KEEP = { few: 60, many: 300 }
-const MANY = 500
+/** How often what is known is kept although no peer's state has changed, seconds: of few addresses, and of many. */
+const KEEP = { few: 20, many: 300 }
+const MANY = 128
 
 export class Peering {
   readonly #probe: Probe

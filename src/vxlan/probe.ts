@@ -19,13 +19,19 @@ const ROUND = 64
 /** How long an answer may take; how long after the peers changed the next round begins, at most. Milliseconds. */
 const WAIT = 1000
 const SOON = 500
-/** How long after one peer the next is asked, milliseconds: an answer that waits for others to be read seems slow. */
-const PACE = 10
+/**
+ * So many peers are asked together, and how long after them the next, milliseconds: an answer that waits until others are read seems slow,
+ * and to wake up costs more than to ask.
+ */
+const GROUP = 8
+const PACE = 20
 /** By how much of itself an interval is longer or shorter, so that agents that were started together do not ask together. */
 const JITTER = 0.2
 /** Questions answered per second, and at once: 5000 nodes that ask 64 others each 30 s ask each one five times in a second. */
 const RATE = 200
 const BURST = 400
+/** Seconds: before all times. */
+const NEVER = -1
 /** Bytes of the headers of IP and UDP by family. */
 const HEADERS = { 4: 28, 6: 48 }
 
@@ -65,6 +71,7 @@ export class Probe {
   readonly #heard = new Map<string, Heard>()
   readonly #pending = new Map<string, Pending>()
   readonly #round = new Alarm(() => this.#ask())
+  readonly #early = new Alarm(() => this.#ask(true))
   readonly #timers = new Set<NodeJS.Timeout>()
   #targets: Targets = { own: [], peers: [], mtu: 0 }
   #mute = ''
@@ -105,25 +112,27 @@ export class Probe {
   }
 
   close(): void {
-    this.#round.cancel()
+    for (const alarm of [this.#round, this.#early]) alarm.cancel()
     for (const timer of this.#timers) clearTimeout(timer)
     for (const [address, socket] of this.#sockets) this.#closeSocket(address, socket)
   }
 
-  /** Rounds that follow each other at once are a second apart. */
+  /** Asks those that have not been asked yet, at least a second after the last round. */
   #soon(): void {
     const apart = Math.max(0, this.#asked + WAIT - performance.now())
-    this.#round.within(apart + Math.random() * SOON)
+    this.#early.within(apart + Math.random() * SOON)
   }
 
-  #ask(): void {
+  /** A round. `early`: of those alone that have not been asked yet. */
+  #ask(early = false): void {
     this.#asked = performance.now()
     this.#round.within(this.#interval * (1 + JITTER * (2 * Math.random() - 1)))
     this.#open()
     const byNode = Map.groupBy(this.#askable(), ({ node }) => node)
-    const last = (list: Heard[]) => Math.min(...list.map(({ asked }) => asked ?? -Infinity))
-    const oldest = [...byNode.values()].sort((a, b) => last(a) - last(b) || 0).slice(0, ROUND) // two never asked: NaN
-    for (const [i, list] of oldest.entries()) this.#later(i * PACE, () => this.#try(list, 1))
+    const all = [...byNode.values()].map((list) => ({ list, asked: Math.min(...list.map(({ asked = NEVER }) => asked)) }))
+    const due = early ? all.filter(({ asked }) => asked === NEVER) : all.sort((a, b) => a.asked - b.asked)
+    const oldest = due.slice(0, ROUND).map(({ list }) => list)
+    for (let i = 0; i < oldest.length; i += GROUP) this.#later((i / GROUP) * PACE, () => this.#try(oldest.slice(i, i + GROUP).flat(), 1))
   }
 
   /** Those of the families in which there is a socket. Of the others nothing is known: nobody is silent who cannot be asked. */
@@ -197,7 +206,7 @@ export class Probe {
     if (!this.#mayAnswer()) return this.#ears.dropped('rate')
     this.#send(address, { ...packet, kind: 'answer' })
     if (hearing(heard) === 'ok' || (heard.asked ?? 0) + 1 > seconds()) return
-    heard.asked = undefined // it lives: asked next
+    heard.asked = undefined // it lives: asked soon
     this.#soon()
   }
 

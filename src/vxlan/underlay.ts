@@ -55,19 +55,24 @@ function onDefaultRoute(netns: Netns, own: Own[]): Own[] {
   return own.filter(({ ifindex }) => indexes.includes(ifindex))
 }
 
+export interface UnderlayFinding extends Finding {
+  state: 'missing' | 'down' | 'no carrier' | 'no address'
+}
+
 /** Why no other node can be reached, nor reach this one, and what repairs it; undefined if nothing is known to be wrong. */
-export function underlayFinding(netns: Netns, { local, dev, onLink }: Underlay): Finding | undefined {
+export function underlayFinding(netns: Netns, { local, dev, onLink }: Underlay): UnderlayFinding | undefined {
   const name = dev ?? 'lo'
   const there = link.get(netns, name)
-  const about = (what: string, repair = ''): Finding => ({ sentence: `interface ${name}, which carries the overlay, ${what}`, repair })
-  if (!there) return about('is missing')
-  if (!there.up) return about('is down', `ip link set ${word(name)} up`)
-  if ((there.flags & link.IFF_LOWER_UP) === 0) return about('has no carrier: look at its cable, or at what is at the other end')
+  const about = (state: UnderlayFinding['state'], what: string, repair = ''): UnderlayFinding =>
+    ({ state, sentence: `interface ${name}, which carries the overlay, ${what}`, repair })
+  if (!there) return about('missing', 'is missing')
+  if (!there.up) return about('down', 'is down', `ip link set ${word(name)} up`)
+  if ((there.flags & link.IFF_LOWER_UP) === 0) return about('no carrier', 'has no carrier: look at its cable, or at what is at the other end')
   if (hasAddress(netns, local)) return undefined
   const around = onLink.find((text) => contains(parseCidr(text)!, parseAddress(local)!))
   const prefix = around?.split('/')[1] ?? bits(local.includes(':') ? 6 : 4)
   const repair = `ip addr add ${local}/${prefix} dev ${word(name)}`
-  return { sentence: `address ${local}, to which other nodes send, is on no interface`, repair }
+  return { state: 'no address', sentence: `address ${local}, to which other nodes send, is on no interface`, repair }
 }
 
 /**

@@ -12,7 +12,8 @@ const OPTIONS = '--probe-interval 1'
 
 const page = (agent: Agent): string => agent.podwireStatus().stdout
 const peerLine = (agent: Agent, name: string): string => page(agent).split('\n').find((line) => line.startsWith(`${name} `)) ?? ''
-const says = (agent: Agent, name: string, words: RegExp) => until(`${agent.node} says of ${name}: ${words}`, () => words.test(peerLine(agent, name)))
+const says = (agent: Agent, name: string, words: RegExp) =>
+  until(`${agent.node} says of ${name}: ${words}`, () => words.test(peerLine(agent, name)))
 const well = async (...pairs: [Agent, string][]) => {
   for (const [agent, name] of pairs) await says(agent, name, /  ok [\d.]+ ms$/)
 }
@@ -34,7 +35,8 @@ t.test('agents that answer each other', async (t) => {
   t.ok(known.heard.every(({ ago, roundTrip }: { ago: number; roundTrip: number }) => ago <= 5 && roundTrip > 0))
   t.match(unknown, { name: 'c', state: 'configured', heard: [{ state: 'configured' }, { state: 'configured' }] })
 
-  t.match(a.get('/readyz?verbose'), { status: 200, body: /^\[\+\]overlay ok\n\[\+\]peer b ok [\d.]+ ms\n\[\+\]peer c configured\nreadyz check passed$/ })
+  const details = /^\[\+\]overlay ok\n\[\+\]peer b ok [\d.]+ ms\n\[\+\]peer c configured\nreadyz check passed$/
+  t.match(a.get('/readyz?verbose'), { status: 200, body: details })
   t.equal(a.get('/readyz').body, 'ok')
   t.equal(a.metric('podwire_peer_state{state="ok"}'), 1)
   t.equal(a.metric('podwire_peer_state{state="configured"}'), 1)
@@ -44,9 +46,11 @@ t.test('agents that answer each other', async (t) => {
 })
 
 t.test('a firewall on the underlay', async (t) => {
-  on('b', `nft add table inet wall; nft add chain inet wall input '{ type filter hook input priority 0; }'; nft add rule inet wall input udp dport 8472 drop`)
+  on('b', `nft add table inet wall; nft add chain inet wall input '{ type filter hook input priority 0; }'
+    nft add rule inet wall input udp dport 8472 drop`)
   await says(a, 'b', /  silent for \d+ s$/)
-  t.match(a.podwireStatus(), { status: 1, stdout: /^ {2}wrong +no answer from 10\.244\.2\.0, fd00:10:244:2::: the node, its agent, or the way to 192\.0\.2\.2 by UDP port 8472 is down$/m })
+  const sentence = 'no answer from 10.244.2.0, fd00:10:244:2::: the node, its agent, or the way to 192.0.2.2 by UDP port 8472 is down'
+  t.match(a.podwireStatus(), { status: 1, stdout: `\n  wrong   ${sentence}\n` })
   t.match(a.get('/readyz?verbose'), { status: 200, body: /^\[-\]peer b silent for \d+ s$/m })
   t.equal(a.metric('podwire_peer_state{state="silent"}'), 1)
   await until('it is logged', () => a.log.includes('msg="peers do not answer over the overlay" peers="b (for'))
@@ -59,14 +63,14 @@ t.test('a firewall on the underlay', async (t) => {
 t.test('a link on the way that carries less than it should', async (t) => {
   ip('link set to-b mtu 1400')
   await says(a, 'b', /  large packets do not pass$/)
-  t.match(page(a), /^ {2}wrong +packets of 1450 bytes do not pass to .*: a link on the way to 192\.0\.2\.2 carries less than 1500 bytes/m)
+  t.match(page(a), /^ {2}wrong +packets of 1450 bytes do not pass to .*: a link on the way to 192\.0\.2\.2 carries less than 1500 /m)
   t.equal(a.metric('podwire_peer_state{state="narrow"}'), 1)
   ip('link set to-b mtu 1500')
   await well([a, 'b'], [b, 'a'])
 })
 
 /** While the underlay is as `damage` leaves it a is not ready, and says why; what `repair` does ends it. */
-async function cut(t: Test, damage: () => void, sentence: string, repair: () => void): Promise<void> {
+async function cut(t: Test, state: string, damage: () => void, sentence: string, repair: () => void): Promise<void> {
   const conflist = readFileSync(`${a.confDir}/10-podwire.conflist`, 'utf8')
   damage()
   await until('a is not ready', () => !a.status().ready)
@@ -76,6 +80,7 @@ async function cut(t: Test, damage: () => void, sentence: string, repair: () => 
   const { status, stdout } = a.podwireStatus()
   t.match([status, stdout], [1, `overlay   not ready: ${sentence}`])
   t.match(stdout, `\nwrong     ${sentence}`)
+  t.match(stdout, new RegExp(`^underlay  u0  192\\.0\\.2\\.1  mtu 1500  ${state}$`, 'm'))
   t.match(stdout, /^b .* unreachable$/m)
   t.equal(readFileSync(`${a.confDir}/10-podwire.conflist`, 'utf8'), conflist, 'the conflist stays')
   repair()
@@ -86,9 +91,15 @@ async function cut(t: Test, damage: () => void, sentence: string, repair: () => 
 
 const repaired = () => podwireOn('a', `status --state-dir ${a.stateDir} --repair | sh -e`)
 
-t.test('the link of the underlay is down', (t) => cut(t, () => on('a', 'ip link set u0 down'), 'interface u0, which carries the overlay, is down', () => void repaired()))
-t.test('it has no carrier', (t) => cut(t, () => ip('link set to-a down'), 'interface u0, which carries the overlay, has no carrier', () => ip('link set to-a up')))
-t.test('its address was removed', (t) => cut(t, () => on('a', 'ip addr del 192.0.2.1/24 dev u0'), 'address 192.0.2.1, to which other nodes send, is on no interface', () => void repaired()))
+const BELOW = 'interface u0, which carries the overlay,'
+const GONE = 'address 192.0.2.1, to which other nodes send, is on no interface'
+const CUTS: [what: string, state: string, damage: () => void, sentence: string, repair: () => void][] = [
+  ['the link of the underlay is down', 'down', () => on('a', 'ip link set u0 down'), `${BELOW} is down`, repaired],
+  ['it has no carrier', 'no carrier', () => ip('link set to-a down'), `${BELOW} has no carrier`, () => ip('link set to-a up')],
+  ['its address was removed', 'no address', () => on('a', 'ip addr del 192.0.2.1/24 dev u0'), GONE, repaired],
+]
+
+for (const [what, state, damage, sentence, repair] of CUTS) t.test(what, (t) => cut(t, state, damage, sentence, repair))
 
 t.test('who is no peer, or only says so', async (t) => {
   on('outside', 'ip addr add 10.244.3.0/32 dev lo; ip route add 10.244.1.0/32 via 192.0.2.1 src 10.244.3.0')
@@ -105,7 +116,8 @@ const socket = createSocket('udp4').bind(Number(port), from, async () => {
   }
   socket.close()
 })`)
-  const forge = (from: string, port: number, hex: string, times = 1) => on('outside', `env -u NODE_OPTIONS ${process.execPath} /run/forge.mjs ${from} ${port} "${hex}" ${times}`)
+  const forge = (from: string, port: number, hex: string, times = 1) =>
+    on('outside', `env -u NODE_OPTIONS ${process.execPath} /run/forge.mjs ${from} ${port} "${hex}" ${times}`)
   const [question, answer] = ['706f647701010010', '706f647701020010'].map((head) => `${head}0123456789abcdef`)
   forge('192.0.2.254', 9467, question!)
   forge('10.244.3.0', 9999, question!)
