@@ -155,6 +155,7 @@ class Agent {
     for (const close of this.#closing) close()
     this.#peering.close()
     this.#keeper.close()
+    this.#guard.close()
     this.#netns.close()
     this.#state.giveBack()
   }

@@ -4,6 +4,7 @@ import { lackingGuard } from '../exposure.ts'
 import type { Plan } from '../facts.ts'
 import type { Netns } from '../kernel/netns.ts'
 import * as state from '../state.ts'
+import { Alarm } from './alarm.ts'
 import { Refusals } from './refusals.ts'
 
 export interface GuardReports {
@@ -16,6 +17,7 @@ export class LocalhostGuard {
   readonly #netns: Netns
   readonly #reports: GuardReports
   readonly #refusals = new Refusals()
+  readonly #again = new Alarm(() => this.look())
   #said = ''
 
   constructor(netns: Netns, reports: GuardReports) {
@@ -30,7 +32,7 @@ export class LocalhostGuard {
     let lacking: Plan = []
     try {
       lacking = lackingGuard(this.#netns)
-      if (lacking.some((fact) => held(fact))) return
+      if (lacking.some((fact) => held(fact))) return this.#later(now)
       if (lacking.length > 0) state.add({ host: this.#netns }, lacking, '')
       this.#refusals.learn('everything', 'repair', [], now)
       this.#said = ''
@@ -44,5 +46,15 @@ export class LocalhostGuard {
     this.#refusals.learn('everything', 'repair', lacking.map((fact) => ({ fact, sentence })), now)
     if (sentence !== this.#said) this.#reports.refused(sentence)
     this.#said = sentence
+    this.#later(now)
+  }
+
+  /** What was in the way may go without a word. */
+  #later(now: number): void {
+    this.#again.within(this.#refusals.next(now) ?? 0)
+  }
+
+  close(): void {
+    this.#again.cancel()
   }
 }
