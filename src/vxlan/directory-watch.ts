@@ -46,11 +46,17 @@ export class DirectoryWatch {
     this.#watched = place(this.#path)
     try {
       const watcher = watch(this.#path, (_, name) => this.#hear(name ?? ''))
-      watcher.on('error', () => watcher.close())
+      watcher.on('error', () => this.#fail(watcher))
       this.#watcher = watcher
     } catch {
       this.#watcher = undefined
     }
+  }
+
+  /** The next time that it is looked it is watched anew. */
+  #fail(watcher: FSWatcher): void {
+    watcher.close()
+    if (this.#watcher === watcher) this.#watcher = undefined
   }
 }
 
