@@ -16,10 +16,15 @@ export class DirectoryWatch {
   /** Which directory is watched: see place. */
   #watched = ''
 
-  /** `hear` gets the name of each entry that changes, empty if it is not known; undefined when it is time to look. */
+  /** `hear` gets the name of each entry that changes, empty if it may be any; undefined when it is time to look. */
   constructor(path: string, hear: (name: string | undefined) => void) {
     this.#path = path
     this.#hear = hear
+  }
+
+  /** True while nothing is heard but that it is time to look. */
+  get deaf(): boolean {
+    return this.#watcher === undefined
   }
 
   close(): void {
@@ -30,8 +35,9 @@ export class DirectoryWatch {
   }
 
   #look(): void {
-    if (this.#watcher === undefined || place(this.#path) !== this.#watched) this.#watch()
-    this.#hear(undefined)
+    const before = this.#watched
+    if (this.#watcher === undefined || place(this.#path) !== before) this.#watch()
+    this.#hear(before === '' || before === this.#watched ? undefined : '')
   }
 
   /** Where it cannot be watched, to look has to do. */
@@ -40,11 +46,17 @@ export class DirectoryWatch {
     this.#watched = place(this.#path)
     try {
       const watcher = watch(this.#path, (_, name) => this.#hear(name ?? ''))
-      watcher.on('error', () => watcher.close())
+      watcher.on('error', () => this.#fail(watcher))
       this.#watcher = watcher
     } catch {
       this.#watcher = undefined
     }
+  }
+
+  /** The next time that it is looked it is watched anew. */
+  #fail(watcher: FSWatcher): void {
+    watcher.close()
+    if (this.#watcher === watcher) this.#watcher = undefined
   }
 }
 

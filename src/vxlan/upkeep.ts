@@ -9,6 +9,8 @@ const GATHER = 5
 /** How long after it was put in place it is let be: at first, and at most while that is needed time and again. Milliseconds. */
 const FIRST = 50
 const MOST = 800
+/** How often it is looked although nothing is heard: a file may be mounted over. Milliseconds. */
+const RARELY = 10_000
 
 export interface Upkept {
   /** Puts in place what is not as it should be: says what that was. Throws if it cannot. */
@@ -24,12 +26,18 @@ export class Upkeep {
   readonly #watch: DirectoryWatch
   readonly #alarm = new Alarm(() => this.#act())
   #last = -Infinity
+  #looked = -Infinity
   #wait = 0
   #trouble = ''
 
   constructor(directory: string, kept: Upkept) {
     this.#kept = kept
-    this.#watch = new DirectoryWatch(directory, () => this.look())
+    this.#watch = new DirectoryWatch(directory, (name) => this.#hear(name))
+  }
+
+  /** What is heard of need not be looked at time and again: that costs more than to listen. */
+  #hear(name: string | undefined): void {
+    if (name !== undefined || this.#watch.deaf || performance.now() >= this.#looked + RARELY) this.look()
   }
 
   /** Something may have changed. */
@@ -44,6 +52,7 @@ export class Upkeep {
 
   #act(): void {
     const now = performance.now()
+    this.#looked = now
     const again = now < this.#last + this.#wait + MOST
     const { done, trouble } = this.#attempt()
     if (done.length > 0 || trouble) {
