@@ -15,6 +15,7 @@ const four = (name: string, n: number) => node(name, n, { podCIDRs: [`10.244.${n
 /** Two agents, a pod on each, what is done with them, and their end. */
 async function withPods(run: (p: string[], q: string[], agents: [Agent, Agent]) => void | Promise<void>): Promise<void> {
   const agents = (await Promise.all([Agent.ready('a'), Agent.ready('b')])) as [Agent, Agent]
+  for (const agent of agents) await agent.settled() // overlay.json may still be that of the agent before
   const [p, q] = [pod(agents[0], 'p'), pod(agents[1], 'q')]
   await run(p, q, agents)
   for (const [agent, name] of [[agents[0], 'p'], [agents[1], 'q']] as const) {
