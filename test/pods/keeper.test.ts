@@ -54,7 +54,8 @@ ip link del ${two}
 function kernel(): string {
   const timeless = (line: string) => line.replace(/ fe80:\S+|@[\w.]+|^\d+: | proto kernel\b| (linkdown|tentative|expires \S+)\b/g, '').replace(/\s(index|ref) \S+/g, '').replace(/ +/g, ' ').trim()
   const asks = ['ip -br addr', 'ip route show table all', 'ip -6 route show table all', 'tc qdisc show', `tc filter show dev ${one} parent ffff:`, 'nft -s list ruleset', 'bridge link', `for dev in ${one} ${two}; do sysctl net.ipv4.conf.$dev.forwarding; done`, `ip -n one -br addr`, `ip -n one route`, 'ip -n one neigh show nud permanent', 'ip -n two route']
-  return asks.map((ask) => on('a', `${ask} 2>/dev/null || true`).split('\n').filter((line) => !/^(\S+ )*(fe80|ff00|ff02)\S*( \S+)* dev |^local fe80/.test(line)).map(timeless).sort().join('\n')).join('\n\n')
+  const links = /^(\S+ )*(fe80|ff00|ff02)\S*( \S+)* dev |^local fe80/ // they come by themselves
+  return on('a', asks.map((ask) => `echo; { ${ask}; } 2>/dev/null`).join('; ') + '; true').split('\n').filter((line) => !links.test(line)).map(timeless).sort().join('\n')
 }
 
 await until('they are known', () => agent.metric('podwire_pods{state="ok"}') === 2)

@@ -81,7 +81,8 @@ function kernel(): string {
   const inside = ['c1', 'c2', 'c3'].flatMap((pod) => [`ip -n ${pod} -br addr`, `ip -n ${pod} route show table all`, `ip -n ${pod} -6 route show table all`, `ip -n ${pod} rule`, `ip -n ${pod} neigh show nud permanent`])
   const asks = ['ip -br addr', 'ip route show table all', 'ip -6 route show table all', 'tc qdisc show', `tc filter show dev ${one} parent ffff:`, 'bridge -d link', 'nft -s list ruleset', 'find /var/lib/cni/networks -name "*[.:]*" ! -name "last_reserved*"', ...inside]
   const timeless = (line: string) => line.replace(/ fe80:\S+|@\w+|^\d+: | proto kernel\b| (linkdown|tentative|fast_leave|expires \S+)\b|0x[0-9a-f]+/g, '').replace(/\s(pref|index|ref|bind) \S+/g, '').replace(/ +/g, ' ').trim()
-  return asks.map((ask) => sh(ask).split('\n').filter((line) => !/^(\S+ )*(fe80|ff00|ff02)\S*( \S+)* dev |^local fe80/.test(line)).map(timeless).sort().join('\n')).join('\n\n')
+  const links = /^(\S+ )*(fe80|ff00|ff02)\S*( \S+)* dev |^local fe80/ // they come by themselves
+  return sh(asks.join('; echo; ')).split('\n').filter((line) => !links.test(line)).map(timeless).sort().join('\n')
 }
 
 t.test('damage is said and repaired', async (t) => {

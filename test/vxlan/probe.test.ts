@@ -57,7 +57,7 @@ t.test('a firewall on the underlay', async (t) => {
   on('b', 'nft delete table inet wall')
   await well([a, 'b'], [b, 'a'])
   t.equal(a.podwireStatus().status, 0)
-  t.match(a.log, 'msg="peers answer again" peers=b')
+  await until('that, too', () => a.log.includes('msg="peers answer again" peers=b'))
 })
 
 t.test('a link on the way that carries less than it should', async (t) => {
