@@ -37,7 +37,7 @@ everything() {
     like 'the reference deletes a, and says that chains of its own are not there' "$(<"$cache/said")" 'does not exist'
   capabilities=$(port 8080) does 'it succeeds, at the latest when repeated' reference del "$1" a
   is 'and leaves no address' "$(on ls "/var/lib/cni/networks/$1" | grep -E '^(10|fd)' | xargs)" ''
-  like 'podwire status says that the pod of a port is gone' "$(on /opt/cni/bin/podwire status)" 'is gone: GC takes it back'
+  like 'podwire status says that the pod of a port is gone' "$(on /opt/cni/bin/podwire status)" 'is gone: podwire gc takes it back'
   for name in a b; do on ip netns del $name; done
   does 'podwire GC' gc "$1"
   is 'takes it back' "$(rules)" ''
