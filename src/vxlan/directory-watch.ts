@@ -7,11 +7,27 @@ import { statSync, watch, type BigIntStats, type FSWatcher } from 'node:fs'
 /** How often it is looked although nobody said so. Milliseconds. */
 const AGAIN = 500
 
+/** All look at the same moments: waking up costs more than looking. */
+const ticks = new Set<() => void>()
+let interval: NodeJS.Timeout | undefined
+
+function join(tick: () => void): void {
+  ticks.add(tick)
+  interval ??= setInterval(() => ticks.forEach((each) => each()), AGAIN)
+}
+
+function withdraw(tick: () => void): void {
+  ticks.delete(tick)
+  if (ticks.size > 0) return
+  clearInterval(interval)
+  interval = undefined
+}
+
 export class DirectoryWatch {
   readonly #path: string
   readonly #hear: (name: string | undefined) => void
   readonly #first = setImmediate(() => this.#look())
-  readonly #interval = setInterval(() => this.#look(), AGAIN)
+  readonly #tick = () => this.#look()
   #watcher: FSWatcher | undefined
   /** Which directory is watched: see place. */
   #watched = ''
@@ -20,6 +36,7 @@ export class DirectoryWatch {
   constructor(path: string, hear: (name: string | undefined) => void) {
     this.#path = path
     this.#hear = hear
+    join(this.#tick)
   }
 
   /** True while nothing is heard but that it is time to look. */
@@ -29,7 +46,7 @@ export class DirectoryWatch {
 
   close(): void {
     clearImmediate(this.#first)
-    clearInterval(this.#interval)
+    withdraw(this.#tick)
     this.#watcher?.close()
     this.#watcher = undefined
   }
@@ -43,13 +60,15 @@ export class DirectoryWatch {
   /** Where it cannot be watched, to look has to do. */
   #watch(): void {
     this.#watcher?.close()
+    this.#watcher = undefined
     this.#watched = place(this.#path)
+    if (this.#watched === 'ENOENT') return
     try {
       const watcher = watch(this.#path, (_, name) => this.#hear(name ?? ''))
       watcher.on('error', () => this.#fail(watcher))
       this.#watcher = watcher
     } catch {
-      this.#watcher = undefined
+      // as above
     }
   }
 
