@@ -87,6 +87,7 @@ export class PodKeeper {
   /** What was said of files that are not believed. */
   readonly #said = new Map<string, string>()
   #patience = FIRST
+  #listed: { print: string; links: link.LinkState[] } = { print: '', links: [] }
   #ahead: NodeJS.Immediate | undefined
   #generation: number | undefined
 
@@ -169,9 +170,9 @@ export class PodKeeper {
 
   /** Looks at pods that are not as they were when they were right. */
   #compare(leaves: Leaf[]): void {
-    const links = link.list(this.#host)
-    const index = new Map(links.map(({ name, index: number }) => [name, number]))
     const [seen, wrong] = [prints(this.#host), this.#wrongInTables()]
+    const links = this.#links(seen)
+    const index = new Map(links.map(({ name, index: number }) => [name, number]))
     const shared = seen && this.#shared(links, seen)
     for (const { mark, kept } of leaves) {
       if (!kept || kept.entries[0]?.type === 'loopback') continue
@@ -184,6 +185,13 @@ export class PodKeeper {
     }
     this.#forced.clear()
     this.#report()
+  }
+
+  /** The node's interfaces, which are taken apart only if any of them has changed. */
+  #links(seen: Map<number, string> | undefined): link.LinkState[] {
+    const print = seen && [...seen].join()
+    if (print === undefined || print !== this.#listed.print) this.#listed = { print: print ?? '', links: link.list(this.#host) }
+    return this.#listed.links
   }
 
   #entry(kept: Kept): Entry {
