@@ -14,6 +14,7 @@ const TYPED: [beginning: string, by: string][] = [
   ['bash scripts/build-sea.sh', 'scripts/test.sh'],
   ['npm run bench  ', 'test/bench.test.ts'],
   ['npm run bench:overlay', 'test/bench-overlay.test.ts'],
+  ['npm run bench:pods', 'test/bench-pods.test.ts'],
   ['set -e\ninstall -d', 'test/docs.test.ts'],
   ['ip netns add try', 'test/docs.test.ts'],
   ['podwire plan conf/peers.json', HERE],

@@ -315,7 +315,7 @@ without_api_server() {
   api_server
   does 'the API server is back, and the nodes are ready' within 60 ready a b
   start=$SECONDS
-  does 'the agents hear of nodes again' within 45 watching a b
+  does 'the agents hear of nodes again' within 75 watching a b
   echo "# $((SECONDS - start)) s after that; they ask less and less often, at least every 30 s"
 }
 watching() { local node; for node; do on "$node" curl -s http://127.0.0.1:9466/metrics | grep 'podwire_watch_state{phase="watching"} 1' || return 1; done; }
