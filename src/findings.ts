@@ -17,7 +17,7 @@ export type Found = Finding & Pick<Difference, 'missing' | 'down'> & { fact: Fac
 /** Found in the order of the plan, which is that of the repairs. */
 export function told(found: Found[]): Finding[] {
   const [gone, sentences, repairs] = [new Set<string>(), new Set<string>(), new Set<string>()]
-  const list: Finding[] = []
+  const list: { sentence: string; repairs: string[] }[] = []
   for (const { sentence, repair, ...one } of found) {
     const known = sentences.has(sentence) || needs(one.fact).some((thing) => gone.has(thing))
     for (const thing of lost(one)) gone.add(thing)
@@ -25,10 +25,10 @@ export function told(found: Found[]): Finding[] {
     sentences.add(sentence)
     repairs.add(repair)
     const before = list.at(-1)
-    if (!known || !before) list.push({ sentence, repair })
-    else before.repair = [before.repair, repair].filter(Boolean).join('\n')
+    if (!known || !before) list.push({ sentence, repairs: [repair] })
+    else before.repairs.push(repair)
   }
-  return list
+  return list.map((one) => ({ sentence: one.sentence, repair: one.repairs.filter(Boolean).join('\n') }))
 }
 
 /** As a script for sh: each sentence a comment, below it what repairs it. */

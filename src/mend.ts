@@ -74,7 +74,7 @@ function mendTables(kernel: Kernel, facts: nft.NftFact[], pod: string, { repaire
   if (wrong.length === 0) return
   try {
     nft.add(kernel.host, facts)
-    repaired.push(...wrong.map(({ fact, difference }) => ({ fact, sentence: difference.sentence })))
+    for (const { fact, difference } of wrong) repaired.push({ fact, sentence: difference.sentence })
   } catch (error) {
     for (const { fact, difference } of wrong) failed.push(failure(fact, difference, error as Error, pod))
   }
@@ -92,7 +92,16 @@ function mendOne(kernel: Kernel, fact: Fact, pod: string, { repaired, failed }: 
     else repaired.push({ fact, sentence: found.sentence })
     return !still
   } catch (error) {
+    if (found && isTrue(kernel, fact, pod)) return true // somebody else, an agent or another repair, was faster
     failed.push(failure(fact, found, error as Error, pod))
+    return false
+  }
+}
+
+function isTrue(kernel: Kernel, fact: Fact, pod: string): boolean {
+  try {
+    return checkFact(kernel, fact, pod) === undefined
+  } catch {
     return false
   }
 }

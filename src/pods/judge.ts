@@ -56,8 +56,10 @@ export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgem
       for (const finding of outcome.findings) findings.set(finding.sentence, finding)
       for (const sentence of outcome.repaired) repaired.add(sentence)
       found.unknown.push(...part.unknown)
-      found.tables.nft.push(...part.plan.filter(isNft))
-      found.tables.flows.push(...part.plan.filter((fact) => fact.fact === 'port flows'))
+      for (const fact of part.plan) {
+        if (isNft(fact)) found.tables.nft.push(fact)
+        else if (fact.fact === 'port flows') found.tables.flows.push(fact)
+      }
     }
     return answer(findings.size === 0 ? 'ok' : standing === 'lost' ? 'lost' : 'wrong')
   } catch (error) {

@@ -223,7 +223,11 @@ export class PodKeeper {
     const found = differences(this.#host, list.map(({ fact }) => fact))
     const wrong = new Map<Entry, string[]>()
     for (const [i, { of }] of list.entries())
-      for (const entry of found[i] ? of : []) wrong.set(entry, [...(wrong.get(entry) ?? []), found[i]!.sentence])
+      for (const entry of found[i] ? of : []) {
+        const sentences = wrong.get(entry)
+        if (sentences) sentences.push(found[i]!.sentence)
+        else wrong.set(entry, [found[i]!.sentence])
+      }
     this.#generation = wrong.size === 0 ? now : undefined
     return wrong.size === 0 || this.#repairTables(list.map(({ fact }) => fact), wrong) ? new Set() : new Set(wrong.keys())
   }
