@@ -55,8 +55,7 @@ export function del(request: Request): void {
       ...extras(conf).flatMap(({ plugin }) => FORMER[plugin.schema.$id!]?.(kernel.host, previous, conf.prevResult, attachment) ?? []),
       ...former(attachment, tables(kernel.host)), // ports too: where there is one entry now, there may have been a list
       ...left.filter(holds),
-      ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment), mine, links.kind)] : [])),
-      linkFact(hostIfname(attachment), mine),
+      ...linksOf(attachment),
       // First to go: the kernel frees elements behind its answer, and whoever closes a socket before that waits for it. While it
       // takes the link down it has the time.
       ...left.filter((fact) => !holds(fact) && !tracked(fact)),
@@ -73,9 +72,18 @@ const holds = (fact: Fact): boolean => fact.fact === 'element' && fact.family ==
 /** Connections of what is gone: last, and those of ports with those of addresses. */
 const tracked = (fact: Fact): boolean => fact.fact === 'flows' || fact.fact === 'port flows'
 
-/** What in the kernel is an attachment's by its owner, and nobody's addresses: what is left of it when its interface is gone. */
-export const leftOf = (host: Netns, attachment: Attachment): Plan =>
-  remains(host, ALL, [owner(attachment)], (whose) => whose === owner(attachment)).filter((fact) => !tracked(fact))
+/** What in the kernel is an attachment's by its owner: elements, and interfaces on the node. */
+export function tracesOf(host: Netns, attachment: Attachment): Plan {
+  const mine = owner(attachment)
+  const elements = remains(host, ALL, [mine], (whose) => whose === mine).filter((fact) => !tracked(fact))
+  return [...elements, ...linksOf(attachment)]
+}
+
+/** The node's interfaces of an attachment, by their names and its owner. */
+const linksOf = (attachment: Attachment): Plan => [
+  ...holdings().flatMap(({ links }) => (links ? [linkFact(links.name(attachment), owner(attachment), links.kind)] : [])),
+  linkFact(hostIfname(attachment), owner(attachment)),
+]
 
 export function gc(request: Request): void {
   const { conf, lease } = parts(request)

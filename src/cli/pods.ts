@@ -8,6 +8,7 @@ import { Netns } from '../kernel/netns.ts'
 import { owner } from '../names.ts'
 import { Library, LIBRARY } from '../pods/library.ts'
 import { executablesIn } from '../pods/pod.ts'
+import { repairAll } from '../pods/repair.ts'
 import { isCalled, reportOf, subjectsOf, type PodReport } from '../pods/report.ts'
 import { printable } from '../printable.ts'
 import { ageText } from './age.ts'
@@ -34,12 +35,13 @@ export interface Places {
 }
 
 /** The pods of a node; of one word, those that it names. */
-export function podsOf(host: Netns, { library, binDir }: Places, repair = false, word?: string): Node {
-  const leaves = new Library(library).read()
+export function podsOf(host: Netns, { library, binDir }: Places, mends = false, word?: string): Node {
+  const files = new Library(library)
+  const leaves = files.read()
   const isOurs = executablesIn(binDir)
   const subjects = subjectsOf(host, leaves).filter((subject) => word === undefined || isCalled(subject, word))
   return {
-    pods: subjects.map((subject) => reportOf(host, subject, isOurs, repair)),
+    pods: mends ? repairAll(host, files, subjects, isOurs) : subjects.map((subject) => reportOf(host, subject, isOurs, false)),
     unread: leaves.flatMap(({ file, problem }) => (problem === undefined ? [] : [{ file, problem }])),
   }
 }

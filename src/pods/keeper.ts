@@ -5,7 +5,6 @@
 // only while its runtime's library keeps it; and what was made again of a pod that is gone a moment later is taken back.
 
 import { bandwidth } from '../bandwidth/bandwidth.ts'
-import { leftOf } from '../clean.ts'
 import * as link from '../kernel/link.ts'
 import type { News } from '../kernel/monitor.ts'
 import { Netns } from '../kernel/netns.ts'
@@ -20,10 +19,11 @@ import { DirectoryWatch, identityOf } from '../vxlan/directory-watch.ts'
 import { judge, type State, type Tables } from './judge.ts'
 import { Library, type Kept, type Leaf } from './library.ts'
 import { leaseFilesOf, podNameOf, type IsOurs } from './pod.ts'
+import { LOST } from './repair.ts'
+import { takeBack } from './take-back.ts'
 
-/** How long changes are gathered; how long a pod's interface may be gone before it is made again. Milliseconds. */
+/** How long changes are gathered. Milliseconds. */
 const GATHER = 200
-const LOST = 600
 /** How often all is looked at. Milliseconds. */
 const INTERVAL = 60_000
 /** How long until what could not be repaired is tried again: at first, and at most. Milliseconds. */
@@ -82,7 +82,7 @@ export class PodKeeper {
   /** Pods that are to be looked at whatever their prints say, by interface. */
   readonly #forced = new Set<number>()
   /** Pods that were repaired just now, and when. */
-  readonly #lately = new Map<string, { attachment: Attachment; at: number }>()
+  readonly #lately = new Map<string, { attachment: Attachment; at: number; made: boolean }>()
   readonly #queue = new Set<Entry>()
   /** What was said of files that are not believed. */
   readonly #said = new Map<string, string>()
@@ -161,8 +161,8 @@ export class PodKeeper {
   #forget(leaves: Leaf[]): void {
     const living = new Set(leaves.flatMap(({ kept }) => (kept ? [owner(kept.attachment)] : [])))
     for (const key of this.#entries.keys()) if (!living.has(key)) this.#entries.delete(key)
-    for (const [key, { attachment, at }] of this.#lately) {
-      if (!living.has(key) && !link.get(this.#host, hostIfname(attachment))) state.del({ host: this.#host }, leftOf(this.#host, attachment))
+    for (const [key, { attachment, at, made }] of this.#lately) {
+      takeBack(this.#host, attachment, { kept: living.has(key), made })
       if (performance.now() - at > WATCHED) this.#lately.delete(key)
       else this.#alarm.within(FIRST)
     }
@@ -247,8 +247,9 @@ export class PodKeeper {
     return true
   }
 
-  #repaired({ kept: { attachment, args } }: Entry, sentences: string[]): void {
-    this.#lately.set(owner(attachment), { attachment, at: performance.now() })
+  #repaired({ kept: { attachment, args }, lost }: Entry, sentences: string[]): void {
+    const made = lost !== undefined || this.#lately.get(owner(attachment))?.made === true
+    this.#lately.set(owner(attachment), { attachment, at: performance.now(), made })
     this.#reports.repaired(podNameOf(args) ?? attachment.containerID, sentences)
   }
 
