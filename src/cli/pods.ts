@@ -41,7 +41,7 @@ export function podsOf(host: Netns, { library, binDir }: Places, mends = false, 
   const isOurs = executablesIn(binDir)
   const subjects = subjectsOf(host, leaves).filter((subject) => word === undefined || isCalled(subject, word))
   return {
-    pods: mends ? repairAll(host, files, subjects, isOurs) : subjects.map((subject) => reportOf(host, subject, isOurs, false)),
+    pods: mends ? repairAll(host, files, subjects, isOurs) : subjects.map((subject) => reportOf(host, subject, isOurs, 'look')),
     unread: leaves.flatMap(({ file, problem }) => (problem === undefined ? [] : [{ file, problem }])),
   }
 }

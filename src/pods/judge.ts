@@ -24,6 +24,8 @@ export interface Judgement {
   repaired: string[]
   /** What cannot be known of it. */
   unknown: string[]
+  /** Its interface was made again. */
+  made?: boolean
 }
 
 export interface Tables {
@@ -32,16 +34,23 @@ export interface Tables {
 }
 
 /**
- * What is done about what is not true: nothing; all; or what is the node's. What is in a pod's namespace is the pod's to change (a VPN
- * client, another network's default route), unless there is nothing any more, because its interface is gone.
+ * What is done about what is not true. `look`: nothing. `keep`: what is the node's is repaired; what is in a pod's namespace is the
+ * pod's to change (a VPN client, another network's default route). `repair`: that, too.
  */
-export type How = 'look' | 'repair' | 'keep'
+export type How = 'look' | 'keep' | 'repair'
 
-/** `tables`: its facts in nf_tables, which can be looked at together with those of others, and the connections that they lead. */
-export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgement & { tables: Tables } {
+/** Whether something may have been made for a pod that was judged so. */
+export const isTouched = ({ state, repaired }: Judgement): boolean => repaired.length > 0 || ['wrong', 'lost', 'unknown'].includes(state)
+
+/**
+ * `anew`: an interface that is gone is made again, with all that was on it; for who has waited long enough to know that no DEL has just
+ * taken it. `tables`: its facts in nf_tables, which can be looked at together with those of others, and the connections that they lead.
+ */
+export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How, anew = false): Judgement & { tables: Tables } {
   const [findings, repaired] = [new Map<string, Finding>(), new Set<string>()]
   const found = { unknown: [] as string[], tables: { nft: [], flows: [] } as Tables }
-  const answer = (state: State) => ({ ...found, state, findings: [...findings.values()], repaired: [...repaired] })
+  let made = false
+  const answer = (state: State) => ({ ...found, ...(made && { made }), state, findings: [...findings.values()], repaired: [...repaired] })
   const { pod, refused } = open(kept.netns)
   const name = kept.netns === undefined ? 'pod' : podName(kept.netns)
   const kernel: Kernel = { host, ...(pod && { pod }) }
@@ -51,8 +60,10 @@ export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How): Judgem
     if (standing === 'others') return answer('others')
     if (refused !== undefined) found.unknown.push(`its namespace cannot be opened here, so nothing inside was looked at: ${refused}`)
     const reach = how === 'keep' && standing === 'wired' ? { host } : kernel
+    const act = how === 'look' || (standing === 'lost' && !anew) ? lookAt : repairOf
+    made = standing === 'lost' && act === repairOf
     for (const part of partsOf(kept, kernel, isOurs)) {
-      const outcome = (how === 'look' ? lookAt : repairOf)(part, reach, name)
+      const outcome = act(part, reach, name)
       for (const finding of outcome.findings) findings.set(finding.sentence, finding)
       for (const sentence of outcome.repaired) repaired.add(sentence)
       found.unknown.push(...part.unknown)

@@ -16,7 +16,7 @@ import * as state from '../state.ts'
 import type { Finding } from '../state.ts'
 import { Alarm } from '../vxlan/alarm.ts'
 import { DirectoryWatch, identityOf } from '../vxlan/directory-watch.ts'
-import { judge, type State, type Tables } from './judge.ts'
+import { isTouched, judge, type State, type Tables } from './judge.ts'
 import { Library, type Kept, type Leaf } from './library.ts'
 import { leaseFilesOf, podNameOf, type IsOurs } from './pod.ts'
 import { LOST } from './repair.ts'
@@ -241,16 +241,17 @@ export class PodKeeper {
     }
     for (const [entry, sentences] of wrong) {
       for (const fact of entry.tables.flows) state.addStep({ host: this.#host }, [fact], '')
-      this.#repaired(entry, sentences)
+      this.#touched(entry.kept.attachment)
+      this.#reports.repaired(titleOf(entry.kept), sentences)
     }
     this.soon()
     return true
   }
 
-  #repaired({ kept: { attachment, args }, lost }: Entry, sentences: string[]): void {
-    const made = lost !== undefined || this.#lately.get(owner(attachment))?.made === true
-    this.#lately.set(owner(attachment), { attachment, at: performance.now(), made })
-    this.#reports.repaired(podNameOf(args) ?? attachment.containerID, sentences)
+  /** Something may have been made for a pod, whose DEL may come at the same moment. */
+  #touched(attachment: Attachment, made = false): void {
+    const before = this.#lately.get(owner(attachment))
+    this.#lately.set(owner(attachment), { attachment, at: performance.now(), made: made || before?.made === true })
   }
 
   /** Pods are looked at one by one, so that nobody waits for all of them. */
@@ -273,17 +274,19 @@ export class PodKeeper {
   }
 
   #keep(entry: Entry): void {
-    const { attachment, args } = entry.kept
+    const { attachment } = entry.kept
     this.#host.indexes.clear() // an interface may have been made anew since
-    const { state: is, findings, repaired, tables } = judge(this.#host, entry.kept, this.#isOurs, 'keep')
-    const [name, now] = [podNameOf(args) ?? attachment.containerID, performance.now()]
+    const judged = judge(this.#host, entry.kept, this.#isOurs, 'keep', entry.lost !== undefined)
+    const { state: is, findings, repaired, tables } = judged
+    const [name, now] = [titleOf(entry.kept), performance.now()]
     const well = findings.length === 0 && repaired.length === 0
     entry.print = well ? entry.now : ''
     entry.state = is
     entry.tables = tables
     entry.wait = findings.length === 0 ? 0 : Math.min(Math.max(entry.wait * 2, FIRST), MOST)
     entry.due = now + entry.wait
-    if (repaired.length > 0) this.#repaired(entry, repaired)
+    if (isTouched(judged)) this.#touched(attachment, judged.made)
+    if (repaired.length > 0) this.#reports.repaired(name, repaired)
     const said = findings.map(({ sentence }) => sentence).join()
     if (said !== entry.said) this.#reports.wrong(name, findings)
     entry.said = said
@@ -298,3 +301,5 @@ export class PodKeeper {
 }
 
 const ifbOf = (attachment: Attachment): string => bandwidth.owns.links!.name(attachment)
+
+const titleOf = ({ args, attachment }: Kept): string => podNameOf(args) ?? attachment.containerID

@@ -3,6 +3,7 @@
 import { sleep } from '../kernel/libc.ts'
 import type { Netns } from '../kernel/netns.ts'
 import { owner } from '../names.ts'
+import { isTouched } from './judge.ts'
 import type { Library } from './library.ts'
 import { standingOf, type IsOurs } from './pod.ts'
 import { reportOf, type PodReport, type Subject } from './report.ts'
@@ -19,11 +20,11 @@ export function repairAll(host: Netns, library: Library, subjects: Subject[], is
   if (lost.size > 0) sleep(LOST)
   const before = living(library)
   const there = subjects.filter((subject) => !subject.kept || before.has(owner(subject)))
-  const reports = there.map((subject) => ({ subject, report: reportOf(host, subject, isOurs, true) }))
-  const repaired = reports.filter(({ report }) => report.repaired.length > 0)
-  if (repaired.length > 0) sleep(AFTER)
+  const reports = there.map((subject) => ({ subject, report: reportOf(host, subject, isOurs, 'repair', lost.has(subject)) }))
+  const touched = reports.filter(({ subject, report }) => subject.kept && isTouched(report))
+  if (touched.length > 0) sleep(AFTER)
   const after = living(library)
-  for (const { subject } of repaired) takeBack(host, subject, { kept: after.has(owner(subject)), made: lost.has(subject) })
+  for (const { subject, report } of touched) takeBack(host, subject, { kept: after.has(owner(subject)), made: report.made === true })
   return reports.filter(({ subject }) => !subject.kept || after.has(owner(subject))).map(({ report }) => report)
 }
 

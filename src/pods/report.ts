@@ -5,7 +5,7 @@ import { statSync } from 'node:fs'
 import * as link from '../kernel/link.ts'
 import type { Netns } from '../kernel/netns.ts'
 import { hostIfname, isOwner, owner, type Attachment } from '../names.ts'
-import { judge, type Judgement } from './judge.ts'
+import { judge, type How, type Judgement } from './judge.ts'
 import type { Kept, Leaf } from './library.ts'
 import { podNameOf, type IsOurs } from './pod.ts'
 
@@ -55,10 +55,10 @@ export function isCalled(subject: Subject, word: string): boolean {
 
 const LEAST = 4 // characters that begin a container ID
 
-/** How it is about a pod. `repair`: what is not true is made true. */
-export function reportOf(host: Netns, { kept, ...about }: Subject, isOurs: IsOurs, repair: boolean): PodReport {
+/** How it is about a pod, and what is done about it. */
+export function reportOf(host: Netns, { kept, ...about }: Subject, isOurs: IsOurs, how: How, anew = false): PodReport {
   if (!kept) return { ...about, state: 'unknown', findings: [], repaired: [], unknown: ["the runtime's library keeps nothing of it"] }
-  const { tables: _, ...judgement } = judge(host, kept, isOurs, repair ? 'repair' : 'look')
+  const { tables: _, ...judgement } = judge(host, kept, isOurs, how, anew)
   const { end, ...rest } = about
   return { ...rest, ...(judgement.state !== 'others' && { end: end! }), ...judgement }
 }
