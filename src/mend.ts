@@ -23,20 +23,17 @@ export interface Fixed {
 }
 
 /**
- * Makes true what of a plan is not. Without the pod's namespace facts inside are passed over. `pod` names it in sentences. A veth
- * pair that is gone is made again where the namespace is open, and with it all that stood on it.
+ * Makes true what of a plan is not. Without the pod's namespace facts inside are passed over. `pod` names it in sentences. `anew`: a
+ * veth pair that is gone is made again where the namespace is open, and with it all that stood on it.
  */
-export function mend(kernel: Kernel, plan: Plan, pod: string): Mended {
+export function mend(kernel: Kernel, plan: Plan, pod: string, anew = false): Mended {
   const reachable = plan.filter((fact) => !isInside(fact) || kernel.pod !== undefined)
-  const isGone = (fact: Fact) => fact.fact === 'link' && checkFact(kernel, fact, pod)?.missing
-  if (kernel.pod && reachable.some(isGone)) return makeAgain(kernel, reachable, pod)
+  const gone = reachable.find((fact) => fact.fact === 'link' && checkFact(kernel, fact, pod)?.missing)
+  if (gone && anew && kernel.pod) return makeAgain(kernel, reachable, pod)
+  if (gone) return { repaired: [], failed: [failure(gone, checkFact(kernel, gone, pod), FROM_RUNTIME, pod)] }
   const mended: Mended = { repaired: [], failed: [] }
-  const gone = new Set<string>()
   mendTables(kernel, reachable.filter(isNft), pod, mended) // what is guarded by it is open at no moment
-  for (const fact of reachable) {
-    if (isNft(fact) || ('dev' in fact && gone.has(fact.dev))) continue
-    if (!mendOne(kernel, fact, pod, mended) && fact.fact === 'link') for (const { name } of [fact, fact.peer]) gone.add(name)
-  }
+  for (const fact of reachable) if (!isNft(fact)) mendOne(kernel, fact, pod, mended)
   for (const fact of reachable) if (isDue(fact, mended)) addStep(kernel, [fact], pod)
   return mended
 }
@@ -49,6 +46,9 @@ function isDue(fact: Fact, { repaired }: Mended): boolean {
   if (fact.fact === 'port flows') return repaired.some((one) => one.fact.fact === 'element')
   return fact.fact === 'neigh' && fact.optional === true && repaired.some((one) => isInside(one.fact))
 }
+
+/** What stands on an interface that is gone is not made either: a DEL may have just taken it. */
+const FROM_RUNTIME = new Error('a pod gets its interface from its runtime')
 
 /** As ADD does it, which finds some of it in place. */
 function makeAgain(kernel: Kernel, plan: Plan, pod: string): Mended {
@@ -80,21 +80,18 @@ function mendTables(kernel: Kernel, facts: nft.NftFact[], pod: string, { repaire
   }
 }
 
-/** False if the fact is not true, and could not be made so. */
-function mendOne(kernel: Kernel, fact: Fact, pod: string, { repaired, failed }: Mended): boolean {
+function mendOne(kernel: Kernel, fact: Fact, pod: string, { repaired, failed }: Mended): void {
   let found: Difference | undefined
   try {
     found = checkFact(kernel, fact, pod)
-    if (!found) return true
+    if (!found) return
     makeSo(kernel, fact, found, pod)
     const still = checkFact(kernel, fact, pod) // of conditions there is only to tell
     if (still) failed.push({ sentence: still.sentence, repair: repairOf(fact, still, pod) })
     else repaired.push({ fact, sentence: found.sentence })
-    return !still
   } catch (error) {
-    if (found && isTrue(kernel, fact, pod)) return true // somebody else, an agent or another repair, was faster
+    if (found && isTrue(kernel, fact, pod)) return // somebody else, an agent or another repair, was faster
     failed.push(failure(fact, found, error as Error, pod))
-    return false
   }
 }
 
@@ -107,7 +104,7 @@ function isTrue(kernel: Kernel, fact: Fact, pod: string): boolean {
 }
 
 function makeSo(kernel: Kernel, fact: Fact, { missing }: Difference, pod: string): void {
-  if (fact.fact === 'link' && missing && !kernel.pod) throw new Error('a pod gets its interface from its runtime')
+  if (fact.fact === 'link' && missing) throw FROM_RUNTIME
   const change = nounOf(fact as Exclude<Fact, nft.NftFact>).change?.bind(undefined, kernel, fact as never, show(fact, pod))
   if (change && (!missing || isInTheWay(kernel, fact))) change()
   else addStep(kernel, [fact], pod)

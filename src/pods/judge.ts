@@ -63,7 +63,7 @@ export function judge(host: Netns, kept: Kept, isOurs: IsOurs, how: How, anew = 
     const act = how === 'look' || (standing === 'lost' && !anew) ? lookAt : repairOf
     made = standing === 'lost' && act === repairOf
     for (const part of partsOf(kept, kernel, isOurs)) {
-      const outcome = act(part, reach, name)
+      const outcome = act(part, reach, name, made)
       for (const finding of outcome.findings) findings.set(finding.sentence, finding)
       for (const sentence of outcome.repaired) repaired.add(sentence)
       found.unknown.push(...part.unknown)
@@ -88,9 +88,9 @@ function lookAt({ plan, leases }: Part, kernel: Kernel, pod: string): Outcome {
   return { findings: [...leases.flatMap((lease) => lease.check()), ...check(kernel, facts, pod)], repaired: [] }
 }
 
-function repairOf({ plan, leases }: Part, kernel: Kernel, pod: string): Outcome {
+function repairOf({ plan, leases }: Part, kernel: Kernel, pod: string, anew: boolean): Outcome {
   const [before, after] = [leases.flatMap((lease) => lease.check()), leases.flatMap((lease) => lease.restore())]
-  const { repaired, failed } = mend(kernel, plan, pod)
+  const { repaired, failed } = mend(kernel, plan, pod, anew)
   return { findings: [...after, ...failed], repaired: [...(after.length === 0 ? before : []), ...repaired].map(({ sentence }) => sentence) }
 }
 

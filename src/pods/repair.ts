@@ -11,8 +11,8 @@ import { takeBack } from './take-back.ts'
 
 /** How long a pod's interface has to be gone before it is made again. Milliseconds. */
 export const LOST = 600
-/** How long after a repair it is looked whether DEL came. Milliseconds. */
-const AFTER = 300
+/** How long after a repair it is looked whether DEL came: longer than one takes. What a slower one leaves is for GC. Milliseconds. */
+const AFTER = 1000
 
 /** Repairs pods that the library keeps, and reports them; of a pod that ends meanwhile nothing stays, and nothing is said. */
 export function repairAll(host: Netns, library: Library, subjects: Subject[], isOurs: IsOurs): PodReport[] {

@@ -88,7 +88,9 @@ t.test("what is in a pod's namespace is the pod's", async (t) => {
 
 t.test('what cannot be repaired is said once, and tried again ever later', async (t) => {
   const logged = agent.log.length
-  on('a', "nft delete element inet podwire hostports_ip '{ tcp . 8080 }'; nft add element inet podwire hostports_ip '{ tcp . 8080 comment \"other/pod/eth0\" : 10.9.0.2 . 80 }'; nft add element inet podwire hostports_dev '{ \"u0\" comment \"other/pod/eth0\" }'")
+  const THEIRS = 'comment "other/pod/eth0"'
+  const taken = ['delete element inet podwire hostports_ip { tcp . 8080 }', `add element inet podwire hostports_ip { tcp . 8080 ${THEIRS} : 10.9.0.2 . 80 }`, `add element inet podwire hostports_dev { "u0" ${THEIRS} }`]
+  on('a', `nft '${taken.join('; ')}'`)
   await until('it is said', () => agent.log.slice(logged).includes('msg="a pod is not as it was made" pod=default/web'))
   await sleep(1500)
   t.equal(agent.log.slice(logged).split('a pod is not as it was made').length - 1, 1, agent.log.slice(logged))
